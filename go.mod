@@ -1,0 +1,3 @@
+module github.com/castaway-go/castaway
+
+go 1.26.0

@@ -1,0 +1,32 @@
+// Package persistence says what must not be forgotten: the Store contract
+// between a host and its disk, and a Store that forgets everything when the
+// process ends.
+//
+// # The contract
+//
+// A Store holds the logs and hard states of all groups of one process. Its only
+// caller is the host's log actor.
+//
+//	call        when                                   may overlap
+//	Open        a member starts                        Load
+//	Save        groups have something to keep          Load
+//	Load        entries are wanted that left memory    everything but Close
+//	CloseGroup  a member stops                         Load of other groups
+//	Close       once, at the end                       nothing
+//
+// What is durable when: everything in a Save, and in every Save before it, from
+// the moment Save returns nil. If the process dies before that, each group has
+// either all of its part of the Save or nothing of it, and of several Saves a
+// prefix.
+//
+// A write or a sync that fails is never tried again: after a failure nobody
+// knows what the disk holds. The Store that saw it answers every later call
+// with an error that is ErrPoisoned, until it is closed and opened again from
+// what is really there.
+//
+// # Where to go next
+//
+// Package badgerstore has the Store for production. The package journal
+// beneath it is what makes a Save durable. Memory, here, is for tests and
+// examples. tests/rafttest checks any Store against the contract.
+package persistence

@@ -1,0 +1,155 @@
+package persistence
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// Memory returns an Opener of a Store that lives as long as the returned value:
+// what was saved is there when it is closed and opened again, so members can be
+// restarted, but it is gone with the process. For tests and examples.
+func Memory() Opener { return &memory{groups: map[string]*memoryGroup{}} }
+
+// memory is both the disk and, while it is open, the Store.
+type memory struct {
+	mu     sync.Mutex
+	open   bool
+	groups map[string]*memoryGroup
+	byID   []*memoryGroup // by GroupID - 1
+}
+
+type memoryGroup struct {
+	boot        uint64 // 0: not open
+	hard        raftcore.HardState
+	incarnation raftcore.Incarnation
+	entries     []raftcore.Entry // entries[i] has index i+1
+}
+
+func (m *memory) Open() (Store, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.open {
+		return nil, ErrLocked
+	}
+	m.open = true
+	return &memoryStore{m}, nil
+}
+
+type memoryStore struct{ *memory }
+
+func (s *memoryStore) Open(name string) (Opened, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.open {
+		return Opened{}, ErrClosed
+	}
+	g := s.groups[name]
+	if g == nil {
+		g = &memoryGroup{incarnation: raftcore.Incarnation(random())}
+		s.groups[name] = g
+		s.byID = append(s.byID, g)
+	}
+	if g.boot != 0 {
+		return Opened{}, fmt.Errorf("group %q: %w", name, ErrGroupOpen)
+	}
+	g.boot = random()
+	return Opened{Group: GroupID(slices.Index(s.byID, g) + 1), Boot: g.boot, Recovered: g.recovered()}, nil
+}
+
+func (s *memoryStore) Save(saves []Save) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, save := range saves {
+		g, err := s.group(save.Group)
+		if err != nil {
+			return err
+		}
+		if save.Token.Boot != g.boot {
+			return ErrGroupClosed
+		}
+		g.hard = save.HardState
+		if len(save.Entries) > 0 {
+			// Clip: slices of the old entries have been handed out.
+			g.entries = append(slices.Clip(g.entries[:save.Entries[0].Index-1]), save.Entries...)
+		}
+	}
+	return nil
+}
+
+func (s *memoryStore) Load(id GroupID, l raftcore.Load) ([]raftcore.Entry, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g, err := s.group(id)
+	if err != nil {
+		return nil, err
+	}
+	if l.From == 0 || l.From > l.To || int(l.To) > len(g.entries) {
+		return nil, fmt.Errorf("entries %d to %d are not all in the log, which ends at %d", l.From, l.To, len(g.entries))
+	}
+	entries := g.entries[l.From-1 : l.To : l.To]
+	bytes := 0
+	for i := range entries {
+		if bytes += len(entries[i].Data); bytes > l.MaxBytes && i > 0 {
+			return entries[:i:i], nil
+		}
+	}
+	return entries, nil
+}
+
+func (s *memoryStore) CloseGroup(id GroupID) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g, err := s.group(id)
+	if err == nil {
+		g.boot = 0
+	}
+	return err
+}
+
+func (s *memoryStore) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.open {
+		return ErrClosed
+	}
+	s.open = false
+	for _, g := range s.groups {
+		g.boot = 0
+	}
+	return nil
+}
+
+func (s *memoryStore) group(id GroupID) (*memoryGroup, error) {
+	if !s.open {
+		return nil, ErrClosed
+	}
+	if id == 0 || int(id) > len(s.byID) || s.byID[id-1].boot == 0 {
+		return nil, ErrGroupClosed
+	}
+	return s.byID[id-1], nil
+}
+
+func (g *memoryGroup) recovered() raftcore.Recovered {
+	r := raftcore.Recovered{HardState: g.hard, Incarnation: g.incarnation, Last: raftcore.Index(len(g.entries))}
+	for i := range g.entries {
+		r.Note(&g.entries[i])
+	}
+	r.Tail = g.entries[max(0, len(g.entries)-1024):]
+	return r
+}
+
+// random draws a number that is not zero.
+func random() uint64 {
+	var b [8]byte
+	for {
+		rand.Read(b[:]) // never fails
+		if n := binary.NativeEndian.Uint64(b[:]); n != 0 {
+			return n
+		}
+	}
+}

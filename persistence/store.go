@@ -1,0 +1,87 @@
+package persistence
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// Store keeps what the groups of one process must not forget. See the package
+// documentation for who calls what, and when.
+type Store interface {
+	// Open begins the use of a group, a fresh one if the name is new. Its
+	// incarnation, at least, is durable when Open returns. A group that is open
+	// already is refused with ErrGroupOpen: two members must not share a log.
+	Open(group string) (Opened, error)
+
+	// Save makes the parts of several groups durable together, with one sync.
+	// The parts of one group are in order. The Store may keep the entries: they
+	// are immutable.
+	Save(saves []Save) error
+
+	// Load reads saved entries from load.From on, in order: as many as fit
+	// load.MaxBytes, at least one, none after load.To. It fails rather than
+	// return anything that was not saved so.
+	Load(group GroupID, load raftcore.Load) ([]raftcore.Entry, error)
+
+	// CloseGroup ends the use of a group. Late Saves for it are refused.
+	CloseGroup(group GroupID) error
+
+	// Close lets go of the disk. Nothing is lost that was saved.
+	Close() error
+}
+
+// Opener opens a Store, again and again: a host opens its Store anew after a
+// failure.
+type Opener interface {
+	// Open opens the Store. It refuses with ErrLocked if somebody else has it
+	// open.
+	Open() (Store, error)
+}
+
+// GroupID is a Store's number for an open group. It is valid until CloseGroup.
+type GroupID uint64
+
+// Opened is a group that was opened.
+type Opened struct {
+	Group GroupID
+	// Boot numbers this opening; it is raftcore.Config.Boot.
+	Boot      uint64
+	Recovered raftcore.Recovered
+}
+
+// Save is one group's part of a Save.
+type Save struct {
+	Group GroupID
+	raftcore.Save
+}
+
+// The errors of a Store. Test for them with errors.Is.
+var (
+	// ErrPoisoned: a write or a sync has failed, then or earlier. Nothing that
+	// was not acknowledged before counts. Close the Store and open it again.
+	ErrPoisoned = errors.New("the store is poisoned by a failed write or sync")
+	// ErrGroupOpen: the group is open already.
+	ErrGroupOpen = errors.New("the group is open already")
+	// ErrGroupClosed: the group is not open, or the Save is from an earlier
+	// opening of it.
+	ErrGroupClosed = errors.New("the group is not open")
+	// ErrLocked: another process has the directory open, or another Store in
+	// this one.
+	ErrLocked = errors.New("the directory is in use")
+	// ErrClosed: the Store is closed.
+	ErrClosed = errors.New("the store is closed")
+)
+
+// CorruptError says that something was once durable and is damaged now. It is
+// never silently skipped.
+type CorruptError struct {
+	File   string
+	Offset int64
+	Detail string
+}
+
+func (e *CorruptError) Error() string {
+	return fmt.Sprintf("%s is corrupt at offset %d: %s", e.File, e.Offset, e.Detail)
+}

@@ -1,0 +1,70 @@
+package raftcore
+
+// applying is what the state machine has been given.
+type applying struct {
+	sent    Index    // handed out
+	done    Index    // applied
+	batches inflight // what lies between, in bytes
+	loading bool
+}
+
+// apply hands committed entries to the state machine, as far as they are on
+// this node's disk: a machine that keeps its own state must never be ahead of
+// the log that explains it.
+func (n *Node) apply() {
+	a := &n.applying
+	upTo := min(n.log.commit, n.log.saved)
+	room := n.cfg.MaxApplyBytes - a.batches.bytes
+	if a.sent >= upTo || room <= 0 || a.loading || len(n.out.Apply.Entries) > 0 {
+		return
+	}
+	entries := n.log.slice(a.sent+1, upTo, room)
+	if entries == nil {
+		a.loading = true
+		n.out.Load = append(n.out.Load, Load{
+			For: n.cfg.ID, Term: n.hard.Term, From: a.sent + 1, To: min(upTo, n.log.windowFirst()-1), MaxBytes: room,
+		})
+		return
+	}
+	n.handOut(entries)
+}
+
+func (n *Node) handOut(entries []Entry) {
+	a := &n.applying
+	bytes := 0
+	for i := range entries {
+		bytes += entries[i].size()
+	}
+	a.sent = entries[len(entries)-1].Index
+	a.batches.add(a.sent, bytes)
+	n.out.Apply.Entries = entries
+	done := 0
+	for done < len(n.tags) && n.tags[done].Index <= a.sent {
+		done++
+	}
+	n.out.Apply.Tags = append(n.out.Apply.Tags, n.tags[:done]...)
+	n.tags = n.tags[done:]
+}
+
+// applyLoaded hands out committed entries that were read from the disk. If they
+// could not be read, or are not what the log says, the next Drain asks again.
+func (n *Node) applyLoaded(in Loaded) {
+	a := &n.applying
+	if !a.loading {
+		return
+	}
+	a.loading = false
+	if in.Load.From == a.sent+1 && n.follows(&in) && in.Entries[len(in.Entries)-1].Index <= min(n.log.commit, n.log.saved) {
+		n.handOut(in.Entries)
+	}
+}
+
+// applied takes the news that the machine has come as far as index.
+func (n *Node) applied(index Index) {
+	a := &n.applying
+	if index > a.sent {
+		n.broken(RuleAppliedCommitted, "applied %d, handed out %d", index, a.sent)
+	}
+	a.done = max(a.done, index)
+	a.batches.free(a.done)
+}

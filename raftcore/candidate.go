@@ -1,0 +1,139 @@
+package raftcore
+
+// campaign is a candidate's, or a pre-candidate's, count of the votes.
+type campaign struct {
+	number uint64
+	votes  []vote
+}
+
+type vote struct {
+	from   NodeID
+	ballot ballot
+}
+
+// begin starts a new count.
+func (c *campaign) begin() {
+	c.number++
+	c.votes = c.votes[:0]
+}
+
+// note counts a voter's answer, once.
+func (c *campaign) note(from NodeID, b ballot) {
+	if c.ballot(from) == silent {
+		c.votes = append(c.votes, vote{from, b})
+	}
+}
+
+func (c *campaign) ballot(from NodeID) ballot {
+	for _, v := range c.votes {
+		if v.from == from {
+			return v.ballot
+		}
+	}
+	return silent
+}
+
+// mayCampaign reports whether this node could lead: only voters do.
+func (n *Node) mayCampaign() bool { return n.members.current().Votes(n.cfg.ID) }
+
+// becomePreCandidate asks the voters whether they would elect this node. No
+// term rises and nothing is written, so asking in vain harms nobody.
+func (n *Node) becomePreCandidate() {
+	n.setRole(PreCandidate, Nobody)
+	n.resetElection()
+	n.campaign.begin()
+	n.askForVotes(true)
+}
+
+// becomeCandidate opens a new term with a vote for itself. The others are asked
+// when that is durable: a candidate that was elected and then forgot its own
+// term could be elected in it a second time.
+func (n *Node) becomeCandidate() {
+	if !n.mayCampaign() {
+		n.broken(RuleLeaderVotes, "campaigned as a non-voter")
+	}
+	n.hard.Term++
+	n.hard.Vote = n.cfg.ID
+	n.hardDirty = true
+	n.following = following{}
+	n.promises = promises{candidacy: true}
+	n.setRole(Candidate, Nobody)
+	n.resetElection()
+	n.campaign.begin()
+}
+
+// askForVotes sends the question and counts this node's own vote.
+func (n *Node) askForVotes(pre bool) {
+	request := VoteRequest{Pre: pre, Last: n.log.lastID(), Campaign: n.campaign.number}
+	for _, id := range n.members.current().Members() {
+		if id != n.cfg.ID && n.members.current().Votes(id) {
+			n.sendVoteRequest(id, request)
+		}
+	}
+	n.campaign.note(n.cfg.ID, granted)
+	n.tally()
+}
+
+// answerPreVote says whether this node would vote for the asker. It must not
+// change anything: no term, no vote, no timer.
+func (n *Node) answerPreVote(m *Message, r *VoteRequest) {
+	yes := m.Term >= n.hard.Term && !n.leaderAlive() && r.Last.AtLeast(n.log.lastID())
+	n.sendVoteReply(m.From, VoteReply{Pre: true, Granted: yes, Campaign: r.Campaign})
+}
+
+// voteRequest decides about a vote in the current term (Raft §5.2, §5.4.1).
+// A learner decides, too: the asker may know of a promotion that has not
+// reached it.
+func (n *Node) voteRequest(m *Message, r *VoteRequest) {
+	if n.leaderID != Nobody || n.hard.Vote != Nobody && n.hard.Vote != m.From || !r.Last.AtLeast(n.log.lastID()) {
+		if n.hardDurable() {
+			n.sendVoteReply(m.From, VoteReply{Campaign: r.Campaign})
+		}
+		return
+	}
+	if n.hard.Vote == Nobody {
+		n.hard.Vote = m.From
+		n.hardDirty = true
+	}
+	if n.role != Follower {
+		n.setRole(Follower, Nobody)
+	}
+	n.resetElection()
+	n.promises.voteTo = m.From
+	n.promises.vote = VoteReply{Granted: true, Campaign: r.Campaign}
+	n.keepPromises()
+}
+
+func (n *Node) preVoteReply(m *Message, r *VoteReply) {
+	if n.role == PreCandidate && r.Campaign == n.campaign.number {
+		n.count(m.From, r.Granted)
+	}
+}
+
+func (n *Node) voteReply(m *Message, r *VoteReply) {
+	if n.role == Candidate && !r.Pre && r.Campaign == n.campaign.number {
+		n.count(m.From, r.Granted)
+	}
+}
+
+func (n *Node) count(from NodeID, yes bool) {
+	b := refused
+	if yes {
+		b = granted
+	}
+	n.campaign.note(from, b)
+	n.tally()
+}
+
+// tally acts when the votes decide.
+func (n *Node) tally() {
+	won, lost := electionResult(n.members.current(), n.campaign.ballot)
+	switch {
+	case won && n.role == PreCandidate:
+		n.becomeCandidate()
+	case won:
+		n.becomeLeader()
+	case lost:
+		n.setRole(Follower, Nobody) // until the next timeout
+	}
+}

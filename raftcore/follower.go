@@ -1,0 +1,139 @@
+package raftcore
+
+// following is what a follower knows of its log in the light of the current
+// leader. It begins anew with every term.
+type following struct {
+	// verified: all entries up to here are known to equal the leader's. What
+	// lies after it may be left over from other leaders, so neither a commit nor
+	// an acknowledgement goes beyond it.
+	verified Index
+	acked    Index // the newest Match told
+	round    uint64
+	heardAt  Instant // when round came
+	owes     bool    // a reply is owed, even if Match has not grown
+
+	rejecting bool // rejection waits to be sent
+	rejection AppendReply
+}
+
+// becomeFollower enters a term, or gives up an office in the present one.
+func (n *Node) becomeFollower(term Term) {
+	if term > n.hard.Term {
+		n.hard.Term = term
+		n.hard.Vote = Nobody
+		n.hardDirty = true
+		n.following = following{}
+		n.promises = promises{}
+	}
+	if n.role == Leader {
+		n.leader = leading{}
+		n.refuseReads()
+		n.resetElection()
+	}
+	n.setRole(Follower, Nobody)
+}
+
+// setRole notes who this node is, and who leads.
+func (n *Node) setRole(role Role, leader NodeID) {
+	n.role = role
+	n.leaderID = leader
+	n.out.StatusChanged = true
+}
+
+// leaderAlive reports whether this node has a sign of life of a leader that is
+// younger than the shortest election timeout: then nobody needs an election.
+// A leader is alive to itself: it steps down by itself when it loses its quorum.
+func (n *Node) leaderAlive() bool {
+	return n.role == Leader || n.leaderID != Nobody && n.now < n.following.heardAt.Add(n.cfg.ElectionTimeout)
+}
+
+// appendRequest takes entries, or a heartbeat, from the leader of this term
+// (Raft §5.3, Figure 2 "AppendEntries RPC").
+func (n *Node) appendRequest(m *Message, r *AppendRequest) {
+	if n.role == Leader || n.leaderID != Nobody && n.leaderID != m.From || !wellFormed(r) {
+		n.refused++ // a term has one leader: this is forged, or garbage
+		return
+	}
+	if n.leaderID == Nobody {
+		n.setRole(Follower, m.From) // a candidate yields, too (Raft §5.2)
+	}
+	f := &n.following
+	fresh := r.Round > f.round
+	if fresh {
+		// Only a new round is a sign of life: a repeated old heartbeat must not
+		// keep a dead leader in office.
+		f.round = r.Round
+		f.heardAt = n.now
+		n.resetElection()
+	}
+	if !n.log.has(r.Prev) {
+		f.rejecting = true
+		f.rejection = AppendReply{Rejected: true, Probed: r.Prev, Hint: n.log.newestUpTo(r.Prev)}
+		return
+	}
+	f.rejecting = false
+	n.accept(r.Entries)
+	last := r.Prev.Index + Index(len(r.Entries))
+	f.verified = max(f.verified, last)
+	n.log.commit = max(n.log.commit, min(r.Commit, f.verified))
+	// A new round is answered at once, whatever the disk does: reads and the
+	// leader's office hang on it. Entries are acknowledged when they are durable,
+	// and again if they come again.
+	if fresh || len(r.Entries) > 0 && last <= f.acked {
+		f.owes = true
+	}
+}
+
+// wellFormed reports whether a request's entries follow Prev and one another.
+func wellFormed(r *AppendRequest) bool {
+	before := r.Prev
+	for i := range r.Entries {
+		e := &r.Entries[i]
+		if e.Index != before.Index+1 || e.Term < before.Term || (e.Kind == EntryConfig) != (e.Config != nil) || e.Config != nil && !e.Config.valid() {
+			return false
+		}
+		before = e.EntryID
+	}
+	return true
+}
+
+// accept appends what is new of entries that follow an entry of this log. What
+// is there already stays, even if entries end before it: they may be an old
+// message. Only an entry that contradicts the log cuts it off.
+func (n *Node) accept(entries []Entry) {
+	for len(entries) > 0 && n.log.has(entries[0].EntryID) {
+		entries = entries[1:]
+	}
+	if len(entries) == 0 {
+		return
+	}
+	if first := entries[0].Index; first <= n.log.last {
+		n.truncate(first)
+	}
+	n.log.append(entries...)
+	for i := range entries {
+		if e := &entries[i]; e.Kind == EntryConfig {
+			n.members.adopt(e.Index, e.Config)
+			n.out.StatusChanged = true
+		}
+	}
+}
+
+// truncate cuts off entries that another leader has overruled.
+func (n *Node) truncate(from Index) {
+	if from <= n.log.commit {
+		n.broken(RuleCommittedKept, "asked to cut off %d, committed %d", from, n.log.commit)
+	}
+	n.log.truncate(from)
+	if n.members.truncate(from) {
+		n.out.StatusChanged = true
+	}
+	keep := len(n.tags)
+	for keep > 0 && n.tags[keep-1].Index >= from {
+		keep--
+	}
+	for _, t := range n.tags[keep:] {
+		n.reply(t.Tag, Overwritten)
+	}
+	n.tags = n.tags[:keep]
+}

@@ -1,0 +1,112 @@
+package raftcore
+
+import "fmt"
+
+// Rule names an invariant: something that is true of every node at the end of
+// every Step and Drain, whatever the network, the disks and the clocks do. A
+// broken one means that the code is wrong or the disk lied; the node must not
+// go on from memory, and panics with an InvariantError. Restart it from disk.
+type Rule string
+
+// The rules that are cheap enough to be checked always.
+const (
+	RuleTermMonotonic    Rule = "a node's term never falls"
+	RuleOneVotePerTerm   Rule = "a node votes at most once in a term"
+	RuleCommitMonotonic  Rule = "a commit index never falls"
+	RuleCommitInLog      Rule = "what is committed is in the log"
+	RuleCommittedKept    Rule = "a committed entry is never cut off"
+	RuleLeaderAppendOnly Rule = "a leader never cuts off entries of its own log"
+	RuleSavedInLog       Rule = "what is saved is in the log"
+	RuleSaveCompletes    Rule = "only a Save that was handed out can complete"
+	RuleLogContiguous    Rule = "entries follow one another without a gap"
+	RuleAppliedCommitted Rule = "only what is committed is applied, in order, once"
+	RuleTermsAscend      Rule = "terms never fall along a log"
+	RuleLeaderVotes      Rule = "who campaigns or leads is a voter"
+	RuleKnownInput       Rule = "inputs are those of package raftcore"
+	RuleRecovered        Rule = "a recovered state is consistent"
+)
+
+// The rules that cost a walk through the state. They are checked in tests and
+// in builds with the race detector.
+const (
+	RuleMatchBeforeNext  Rule = "what a peer has lies before what is sent next"
+	RuleMatchInLog       Rule = "a peer cannot have what the leader has not"
+	RuleConfigWellFormed Rule = "a configuration has voters, and nobody twice"
+	RuleWindowIsTail     Rule = "the window ends where the log ends"
+)
+
+// InvariantError is what a node panics with.
+type InvariantError struct {
+	Rule   Rule
+	Node   NodeID
+	Detail string
+}
+
+func (e *InvariantError) Error() string {
+	return fmt.Sprintf("raftcore: node %d broke the rule %q: %s", e.Node, string(e.Rule), e.Detail)
+}
+
+// broken panics. Callers test the condition themselves, so that a rule that
+// holds costs a comparison and builds no arguments.
+func (n *Node) broken(rule Rule, format string, args ...any) {
+	panic(&InvariantError{Rule: rule, Node: n.cfg.ID, Detail: fmt.Sprintf(format, args...) + "; " + n.String()})
+}
+
+// check runs at the end of every Step and Drain.
+func (n *Node) check() {
+	l := &n.log
+	if n.hard.Term < n.checked.Term {
+		n.broken(RuleTermMonotonic, "it was %d", n.checked.Term)
+	}
+	if n.hard.Term == n.checked.Term && n.checked.Vote != Nobody && n.hard.Vote != n.checked.Vote {
+		n.broken(RuleOneVotePerTerm, "it had voted for %d", n.checked.Vote)
+	}
+	n.checked = n.hard
+	if l.commit < n.checkedCommit {
+		n.broken(RuleCommitMonotonic, "it was %d", n.checkedCommit)
+	}
+	n.checkedCommit = l.commit
+	if l.commit > l.last {
+		n.broken(RuleCommitInLog, "commit %d, last %d", l.commit, l.last)
+	}
+	if l.saved > l.handed || l.handed > l.last {
+		n.broken(RuleSavedInLog, "saved %d, handed %d, last %d", l.saved, l.handed, l.last)
+	}
+	if n.applying.done > n.applying.sent || n.applying.sent > l.commit {
+		n.broken(RuleAppliedCommitted, "applied %d, handed out %d, committed %d", n.applying.done, n.applying.sent, l.commit)
+	}
+	if deepChecks {
+		n.checkDeep()
+	}
+}
+
+// checkDeep checks what is too dear to check always.
+func (n *Node) checkDeep() {
+	l := &n.log
+	if len(l.window) > 0 && l.window[len(l.window)-1].EntryID != l.lastID() {
+		n.broken(RuleWindowIsTail, "the window ends in %v, the log in %v", l.window[len(l.window)-1].EntryID, l.lastID())
+	}
+	for i := 1; i < len(l.runs); i++ {
+		if l.runs[i].Term <= l.runs[i-1].Term || l.runs[i].First <= l.runs[i-1].First {
+			n.broken(RuleTermsAscend, "runs %v", l.runs)
+		}
+	}
+	if conf := n.members.current(); len(conf.Voters) > 0 && !conf.valid() {
+		n.broken(RuleConfigWellFormed, "%v", conf)
+	}
+	if n.role != Leader {
+		return
+	}
+	if !n.members.current().Votes(n.cfg.ID) {
+		n.broken(RuleLeaderVotes, "the configuration is %v", n.members.current())
+	}
+	for i := range n.leader.peers {
+		p := &n.leader.peers[i]
+		if p.match >= p.next {
+			n.broken(RuleMatchBeforeNext, "peer %d: match %d, next %d", p.id, p.match, p.next)
+		}
+		if p.match > l.last {
+			n.broken(RuleMatchInLog, "peer %d: match %d, last %d", p.id, p.match, l.last)
+		}
+	}
+}

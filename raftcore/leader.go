@@ -1,0 +1,287 @@
+package raftcore
+
+import "math"
+
+// leading is what a leader knows, beside its log. It is made anew for every
+// term.
+type leading struct {
+	peers []progress // everybody but this node, ascending
+	start Index      // the no-op that opened the term
+	// uncommittedBytes counts this term's entries that are not committed.
+	uncommittedBytes int
+
+	round       uint64 // the newest round
+	due         uint64 // the newest round that every peer must hear of
+	heartbeatAt Instant
+}
+
+// becomeLeader opens the term with an entry of its own: only its commit can
+// tell what of the earlier entries is committed (Raft §5.4.2, §8).
+func (n *Node) becomeLeader() {
+	if !n.mayCampaign() {
+		n.broken(RuleLeaderVotes, "won an election as a non-voter")
+	}
+	n.setRole(Leader, n.cfg.ID)
+	n.leader = leading{start: n.log.last + 1, heartbeatAt: n.now.Add(n.cfg.HeartbeatInterval)}
+	for _, id := range n.members.current().Members() {
+		if id != n.cfg.ID {
+			n.leader.peers = append(n.leader.peers, progress{id: id, next: n.log.last + 1, heardAt: n.now})
+		}
+	}
+	n.appendOwn(EntryNoop, nil)
+}
+
+// appendOwn appends an entry of this leader.
+func (n *Node) appendOwn(kind EntryKind, data []byte) Index {
+	e := Entry{
+		EntryID: EntryID{Term: n.hard.Term, Index: n.log.last + 1},
+		Time:    max(n.time, n.log.lastTime),
+		Kind:    kind,
+		Data:    data,
+	}
+	n.log.append(e)
+	n.leader.uncommittedBytes += e.size()
+	return e.Index
+}
+
+// propose takes a command into the log, or refuses it before it has a place
+// there.
+func (n *Node) propose(in Propose) {
+	switch {
+	case n.role != Leader:
+		n.reply(in.Tag, NotLeader)
+	case len(in.Data) > n.cfg.MaxCommandBytes:
+		n.reply(in.Tag, TooLarge)
+	case n.leader.uncommittedBytes > n.cfg.MaxUncommittedBytes:
+		n.reply(in.Tag, Busy)
+	default:
+		index := n.appendOwn(EntryCommand, in.Data)
+		if in.Tag != 0 {
+			n.tags = append(n.tags, TagAt{Tag: in.Tag, Index: index})
+		}
+	}
+}
+
+// replicateAll sends what each peer needs.
+func (n *Node) replicateAll() {
+	for i := range n.leader.peers {
+		n.replicate(&n.leader.peers[i])
+	}
+}
+
+func (n *Node) replicate(p *progress) {
+	switch p.state {
+	case probe:
+		if !p.probed && !p.loading {
+			p.probed = true
+			n.leader.round++ // a new round, because only that is answered at once
+			var entries []Entry
+			if p.sentRound == 0 {
+				// The first question of a term carries the no-op, in the hope that
+				// the logs agree. Later ones go empty: nobody may be listening.
+				entries = n.log.slice(p.next, n.log.last, n.cfg.MaxAppendBytes)
+			}
+			n.sendEntries(p, entries)
+		}
+	case replicate:
+		for p.next <= n.log.last && !p.loading && !p.inflight.full(n.cfg.MaxInflight, n.cfg.MaxInflightBytes) {
+			entries := n.log.slice(p.next, n.log.last, n.cfg.MaxAppendBytes)
+			if entries == nil {
+				n.load(p)
+				break
+			}
+			n.sendOptimistically(p, entries)
+		}
+	}
+	// A round and a commit index travel with entries if there are any, and alone
+	// if there are not.
+	if p.sentRound < n.leader.due || p.state == replicate && p.sentCommit < n.log.commit {
+		n.sendEntries(p, nil)
+	}
+}
+
+// sendOptimistically sends entries from next on, and counts on their arrival.
+func (n *Node) sendOptimistically(p *progress, entries []Entry) {
+	n.sendEntries(p, entries)
+	bytes := 0
+	for i := range entries {
+		bytes += entries[i].size()
+	}
+	p.next += Index(len(entries))
+	p.inflight.add(p.next-1, bytes)
+}
+
+// sendEntries sends entries from next on, or none.
+func (n *Node) sendEntries(p *progress, entries []Entry) {
+	prev := p.next - 1
+	term, known := n.log.term(prev)
+	if !known {
+		n.broken(RuleLogContiguous, "entry %d, before those for %d, has no term", prev, p.id)
+	}
+	p.sentRound = n.leader.round
+	p.sentCommit = n.log.commit
+	n.sendAppendRequest(p.id, AppendRequest{
+		Prev: EntryID{Term: term, Index: prev}, Entries: entries, Commit: n.log.commit, Round: n.leader.round,
+	})
+}
+
+// load asks the disk for entries that have left the window.
+func (n *Node) load(p *progress) {
+	p.loading = true
+	n.out.Load = append(n.out.Load, Load{
+		For: p.id, Term: n.hard.Term, From: p.next, To: n.log.windowFirst() - 1, MaxBytes: n.cfg.MaxAppendBytes,
+	})
+}
+
+// sendLoaded sends entries that were read from the disk, if they are still
+// what the peer needs.
+func (n *Node) sendLoaded(in Loaded) {
+	p := n.peer(in.Load.For)
+	if n.role != Leader || in.Load.Term != n.hard.Term || p == nil || !p.loading {
+		return
+	}
+	p.loading = false
+	if p.state == replicate && p.next == in.Load.From && n.follows(&in) {
+		n.sendOptimistically(p, in.Entries)
+	} else if len(in.Entries) == 0 {
+		p.becomeProbe(p.next) // the disk could not answer: the next heartbeat tries again
+		p.probed = true
+	}
+}
+
+// appendReply learns how far a peer's log equals this one, and advances the
+// commit index.
+func (n *Node) appendReply(m *Message, r *AppendReply) {
+	p := n.peer(m.From)
+	if n.role != Leader || p == nil {
+		return
+	}
+	if !p.fromPresentLife(m.Incarnation, n.log.last+1) {
+		n.refused++
+		return
+	}
+	if r.Round > p.round && r.Round <= n.leader.round {
+		p.round = r.Round
+		p.heardAt = n.now
+		n.confirmReads()
+	}
+	if r.Rejected {
+		n.rejected(p, r)
+		return
+	}
+	if r.Match > n.log.last {
+		n.refused++ // it cannot have what this leader never sent
+		return
+	}
+	p.match = max(p.match, r.Match)
+	p.inflight.free(p.match)
+	p.next = max(p.next, p.match+1)
+	if p.state == probe && r.Round >= p.sentRound {
+		p.becomeReplicate() // it agreed with the newest question
+	}
+	n.advanceCommit()
+}
+
+// rejected finds an earlier place to ask about. A rejection that speaks of
+// another place than the one in question is old, and says nothing new.
+func (n *Node) rejected(p *progress, r *AppendReply) {
+	if r.Probed.Index <= p.match || r.Probed.Index >= p.next {
+		return
+	}
+	if p.state == probe && r.Probed.Index != p.next-1 {
+		return
+	}
+	guess := n.log.newestUpTo(r.Hint)
+	if guess.Index >= r.Probed.Index {
+		return // not an answer that a follower gives: asking again would not get further
+	}
+	p.becomeProbe(guess.Index + 1)
+}
+
+// advanceCommit commits what a quorum holds durably, this node's own disk
+// included only as far as it has spoken. Only an entry of this term is
+// committed by counting; those before it are committed with it (Raft §5.4.2,
+// Figure 8).
+func (n *Node) advanceCommit() {
+	l := &n.log
+	quorum := Index(quorumValue(n.members.current(), func(id NodeID) uint64 {
+		if id == n.cfg.ID {
+			return uint64(l.saved)
+		}
+		if p := n.peer(id); p != nil {
+			return uint64(p.match)
+		}
+		return 0
+	}))
+	if quorum <= l.commit || quorum < n.leader.start {
+		return
+	}
+	for _, e := range l.slice(max(l.commit+1, n.leader.start), quorum, math.MaxInt) {
+		n.leader.uncommittedBytes -= e.size()
+	}
+	l.commit = quorum
+}
+
+// unreachable takes the news that messages to a peer are lost: what was sent
+// ahead of its acknowledgement has to be asked about again.
+func (n *Node) unreachable(id NodeID) {
+	if p := n.peer(id); p != nil && p.state == replicate {
+		p.becomeProbe(p.match + 1)
+		p.probed = true // wait for the next heartbeat: it asks the question
+	}
+}
+
+// expireLeader shows this leader to its followers when it is time to, and
+// steps down if it has not heard from a quorum for an election timeout
+// (check-quorum, thesis §6.2): the others are then free to elect another, and
+// its clients should not wait here.
+func (n *Node) expireLeader() {
+	if n.now >= n.quorumHeardAt().Add(n.cfg.ElectionTimeout) {
+		n.becomeFollower(n.hard.Term)
+		return
+	}
+	if n.now >= n.leader.heartbeatAt && len(n.leader.peers) > 0 {
+		n.newRound()
+		n.leader.heartbeatAt = n.now.Add(n.cfg.HeartbeatInterval)
+		for i := range n.leader.peers {
+			n.leader.peers[i].probed = false // the question may have been lost
+		}
+	}
+}
+
+// newRound opens a round that every peer has to answer, and returns it.
+func (n *Node) newRound() uint64 {
+	n.leader.round++
+	n.leader.due = n.leader.round
+	return n.leader.due
+}
+
+// quorumHeardAt returns the latest instant at which a quorum had shown itself.
+func (n *Node) quorumHeardAt() Instant {
+	return Instant(quorumValue(n.members.current(), func(id NodeID) uint64 {
+		if id == n.cfg.ID {
+			return uint64(n.now)
+		}
+		if p := n.peer(id); p != nil {
+			return uint64(p.heardAt)
+		}
+		return 0
+	}))
+}
+
+func (n *Node) leaderDeadline() Instant {
+	if len(n.leader.peers) == 0 {
+		return 0
+	}
+	return min(n.leader.heartbeatAt, n.quorumHeardAt().Add(n.cfg.ElectionTimeout))
+}
+
+// peer returns this leader's view of id, or nil.
+func (n *Node) peer(id NodeID) *progress {
+	for i := range n.leader.peers {
+		if n.leader.peers[i].id == id {
+			return &n.leader.peers[i]
+		}
+	}
+	return nil
+}

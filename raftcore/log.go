@@ -1,0 +1,214 @@
+package raftcore
+
+import (
+	"math"
+	"slices"
+)
+
+// log is what a node knows of its log: the term of every entry, and the newest
+// entries themselves. It reads no disk: what has left the window is asked for
+// with a Load.
+//
+//	base ≤ saved ≤ handed ≤ last         commit ≤ last
+//	  |───────|───────|──────|
+//	  |  on disk      |      not yet in a Save
+//	          in a Save
+//
+// handed counts only what the disk will agree with: after a truncation the
+// entries that take the place of others are on no Save yet.
+type log struct {
+	base     EntryID // the entry before the first one that has a term here
+	runs     []TermRun
+	last     Index
+	lastTime int64
+	commit   Index
+
+	// window holds the newest entries, contiguous, ending in last. Slices of it
+	// are handed out, so its arrays are only ever appended to.
+	window      []Entry
+	windowBytes int
+
+	handed Index
+	saved  Index
+	saving []saving // Saves that were handed out and not completed, oldest first
+}
+
+// saving is a Save under way: entries first to last, or none (last is zero).
+type saving struct {
+	sequence    uint64
+	first, last Index
+}
+
+func newLog(r *Recovered) log {
+	l := log{base: r.Base, runs: slices.Clone(r.Runs), last: r.Last, lastTime: r.LastTime, commit: r.Base.Index, handed: r.Last, saved: r.Last}
+	l.window = slices.Clone(r.Tail)
+	for i := range l.window {
+		l.windowBytes += l.window[i].size()
+	}
+	return l
+}
+
+// lastID returns the identity of the last entry.
+func (l *log) lastID() EntryID { return EntryID{Term: l.lastTerm(), Index: l.last} }
+
+func (l *log) lastTerm() Term {
+	if len(l.runs) == 0 {
+		return l.base.Term
+	}
+	return l.runs[len(l.runs)-1].Term
+}
+
+// term returns the term of entry i. It is unknown before base and after last.
+func (l *log) term(i Index) (t Term, known bool) {
+	if i == l.base.Index {
+		return l.base.Term, true
+	}
+	if i < l.base.Index || i > l.last {
+		return 0, false
+	}
+	// Nearly always asked about the end of the log.
+	k := len(l.runs) - 1
+	for l.runs[k].First > i {
+		k--
+	}
+	return l.runs[k].Term, true
+}
+
+// has reports whether the log holds this very entry. Entries before base are
+// committed, and were cut off because of that: what a leader says of them is
+// taken as it is.
+func (l *log) has(id EntryID) bool {
+	if id.Index < l.base.Index {
+		return true
+	}
+	t, known := l.term(id.Index)
+	return known && t == id.Term
+}
+
+// newestUpTo returns the newest entry that might equal one with identity id or
+// an ancestor of it: its index is at most id.Index and its term at most
+// id.Term. A follower answers a mismatch with it, and the leader looks the
+// answer up in its own log the same way: each round trip skips at least one
+// whole term on one of the two sides.
+func (l *log) newestUpTo(id EntryID) EntryID {
+	i := min(id.Index, l.last)
+	for k := len(l.runs) - 1; k >= 0; k-- {
+		run := l.runs[k]
+		if run.First > i {
+			continue
+		}
+		if run.Term <= id.Term {
+			return EntryID{Term: run.Term, Index: i}
+		}
+		i = run.First - 1
+	}
+	return l.base
+}
+
+// append adds entries, which follow last.
+func (l *log) append(entries ...Entry) {
+	for i := range entries {
+		e := &entries[i]
+		if n := len(l.runs); n == 0 || l.runs[n-1].Term != e.Term {
+			l.runs = append(l.runs, TermRun{First: e.Index, Term: e.Term})
+		}
+		l.last = e.Index
+		l.lastTime = max(l.lastTime, e.Time)
+		l.windowBytes += e.size()
+	}
+	l.window = append(l.window, entries...)
+}
+
+// truncate cuts off entry i and all after it.
+func (l *log) truncate(i Index) {
+	for n := len(l.runs); n > 0 && l.runs[n-1].First >= i; n-- {
+		l.runs = l.runs[:n-1]
+	}
+	if first := l.windowFirst(); i <= first {
+		l.window, l.windowBytes = nil, 0
+	} else {
+		keep := int(i - first)
+		for k := keep; k < len(l.window); k++ {
+			l.windowBytes -= l.window[k].size()
+		}
+		// The capacity goes, too: slices of the old array have been handed out,
+		// so the entries that follow must not be written over them.
+		l.window = l.window[:keep:keep]
+	}
+	l.last = i - 1
+	l.handed = min(l.handed, l.last)
+	l.saved = min(l.saved, l.last)
+}
+
+// windowFirst returns the index of the first entry in the window.
+func (l *log) windowFirst() Index { return l.last + 1 - Index(len(l.window)) }
+
+// slice returns entries from on, as far as to, that are in the window: at most
+// maxBytes of them, but at least one. It returns nil if from has left the window.
+func (l *log) slice(from, to Index, maxBytes int) []Entry {
+	first := l.windowFirst()
+	to = min(to, l.last)
+	if from < first || from > to {
+		return nil
+	}
+	lo, hi := int(from-first), int(to-first)+1
+	n, bytes := lo, 0
+	for n < hi {
+		bytes += l.window[n].size()
+		if bytes > maxBytes && n > lo {
+			break
+		}
+		n++
+	}
+	return l.window[lo:n:n]
+}
+
+// trim lets go of the oldest entries in the window until it fits maxBytes, but
+// of none after limit.
+func (l *log) trim(limit Index, maxBytes int) {
+	n := 0
+	first := l.windowFirst()
+	for l.windowBytes > maxBytes && n < len(l.window) && first+Index(n) <= limit {
+		l.windowBytes -= l.window[n].size()
+		n++
+	}
+	l.window = l.window[n:]
+}
+
+// toSave returns the entries that are in no Save yet, and notes that the Save
+// with this sequence number carries them.
+func (l *log) toSave(sequence uint64) []Entry {
+	s := saving{sequence: sequence}
+	var entries []Entry
+	if l.handed < l.last {
+		entries = l.slice(l.handed+1, l.last, math.MaxInt)
+		s.first, s.last = l.handed+1, l.last
+		l.handed = l.last
+	}
+	l.saving = append(l.saving, s)
+	return entries
+}
+
+// complete notes that all Saves up to sequence are durable.
+//
+// It is not enough that an entry was written once: if a later Save that is
+// still under way replaces it, a crash may leave either, even when a third Save
+// brings the very same entry back (the ABA trap). So nothing from the first
+// entry of a Save under way on counts as saved.
+func (l *log) complete(sequence uint64) {
+	durable := l.saved
+	n := 0
+	for ; n < len(l.saving) && l.saving[n].sequence <= sequence; n++ {
+		if l.saving[n].last > 0 {
+			durable = l.saving[n].last
+		}
+	}
+	l.saving = slices.Delete(l.saving, 0, n)
+	durable = min(durable, l.handed)
+	for _, s := range l.saving {
+		if s.last > 0 {
+			durable = min(durable, s.first-1)
+		}
+	}
+	l.saved = durable
+}

@@ -1,0 +1,89 @@
+package raftcore
+
+import "slices"
+
+// ConfState says who takes part in a group. In a joint configuration (Outgoing
+// is not empty) every decision needs a majority of both sets of voters (Raft
+// §6).
+type ConfState struct {
+	Voters   []NodeID // ascending
+	Outgoing []NodeID // the voters that are being left behind; ascending
+	Learners []NodeID // receive the log, do not vote; ascending
+}
+
+// Joint reports whether c is between two configurations.
+func (c *ConfState) Joint() bool { return len(c.Outgoing) > 0 }
+
+// Votes reports whether id is a voter, in either set.
+func (c *ConfState) Votes(id NodeID) bool {
+	return slices.Contains(c.Voters, id) || slices.Contains(c.Outgoing, id)
+}
+
+// Contains reports whether id takes part at all.
+func (c *ConfState) Contains(id NodeID) bool {
+	return c.Votes(id) || slices.Contains(c.Learners, id)
+}
+
+// Members returns everybody who takes part, ascending, each once.
+func (c *ConfState) Members() []NodeID {
+	all := slices.Concat(c.Voters, c.Outgoing, c.Learners)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// Equal reports whether c and d say the same.
+func (c *ConfState) Equal(d *ConfState) bool {
+	return slices.Equal(c.Voters, d.Voters) && slices.Equal(c.Outgoing, d.Outgoing) && slices.Equal(c.Learners, d.Learners)
+}
+
+// valid reports whether c is well formed: somebody votes, each list ascends
+// strictly, nobody is named zero, and no learner votes.
+func (c *ConfState) valid() bool {
+	for _, list := range [][]NodeID{c.Voters, c.Outgoing, c.Learners} {
+		before := Nobody
+		for _, id := range list {
+			if id <= before {
+				return false
+			}
+			before = id
+		}
+	}
+	for _, id := range c.Learners {
+		if c.Votes(id) {
+			return false
+		}
+	}
+	return len(c.Voters) > 0
+}
+
+// membership is the history of configurations that the log holds: the newest
+// one is in force from the moment its entry is appended, committed or not
+// (Raft §6), and if that entry is cut off the one before it is in force again.
+type membership struct {
+	history []ConfigAt // never empty; ascending; the first is that of the log's base
+}
+
+func newMembership(base ConfigAt, later []ConfigAt) membership {
+	return membership{history: append([]ConfigAt{base}, later...)}
+}
+
+// current returns the configuration in force.
+func (m *membership) current() *ConfState { return &m.history[len(m.history)-1].Conf }
+
+// at returns the index of the entry that set the configuration in force.
+func (m *membership) at() Index { return m.history[len(m.history)-1].Index }
+
+// adopt puts the configuration of a newly appended entry in force.
+func (m *membership) adopt(index Index, conf *ConfState) {
+	m.history = append(m.history, ConfigAt{Index: index, Conf: *conf})
+}
+
+// truncate forgets the configurations of entries from index on, and reports
+// whether the one in force changed.
+func (m *membership) truncate(index Index) bool {
+	n := len(m.history)
+	for len(m.history) > 1 && m.history[len(m.history)-1].Index >= index {
+		m.history = m.history[:len(m.history)-1]
+	}
+	return len(m.history) != n
+}

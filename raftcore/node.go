@@ -1,0 +1,379 @@
+package raftcore
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// Node is one participant of one group: the Raft algorithm as a value. It is
+// not safe for concurrent use; give it to one goroutine, or one actor.
+//
+// Use it in batches: Step a Tick, Step whatever waits, Drain once.
+type Node struct {
+	cfg         Config
+	rng         *rand.Rand
+	incarnation Incarnation
+
+	hard    HardState
+	log     log
+	members membership
+	tags    []TagAt // this node's proposals that are in its log and not handed to the machine
+
+	now  Instant
+	time int64
+
+	role       Role
+	leaderID   NodeID  // who leads in this term, if known
+	electionAt Instant // when to campaign, unless something happens before
+	following  following
+	campaign   campaign
+	leader     leading
+	reads      reads
+	promises   promises
+	applying   applying
+
+	sequence      uint64 // the newest Save
+	savedSequence uint64 // the newest one that is durable
+	hardSequence  uint64 // the one that carries hard
+	hardDirty     bool   // hard is in no Save yet
+
+	out           Output
+	refused       uint64 // messages that were refused: another cluster, malformed, forged
+	checked       HardState
+	checkedCommit Index
+}
+
+// New returns a node that continues from what its disk kept. The zero Recovered
+// starts a pristine one, which does nothing until it is founded with Bootstrap
+// or hears from a leader.
+func New(cfg Config, r Recovered) (*Node, error) {
+	cfg = cfg.WithDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("raftcore: bad config: %w", err)
+	}
+	if err := r.validate(); err != nil {
+		return nil, fmt.Errorf("raftcore: node %d: %w", cfg.ID, err)
+	}
+	n := &Node{
+		cfg:         cfg,
+		rng:         rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.ID))),
+		incarnation: r.Incarnation,
+		hard:        r.HardState,
+		checked:     r.HardState,
+		log:         newLog(&r),
+		members:     newMembership(r.BaseConf, r.Configs),
+	}
+	n.applying.sent, n.applying.done = r.Base.Index, r.Base.Index
+	n.checkedCommit = n.log.commit
+	n.check()
+	return n, nil
+}
+
+// validate refuses a state that no node can have left behind: whoever read it
+// from a disk read it wrong.
+func (r *Recovered) validate() error {
+	var errs []error
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf(string(RuleRecovered)+": "+format, args...))
+	}
+	first := r.Base.Index + 1
+	if r.Last < r.Base.Index {
+		bad("the log ends at %d, before its base %d", r.Last, r.Base.Index)
+	}
+	if len(r.Runs) == 0 != (r.Last == r.Base.Index) || len(r.Runs) > 0 && r.Runs[0].First != first {
+		bad("term runs %v do not begin at %d", r.Runs, first)
+	}
+	term := r.Base.Term
+	for i, run := range r.Runs {
+		if run.Term < term || i > 0 && (run.Term == term || run.First <= r.Runs[i-1].First) || run.First > r.Last {
+			bad("term runs %v do not ascend", r.Runs)
+			break
+		}
+		term = run.Term
+	}
+	if term > r.HardState.Term {
+		bad("the log has term %d, the hard state only %d", term, r.HardState.Term)
+	}
+	if n := Index(len(r.Tail)); n > 0 && (n > r.Last-r.Base.Index || r.Tail[n-1].Index != r.Last || r.Tail[0].Index != r.Last-n+1) {
+		bad("the tail is not the last %d entries", n)
+	}
+	return errors.Join(errs...)
+}
+
+// Step takes one input. It never blocks and never fails: a refusal is a Reply.
+// It panics with an InvariantError if a rule is broken.
+func (n *Node) Step(in Input) {
+	switch in := in.(type) {
+	case Tick:
+		n.tick(in)
+	case Receive:
+		n.receive(&in.Message)
+	case Propose:
+		n.propose(in)
+	case Read:
+		n.read(in)
+	case Bootstrap:
+		n.bootstrap(in)
+	case Saved:
+		n.saved(in.Token)
+	case Loaded:
+		n.loaded(in)
+	case Applied:
+		n.applied(in.Index)
+	case Unreachable:
+		n.unreachable(in.Peer)
+	default:
+		n.broken(RuleKnownInput, "an unknown type")
+	}
+	n.check()
+}
+
+// Drain hands over everything that is wanted since the last Drain and reuses
+// the buffers of out.
+//
+// Timeouts fire here and not in the Tick, after everything that waited has been
+// heard: a heartbeat that lay in the mailbox while the process was stalled
+// beats the timeout that passed meanwhile.
+func (n *Node) Drain(out *Output) {
+	n.expire()
+	if n.role == Leader {
+		n.openRound()
+		n.replicateAll()
+	} else {
+		n.acknowledge()
+	}
+	n.save()
+	n.apply()
+	n.log.trim(min(n.log.saved, n.log.commit), n.cfg.MaxWindowBytes)
+	n.out.Deadline = n.deadline()
+	n.check()
+	*out, n.out = n.out, *out
+	n.out.reset()
+}
+
+// tick moves the clock.
+func (n *Node) tick(in Tick) {
+	n.time = max(n.time, in.Time)
+	if in.Now <= n.now {
+		return
+	}
+	first := n.now == 0
+	n.now = in.Now
+	if first {
+		n.resetElection()
+	}
+}
+
+// expire acts on the timeouts that have passed.
+func (n *Node) expire() {
+	switch {
+	case n.now == 0:
+	case n.role == Leader:
+		n.expireLeader()
+	case n.now >= n.electionAt && n.mayCampaign():
+		n.becomePreCandidate()
+	}
+}
+
+// deadline returns when expire has something to do next.
+func (n *Node) deadline() Instant {
+	switch {
+	case n.role == Leader:
+		return n.leaderDeadline()
+	case n.mayCampaign():
+		return n.electionAt
+	}
+	return 0
+}
+
+// resetElection draws the next election timeout. The jitter is what keeps
+// elections from splitting for ever (Raft §5.2); half a timeout of it is ample,
+// because pre-votes cost no term, and keeps the time without a leader short.
+func (n *Node) resetElection() {
+	timeout := n.cfg.ElectionTimeout
+	n.electionAt = n.now.Add(timeout + time.Duration(n.rng.Int64N(int64(timeout/2)+1)))
+}
+
+// receive applies the rules that hold for every message, then hands it to the
+// role.
+func (n *Node) receive(m *Message) {
+	foreign := m.Cluster != n.hard.Cluster && m.Cluster != 0 && n.hard.Cluster != 0
+	if m.To != n.cfg.ID || m.From == n.cfg.ID || m.From == Nobody || foreign {
+		n.refused++
+		return
+	}
+	switch b := m.Body.(type) {
+	case *VoteRequest:
+		if b.Pre {
+			n.answerPreVote(m, b) // a pure question: it changes nothing here
+			return
+		}
+		if m.Term > n.hard.Term && n.leaderAlive() {
+			return // stickiness: somebody who lost sight of the leader must not depose it (thesis §4.2.3)
+		}
+	case *VoteReply:
+		if b.Pre && m.Term <= n.hard.Term {
+			n.preVoteReply(m, b)
+			return
+		}
+	}
+
+	// The term rule (Raft §5.1): who hears of a later term follows it; who is
+	// told something of an earlier one says so.
+	if m.Term > n.hard.Term {
+		n.becomeFollower(m.Term)
+	} else if m.Term < n.hard.Term {
+		n.teachTerm(m)
+		return
+	}
+	if n.hard.Cluster == 0 && m.Cluster != 0 {
+		n.hard.Cluster = m.Cluster
+		n.hardDirty = true
+	}
+
+	switch b := m.Body.(type) {
+	case *VoteRequest:
+		n.voteRequest(m, b)
+	case *VoteReply:
+		n.voteReply(m, b)
+	case *AppendRequest:
+		n.appendRequest(m, b)
+	case *AppendReply:
+		n.appendReply(m, b)
+	default:
+		n.refused++
+	}
+}
+
+// teachTerm answers a request of an earlier term, so that its sender learns of
+// the later one: without that a node at a later term could neither join nor be
+// deposed.
+func (n *Node) teachTerm(m *Message) {
+	if !n.hardDurable() {
+		return // nothing names a term that a crash could take back; the sender asks again
+	}
+	switch b := m.Body.(type) {
+	case *AppendRequest:
+		n.sendAppendReply(m.From, AppendReply{Rejected: true, Probed: b.Prev})
+	case *VoteRequest:
+		n.sendVoteReply(m.From, VoteReply{Campaign: b.Campaign})
+	}
+}
+
+// bootstrap writes the first entry, the same on every founding member, so that
+// they agree on it without having spoken.
+func (n *Node) bootstrap(in Bootstrap) {
+	outcome := Done
+	switch {
+	case in.Cluster == 0 || !in.Conf.valid() || in.Conf.Joint():
+		outcome = BadConfig
+	case n.hard.Cluster == in.Cluster:
+		// Founded before, or joined those who were: nothing to do.
+	case n.hard != HardState{} || n.log.last > 0 || n.log.base != EntryID{}:
+		outcome = NotPristine
+	default:
+		n.hard = HardState{Term: 1, Cluster: in.Cluster}
+		n.hardDirty = true
+		conf := in.Conf
+		n.log.append(Entry{EntryID: EntryID{Term: 1, Index: 1}, Kind: EntryConfig, Config: &conf})
+		n.members.adopt(1, &conf)
+		n.out.StatusChanged = true
+		n.resetElection()
+		if len(conf.Voters) == 1 {
+			n.electionAt = n.now // nobody to wait for
+		}
+	}
+	n.reply(in.Tag, outcome)
+}
+
+// save collects what the disk has to keep, if there is anything new.
+func (n *Node) save() {
+	if !n.hardDirty && n.log.handed == n.log.last {
+		return
+	}
+	n.sequence++
+	if n.hardDirty {
+		n.hardDirty = false
+		n.hardSequence = n.sequence
+	}
+	n.out.Save = Save{
+		Token:     Token{Boot: n.cfg.Boot, Sequence: n.sequence},
+		HardState: n.hard,
+		Entries:   n.log.toSave(n.sequence),
+	}
+}
+
+// saved takes the news that a Save is durable, and keeps what was promised on
+// that condition.
+func (n *Node) saved(t Token) {
+	if t.Boot != n.cfg.Boot || t.Sequence <= n.savedSequence {
+		return // of an earlier start of this member, or told before
+	}
+	if t.Sequence > n.sequence {
+		n.broken(RuleSaveCompletes, "Save %d completed, only %d were handed out", t.Sequence, n.sequence)
+	}
+	n.savedSequence = t.Sequence
+	n.log.complete(t.Sequence)
+	n.keepPromises()
+	if n.role == Leader {
+		n.advanceCommit()
+	}
+}
+
+// hardDurable reports whether the disk holds the current term and vote.
+func (n *Node) hardDurable() bool { return !n.hardDirty && n.hardSequence <= n.savedSequence }
+
+// loaded takes entries that were read from the disk.
+func (n *Node) loaded(in Loaded) {
+	if in.Load.For == n.cfg.ID {
+		n.applyLoaded(in)
+	} else {
+		n.sendLoaded(in)
+	}
+}
+
+// follows reports whether loaded entries are the log's own, from l.From on.
+func (n *Node) follows(in *Loaded) bool {
+	for i := range in.Entries {
+		e := &in.Entries[i]
+		if t, known := n.log.term(e.Index); e.Index != in.Load.From+Index(i) || !known || t != e.Term {
+			return false
+		}
+	}
+	return len(in.Entries) > 0
+}
+
+func (n *Node) reply(tag Tag, outcome Outcome) {
+	if tag != 0 {
+		n.out.Replies = append(n.out.Replies, Reply{Tag: tag, Outcome: outcome, Leader: n.leaderID})
+	}
+}
+
+// send addresses a body. The body lies in n.out already.
+func (n *Node) send(to NodeID, body Body) {
+	n.out.Send = append(n.out.Send, Message{
+		From: n.cfg.ID, To: to, Term: n.hard.Term, Cluster: n.hard.Cluster, Incarnation: n.incarnation, Body: body,
+	})
+}
+
+func (n *Node) sendVoteRequest(to NodeID, b VoteRequest) {
+	n.out.voteRequests = append(n.out.voteRequests, b)
+	n.send(to, &n.out.voteRequests[len(n.out.voteRequests)-1])
+}
+
+func (n *Node) sendVoteReply(to NodeID, b VoteReply) {
+	n.out.voteReplies = append(n.out.voteReplies, b)
+	n.send(to, &n.out.voteReplies[len(n.out.voteReplies)-1])
+}
+
+func (n *Node) sendAppendRequest(to NodeID, b AppendRequest) {
+	n.out.appendRequests = append(n.out.appendRequests, b)
+	n.send(to, &n.out.appendRequests[len(n.out.appendRequests)-1])
+}
+
+func (n *Node) sendAppendReply(to NodeID, b AppendReply) {
+	n.out.appendReplies = append(n.out.appendReplies, b)
+	n.send(to, &n.out.appendReplies[len(n.out.appendReplies)-1])
+}

@@ -1,0 +1,141 @@
+package raftcore
+
+// Output is everything that a node wants since the last Drain, one field per
+// neighbour. Every field may be acted upon at once, in any order, in parallel:
+// what has to wait for the disk has been held inside the core.
+//
+// The slices of an Output, and what the Bodies of its messages point to, belong
+// to it until the next Drain into the same Output, which reuses them. Entries
+// and their data are immutable and may be kept.
+type Output struct {
+	// Save is for the log, when Token.Sequence is not zero. Saves must be
+	// executed in their order, each one whole; completions may skip: Saved
+	// for one stands for all before it.
+	Save Save
+	// Load is for the log, too: reading may overlap saving.
+	Load []Load
+	// Send is for the peers. Messages may be dropped; Unreachable tells.
+	Send []Message
+	// Apply is for the state machine, when it has Entries: contiguous, after
+	// those of the Apply before it.
+	Apply Apply
+	// Reads are for the state machine: each may be answered as soon as it has
+	// applied all entries up to the read's Index.
+	Reads []ReadReady
+	// Replies are for those who asked.
+	Replies []Reply
+	// StatusChanged says that role, term, leader, or configuration changed.
+	StatusChanged bool
+	// Deadline is when the node wants a Tick even if nothing else happens; zero
+	// if time means nothing to it.
+	Deadline Instant
+
+	// What the Bodies of Send point into, reused like the rest.
+	voteRequests   []VoteRequest
+	voteReplies    []VoteReply
+	appendRequests []AppendRequest
+	appendReplies  []AppendReply
+}
+
+// reset empties o, keeping its buffers.
+func (o *Output) reset() {
+	*o = Output{
+		Load:           o.Load[:0],
+		Send:           o.Send[:0],
+		Apply:          Apply{Tags: o.Apply.Tags[:0]},
+		Reads:          o.Reads[:0],
+		Replies:        o.Replies[:0],
+		voteRequests:   o.voteRequests[:0],
+		voteReplies:    o.voteReplies[:0],
+		appendRequests: o.appendRequests[:0],
+		appendReplies:  o.appendReplies[:0],
+	}
+}
+
+// Empty reports whether o asks for nothing but time.
+func (o *Output) Empty() bool {
+	return o.Save.Token.Sequence == 0 && len(o.Load) == 0 && len(o.Send) == 0 && len(o.Apply.Entries) == 0 &&
+		len(o.Reads) == 0 && len(o.Replies) == 0 && !o.StatusChanged
+}
+
+// Token names a Save. It comes back in Saved.
+type Token struct {
+	// Boot is the node's Config.Boot: a completion that was meant for an earlier
+	// start is ignored.
+	Boot uint64
+	// Sequence counts the Saves of this start, from 1.
+	Sequence uint64
+}
+
+// Save asks for the hard state and the entries to be made durable together:
+// after a crash there are both, or what was there before.
+type Save struct {
+	Token Token
+	// HardState is the current one, changed or not.
+	HardState HardState
+	// Entries follow what was saved before, or replace it: every saved entry
+	// with an index of at least Entries[0].Index is gone afterwards.
+	Entries []Entry
+}
+
+// Load asks for saved entries that the node no longer holds.
+type Load struct {
+	// For is the peer that needs them, or the node itself, which will apply them.
+	For NodeID
+	// Term is the node's when it asked.
+	Term Term
+	// From and To are the first and the last entry wanted.
+	From, To Index
+	// MaxBytes bounds the answer. One entry is always wanted, however large.
+	MaxBytes int
+}
+
+// Apply hands committed entries to the state machine.
+type Apply struct {
+	Entries []Entry
+	// Tags are the proposals of this node among the entries, in log order.
+	Tags []TagAt
+}
+
+// TagAt says which entry a proposal became.
+type TagAt struct {
+	Tag   Tag
+	Index Index
+}
+
+// ReadReady says at which index a read answers linearizably.
+type ReadReady struct {
+	Tag   Tag
+	Index Index
+}
+
+// Reply is the outcome of a request that ended inside the core.
+type Reply struct {
+	Tag     Tag
+	Outcome Outcome
+	// Leader is where to ask instead, if known.
+	Leader NodeID
+}
+
+// Outcome is how a request ended inside the core. All of them but Done say
+// that it did not happen and never will.
+type Outcome uint8
+
+// The outcomes.
+const (
+	// Done: the request was carried out.
+	Done Outcome = iota
+	// NotLeader: this node does not lead, or stopped leading before a read was
+	// confirmed.
+	NotLeader
+	// Busy: a bound in Config is reached. Ask again when something has completed.
+	Busy
+	// Overwritten: another leader's entry took the proposal's place in the log.
+	Overwritten
+	// TooLarge: the command alone exceeds Config.MaxCommandBytes.
+	TooLarge
+	// NotPristine: the node has a log, of another lineage than the one to found.
+	NotPristine
+	// BadConfig: the configuration names no voter, or a node twice.
+	BadConfig
+)

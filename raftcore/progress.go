@@ -1,0 +1,125 @@
+package raftcore
+
+import "slices"
+
+// progressState is how a leader sends to one peer.
+type progressState uint8
+
+const (
+	// probe: the leader does not know where the peer's log departs from its own.
+	// It asks about one entry at a time, and waits for the answer.
+	probe progressState = iota
+	// replicate: the logs are known to agree up to match; entries after it are
+	// sent without waiting, as many as the inflight window holds.
+	replicate
+)
+
+func (s progressState) String() string {
+	return [...]string{"probe", "replicate"}[s]
+}
+
+// progress is a leader's view of one peer.
+type progress struct {
+	id    NodeID
+	state progressState
+	// match is the last entry that is known to be on the peer's disk. It never
+	// falls, unless the disk itself was lost.
+	match Index
+	// next is the next entry to send. In replicate it runs ahead of match.
+	next Index
+	// incarnation is the life of the peer's disk that match speaks of, former
+	// are those before it, as far as this leader heard of them.
+	incarnation Incarnation
+	former      []Incarnation
+
+	probed   bool // in probe: an answer is awaited
+	loading  bool // a Load is under way
+	inflight inflight
+
+	// round is the newest heartbeat round that the peer has echoed, and heardAt
+	// when it came.
+	round   uint64
+	heardAt Instant
+
+	sentRound  uint64 // the newest round sent
+	sentCommit Index  // the newest commit index sent
+}
+
+// becomeProbe goes back to asking, from next on.
+func (p *progress) becomeProbe(next Index) {
+	p.state = probe
+	p.next = max(next, p.match+1)
+	p.probed = false
+	p.loading = false
+	p.inflight.clear()
+}
+
+// becomeReplicate starts to send from the entry after match.
+func (p *progress) becomeReplicate() {
+	p.state = replicate
+	p.next = p.match + 1
+	p.probed = false
+	p.inflight.clear()
+}
+
+// fromPresentLife reports whether a reply speaks of the disk that the peer has
+// now. A reply of a new life begins the peer's progress anew, at next: the disk
+// that held match is gone. A late reply of a former life says nothing.
+func (p *progress) fromPresentLife(i Incarnation, next Index) bool {
+	if i == p.incarnation {
+		return true
+	}
+	if slices.Contains(p.former, i) {
+		return false
+	}
+	if p.incarnation != 0 {
+		p.former = append(p.former, p.incarnation)
+		p.match = 0
+		p.becomeProbe(next)
+	}
+	p.incarnation = i
+	return true
+}
+
+// inflight is the window of AppendRequests with entries that a peer has not
+// answered: a ring of their last indexes and sizes.
+type inflight struct {
+	ring  []sent
+	first int
+	count int
+	bytes int
+}
+
+type sent struct {
+	last  Index
+	bytes int
+}
+
+func (f *inflight) clear() { f.first, f.count, f.bytes = 0, 0, 0 }
+
+// full reports whether no more may be sent.
+func (f *inflight) full(maxCount, maxBytes int) bool {
+	return f.count >= maxCount || f.bytes >= maxBytes
+}
+
+func (f *inflight) add(last Index, bytes int) {
+	if f.count == len(f.ring) {
+		grown := make([]sent, max(8, 2*len(f.ring)))
+		for i := range f.count {
+			grown[i] = f.ring[(f.first+i)%len(f.ring)]
+		}
+		f.ring, f.first = grown, 0
+	}
+	f.ring[(f.first+f.count)%len(f.ring)] = sent{last, bytes}
+	f.count++
+	f.bytes += bytes
+}
+
+// free forgets what has been acknowledged up to match.
+func (f *inflight) free(match Index) {
+	for f.count > 0 && f.ring[f.first].last <= match {
+		f.bytes -= f.ring[f.first].bytes
+		f.first = (f.first + 1) % len(f.ring)
+		f.count--
+	}
+}

@@ -1,0 +1,58 @@
+package raftcore
+
+import "fmt"
+
+// Status is what a node can say of itself at one moment.
+type Status struct {
+	ID          NodeID
+	Cluster     ClusterID
+	Incarnation Incarnation
+	Role        Role
+	Term        Term
+	Vote        NodeID
+	Leader      NodeID // Nobody if unknown
+	Commit      Index
+	Applied     Index // by the state machine
+	Saved       Index // durable in this node's log
+	Last        Index // in this node's log
+	First       Index // the first entry that the log still names
+	Conf        ConfState
+	ConfIndex   Index // the entry that set Conf
+	// Readable: this node leads, and has committed an entry of its term.
+	Readable bool
+	// Refused counts messages that were not for this node, forged, or garbage.
+	Refused uint64
+	// Peers is how a leader sees the others.
+	Peers []PeerStatus
+}
+
+// PeerStatus is a leader's view of one other member.
+type PeerStatus struct {
+	ID    NodeID
+	State string // probe or replicate
+	Match Index  // durable there
+	Next  Index  // sent next
+	// Heard is when it last echoed a new heartbeat round.
+	Heard Instant
+}
+
+// Status returns the node's present state. The slices are the caller's.
+func (n *Node) Status() Status {
+	s := Status{
+		ID: n.cfg.ID, Cluster: n.hard.Cluster, Incarnation: n.incarnation,
+		Role: n.role, Term: n.hard.Term, Vote: n.hard.Vote, Leader: n.leaderID,
+		Commit: n.log.commit, Applied: n.applying.done, Saved: n.log.saved, Last: n.log.last, First: n.log.base.Index + 1,
+		Conf: *n.members.current(), ConfIndex: n.members.at(),
+		Readable: n.role == Leader && n.log.commit >= n.leader.start,
+		Refused:  n.refused,
+	}
+	for i := range n.leader.peers {
+		p := &n.leader.peers[i]
+		s.Peers = append(s.Peers, PeerStatus{ID: p.id, State: p.state.String(), Match: p.match, Next: p.next, Heard: p.heardAt})
+	}
+	return s
+}
+
+func (s Status) String() string {
+	return fmt.Sprintf("node %d %v term=%d vote=%d leader=%d commit=%d applied=%d saved=%d last=%d", s.ID, s.Role, s.Term, s.Vote, s.Leader, s.Commit, s.Applied, s.Saved, s.Last)
+}

@@ -1,0 +1,151 @@
+package raftcore
+
+import (
+	"fmt"
+	"strings"
+)
+
+// The String forms are what traces and stories are made of: one line per
+// arrow, so that a difference between two traces is a difference in behaviour.
+
+func (id EntryID) String() string { return fmt.Sprintf("%d/%d", id.Term, id.Index) }
+
+func (k EntryKind) String() string {
+	switch k {
+	case EntryNoop:
+		return "noop"
+	case EntryCommand:
+		return "command"
+	case EntryConfig:
+		return "config"
+	}
+	return fmt.Sprintf("kind-%d", uint8(k))
+}
+
+func (e Entry) String() string {
+	switch e.Kind {
+	case EntryNoop:
+		return fmt.Sprintf("%v noop", e.EntryID)
+	case EntryConfig:
+		return fmt.Sprintf("%v config %v", e.EntryID, e.Config)
+	}
+	if len(e.Data) > 16 {
+		return fmt.Sprintf("%v %q…(%d)", e.EntryID, e.Data[:13], len(e.Data))
+	}
+	return fmt.Sprintf("%v %q", e.EntryID, e.Data)
+}
+
+func (r Role) String() string {
+	switch r {
+	case Follower:
+		return "follower"
+	case PreCandidate:
+		return "pre-candidate"
+	case Candidate:
+		return "candidate"
+	case Leader:
+		return "leader"
+	}
+	return fmt.Sprintf("role-%d", uint8(r))
+}
+
+func (c *ConfState) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "voters=%v", c.Voters)
+	if c.Joint() {
+		fmt.Fprintf(&b, " outgoing=%v", c.Outgoing)
+	}
+	if len(c.Learners) > 0 {
+		fmt.Fprintf(&b, " learners=%v", c.Learners)
+	}
+	return b.String()
+}
+
+func (o Outcome) String() string {
+	switch o {
+	case Done:
+		return "done"
+	case NotLeader:
+		return "not leader"
+	case Busy:
+		return "busy"
+	case Overwritten:
+		return "overwritten"
+	case TooLarge:
+		return "too large"
+	case NotPristine:
+		return "not pristine"
+	case BadConfig:
+		return "bad configuration"
+	}
+	return fmt.Sprintf("outcome-%d", uint8(o))
+}
+
+func (m Message) String() string {
+	return fmt.Sprintf("%d->%d term=%d %v", m.From, m.To, m.Term, m.Body)
+}
+
+func (b *VoteRequest) String() string {
+	if b.Pre {
+		return fmt.Sprintf("PreVoteRequest last=%v", b.Last)
+	}
+	return fmt.Sprintf("VoteRequest last=%v", b.Last)
+}
+
+func (b *VoteReply) String() string {
+	name, answer := "VoteReply", "refused"
+	if b.Pre {
+		name = "PreVoteReply"
+	}
+	if b.Granted {
+		answer = "granted"
+	}
+	return name + " " + answer
+}
+
+func (b *AppendRequest) String() string {
+	s := fmt.Sprintf("AppendRequest prev=%v commit=%d round=%d", b.Prev, b.Commit, b.Round)
+	if len(b.Entries) > 0 {
+		s += " " + entriesString(b.Entries)
+	}
+	return s
+}
+
+func (b *AppendReply) String() string {
+	if b.Rejected {
+		return fmt.Sprintf("AppendReply rejected probed=%v hint=%v round=%d", b.Probed, b.Hint, b.Round)
+	}
+	return fmt.Sprintf("AppendReply match=%d round=%d", b.Match, b.Round)
+}
+
+func entriesString(entries []Entry) string {
+	if len(entries) > 4 {
+		return fmt.Sprintf("[%v … %v]", entries[0], entries[len(entries)-1])
+	}
+	return fmt.Sprint(entries)
+}
+
+func (s Save) String() string {
+	out := fmt.Sprintf("Save #%d term=%d", s.Token.Sequence, s.HardState.Term)
+	if s.HardState.Vote != Nobody {
+		out += fmt.Sprintf(" vote=%d", s.HardState.Vote)
+	}
+	if len(s.Entries) > 0 {
+		out += " " + entriesString(s.Entries)
+	}
+	return out
+}
+
+func (l Load) String() string { return fmt.Sprintf("Load %d..%d for %d", l.From, l.To, l.For) }
+
+func (a Apply) String() string { return "Apply " + entriesString(a.Entries) }
+
+func (r Reply) String() string {
+	s := fmt.Sprintf("Reply tag=%d %v", r.Tag, r.Outcome)
+	if r.Leader != Nobody {
+		s += fmt.Sprintf(" leader=%d", r.Leader)
+	}
+	return s
+}
+
+func (n *Node) String() string { return n.Status().String() }

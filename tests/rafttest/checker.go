@@ -1,0 +1,121 @@
+package rafttest
+
+import (
+	"fmt"
+	"hash/fnv"
+
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// checker watches every node and knows what Raft promises (Figure 3 of the
+// paper). Logs are compared by chain hashes: the hash at an index stands for
+// the entry there and all before it.
+type checker struct {
+	leaders   map[raftcore.Term]raftcore.NodeID
+	chains    map[raftcore.EntryID]uint64
+	committed []committedAt // committed[i] is index i+1
+	acked     raftcore.Index
+}
+
+// committedAt is a committed entry: its chain, and the term in which the first
+// node committed it.
+type committedAt struct {
+	chain uint64
+	term  raftcore.Term
+}
+
+func newChecker() *checker {
+	return &checker{leaders: map[raftcore.Term]raftcore.NodeID{}, chains: map[raftcore.EntryID]uint64{}}
+}
+
+// shadow is a node's log as its Saves describe it, whether durable or not.
+type shadow struct {
+	ids    []raftcore.EntryID
+	chain  []uint64
+	leader raftcore.Term // the term that the node leads in, or 0
+	commit raftcore.Index
+}
+
+func (s *shadow) chainAt(i raftcore.Index) uint64 {
+	if i == 0 || int(i) > len(s.chain) {
+		return 0
+	}
+	return s.chain[i-1]
+}
+
+func chainHash(before uint64, e *raftcore.Entry) uint64 {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%d %d %d %d %d ", before, e.Term, e.Index, e.Kind, e.Time)
+	h.Write(e.Data)
+	return h.Sum64()
+}
+
+// saved checks a Save that node id hands out.
+func (c *checker) saved(id raftcore.NodeID, s *shadow, save *raftcore.Save) error {
+	if len(save.Entries) == 0 {
+		return nil
+	}
+	first := save.Entries[0].Index
+	if int(first) > len(s.ids)+1 {
+		return fmt.Errorf("node %d saves entry %d after %d: a gap", id, first, len(s.ids))
+	}
+	if int(first) <= len(s.ids) && s.leader != 0 {
+		return fmt.Errorf("leader append-only: node %d leads term %d and overwrites entry %d", id, s.leader, first)
+	}
+	s.ids, s.chain = s.ids[:first-1], s.chain[:first-1]
+	for i := range save.Entries {
+		e := &save.Entries[i]
+		chain := chainHash(s.chainAt(e.Index-1), e)
+		if known, ok := c.chains[e.EntryID]; ok && known != chain {
+			return fmt.Errorf("log matching: node %d has another entry %v, or others before it", id, e.EntryID)
+		}
+		c.chains[e.EntryID] = chain
+		s.ids = append(s.ids, e.EntryID)
+		s.chain = append(s.chain, chain)
+	}
+	return nil
+}
+
+// status checks a node's status after a step.
+func (c *checker) status(st *raftcore.Status, s *shadow) error {
+	if st.Role == raftcore.Leader && s.leader != st.Term {
+		if other, ok := c.leaders[st.Term]; ok && other != st.ID {
+			return fmt.Errorf("election safety: nodes %d and %d both lead term %d", other, st.ID, st.Term)
+		}
+		c.leaders[st.Term] = st.ID
+		for i, k := range c.committed {
+			if k.term < st.Term && s.chainAt(raftcore.Index(i+1)) != k.chain {
+				return fmt.Errorf("leader completeness: node %d leads term %d without entry %d, committed in term %d", st.ID, st.Term, i+1, k.term)
+			}
+		}
+	}
+	s.leader = 0
+	if st.Role == raftcore.Leader {
+		s.leader = st.Term
+	}
+	for s.commit < st.Commit {
+		s.commit++
+		chain := s.chainAt(s.commit)
+		if int(s.commit) > len(c.committed) {
+			c.committed = append(c.committed, committedAt{chain, st.Term})
+		} else if c.committed[s.commit-1].chain != chain {
+			return fmt.Errorf("state machine safety: node %d commits another entry %d", st.ID, s.commit)
+		}
+	}
+	return nil
+}
+
+// applied checks an Apply: what is applied is what was committed.
+func (c *checker) applied(id raftcore.NodeID, a *raftcore.Apply, before raftcore.Index) error {
+	for i := range a.Entries {
+		e := &a.Entries[i]
+		if e.Index != before+1 {
+			return fmt.Errorf("state machine safety: node %d applies %d after %d", id, e.Index, before)
+		}
+		before = e.Index
+		if int(e.Index) > len(c.committed) || c.chains[e.EntryID] != c.committed[e.Index-1].chain {
+			return fmt.Errorf("state machine safety: node %d applies %v, which is not what was committed", id, e.EntryID)
+		}
+	}
+	return nil
+}

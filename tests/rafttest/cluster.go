@@ -1,0 +1,417 @@
+package rafttest
+
+import (
+	"container/heap"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// Cluster is a simulated group. Its only source of events is one queue ordered
+// by virtual time; its only source of chance is one seeded generator. It is not
+// safe for concurrent use.
+type Cluster struct {
+	plan  Plan
+	rng   *rand.Rand
+	now   time.Duration
+	queue events
+	count uint64 // events scheduled: breaks ties in the queue
+	nodes []*node
+
+	founders raftcore.ConfState
+
+	check *checker
+	cut   map[link]bool // links that a partition cuts, one-way
+	calm  bool          // no faults any more
+
+	reads   map[raftcore.Tag]raftcore.Index // what was acknowledged when a read was asked for
+	lastTag raftcore.Tag
+	trace   func(string)
+
+	// Stats count what happened, so that a run that tested nothing is noticed.
+	Stats Stats
+}
+
+// Stats counts what happened in a run.
+type Stats struct {
+	Steps, Messages, Lost, Elections, Crashes, Partitions int
+	Proposed, Acknowledged, Refused, Overwritten          int
+	Reads, ReadsRefused, Loads                            int
+}
+
+type link struct{ from, to raftcore.NodeID }
+
+// node is a simulated process: a core, or nothing while it is down, and a disk.
+type node struct {
+	id      raftcore.NodeID
+	core    *raftcore.Node
+	boot    uint64
+	disk    disk
+	shadow  shadow
+	out     raftcore.Output
+	wake    time.Duration // when a tick is scheduled for; 0: none
+	diskAt  time.Duration // when the newest pending Save completes
+	applied raftcore.Index
+}
+
+// NewCluster returns a group of plan.Voters fresh nodes, founded.
+func NewCluster(plan Plan) (*Cluster, error) {
+	c := &Cluster{
+		plan:  plan,
+		rng:   rand.New(rand.NewPCG(plan.Seed, 0x73_69_6d)),
+		now:   time.Millisecond,
+		check: newChecker(),
+		cut:   map[link]bool{},
+		reads: map[raftcore.Tag]raftcore.Index{},
+	}
+	conf := raftcore.ConfState{}
+	for i := range plan.Voters {
+		conf.Voters = append(conf.Voters, raftcore.NodeID(i+1))
+	}
+	for _, id := range conf.Voters {
+		n := &node{id: id}
+		n.disk.incarnation = raftcore.Incarnation(c.rng.Uint64())
+		c.nodes = append(c.nodes, n)
+	}
+	c.founders = conf
+	for _, n := range c.nodes {
+		if err := c.start(n); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// Trace has every event told to f, one line each.
+func (c *Cluster) Trace(f func(string)) { c.trace = f }
+
+// Now returns the virtual time since the run began.
+func (c *Cluster) Now() time.Duration { return c.now }
+
+func (c *Cluster) tracef(format string, args ...any) {
+	if c.trace != nil {
+		c.trace(fmt.Sprintf("%12v  ", c.now) + fmt.Sprintf(format, args...))
+	}
+}
+
+// start brings a node up from its disk.
+func (c *Cluster) start(n *node) error {
+	n.boot++
+	tail := 0
+	if !c.plan.Forgetful {
+		tail = c.rng.IntN(20)
+	}
+	r := n.disk.recovered(tail)
+	core, err := raftcore.New(c.plan.config(n.id, n.boot), r)
+	if err != nil {
+		return err
+	}
+	n.core, n.applied, n.wake = core, 0, 0
+	n.shadow.ids, n.shadow.chain = nil, nil
+	n.shadow.leader, n.shadow.commit = 0, 0
+	for i := range n.disk.kept.entries {
+		e := &n.disk.kept.entries[i]
+		n.shadow.ids = append(n.shadow.ids, e.EntryID)
+		n.shadow.chain = append(n.shadow.chain, chainHash(n.shadow.chainAt(e.Index-1), e))
+	}
+	c.tracef("%d start %v", n.id, &r)
+	// Every start founds the group, as the actor shell does: it is idempotent,
+	// and the first one may not have reached the disk.
+	return c.step(n, raftcore.Bootstrap{Cluster: 1, Conf: c.founders})
+}
+
+// crash takes a node down. Of the Saves under way a random number made it.
+func (c *Cluster) crash(n *node) {
+	kept := c.rng.IntN(len(n.disk.pending) + 1)
+	c.tracef("%d crash, %d of %d pending saves kept", n.id, kept, len(n.disk.pending))
+	n.disk.crash(kept)
+	n.core, n.diskAt = nil, 0
+	c.Stats.Crashes++
+}
+
+// step gives a node its inputs and carries out what it wants.
+func (c *Cluster) step(n *node, inputs ...raftcore.Input) error {
+	c.Stats.Steps++
+	n.core.Step(raftcore.Tick{Now: raftcore.Instant(c.now), Time: c.now.Milliseconds()})
+	for _, in := range inputs {
+		n.core.Step(in)
+	}
+	n.core.Drain(&n.out)
+	return c.act(n, &n.out)
+}
+
+// act carries out an Output.
+func (c *Cluster) act(n *node, out *raftcore.Output) error {
+	if out.Save.Token.Sequence != 0 {
+		c.tracef("%d -> disk  %v", n.id, out.Save)
+		if err := c.check.saved(n.id, &n.shadow, &out.Save); err != nil {
+			return err
+		}
+		save := out.Save
+		n.disk.pending = append(n.disk.pending, save)
+		n.diskAt = max(n.diskAt, c.now) + c.diskTime()
+		c.at(n.diskAt, func() error { return c.diskDone(n, save.Token) })
+	}
+	st := n.core.Status()
+	if st.Role == raftcore.Leader && n.shadow.leader != st.Term {
+		c.Stats.Elections++
+		c.tracef("%d leads term %d", n.id, st.Term)
+	}
+	if err := c.check.status(&st, &n.shadow); err != nil {
+		return err
+	}
+	if err := c.apply(n, out); err != nil {
+		return err
+	}
+	for _, l := range out.Load {
+		c.Stats.Loads++
+		boot := n.boot
+		c.at(c.now+c.diskTime(), func() error {
+			if n.core == nil || n.boot != boot {
+				return nil
+			}
+			loaded := raftcore.Loaded{Load: l}
+			if c.calm || c.rng.IntN(20) > 0 { // else the read fails
+				loaded.Entries = n.disk.load(l)
+			}
+			return c.step(n, loaded)
+		})
+	}
+	for _, r := range out.Reads {
+		if err := c.readDone(n, r); err != nil {
+			return err
+		}
+	}
+	for _, r := range out.Replies {
+		c.replied(n, r)
+	}
+	for i := range out.Send {
+		c.transmit(clone(&out.Send[i]))
+	}
+	c.arm(n, time.Duration(out.Deadline))
+	return nil
+}
+
+// arm schedules a tick for the node's deadline. An earlier one stays: the node
+// is asked again then.
+func (c *Cluster) arm(n *node, deadline time.Duration) {
+	if deadline == 0 || n.wake != 0 && n.wake <= deadline {
+		return
+	}
+	deadline = max(deadline, c.now+time.Microsecond)
+	n.wake = deadline
+	boot := n.boot
+	c.at(deadline, func() error {
+		if n.core == nil || n.boot != boot || n.wake != deadline {
+			return nil
+		}
+		n.wake = 0
+		return c.step(n)
+	})
+}
+
+// diskDone makes the oldest pending Save of a node durable.
+func (c *Cluster) diskDone(n *node, token raftcore.Token) error {
+	if n.core == nil || token.Boot != n.boot || len(n.disk.pending) == 0 || n.disk.pending[0].Token != token {
+		return nil // lost in a crash
+	}
+	n.disk.complete()
+	c.tracef("disk -> %d  Saved #%d", n.id, token.Sequence)
+	return c.step(n, raftcore.Saved{Token: token})
+}
+
+// apply has a node's machine apply entries, a little later.
+func (c *Cluster) apply(n *node, out *raftcore.Output) error {
+	entries := out.Apply.Entries
+	if len(entries) == 0 {
+		return nil
+	}
+	if err := c.check.applied(n.id, &out.Apply, n.applied); err != nil {
+		return err
+	}
+	last := entries[len(entries)-1].Index
+	n.applied = last
+	c.Stats.Acknowledged += len(out.Apply.Tags)
+	for _, t := range out.Apply.Tags {
+		c.check.acked = max(c.check.acked, t.Index)
+	}
+	boot := n.boot
+	c.at(c.now+time.Duration(c.rng.Int64N(int64(2*time.Millisecond))), func() error {
+		if n.core == nil || n.boot != boot {
+			return nil
+		}
+		return c.step(n, raftcore.Applied{Index: last})
+	})
+	return nil
+}
+
+// readDone checks a read's index against what had been acknowledged, by
+// anybody, when it was asked for.
+func (c *Cluster) readDone(n *node, r raftcore.ReadReady) error {
+	c.Stats.Reads++
+	if floor := c.reads[r.Tag]; r.Index < floor {
+		return fmt.Errorf("linearizability: node %d reads at %d what was acknowledged at %d before the read began", n.id, r.Index, floor)
+	}
+	delete(c.reads, r.Tag)
+	return nil
+}
+
+func (c *Cluster) replied(n *node, r raftcore.Reply) {
+	c.tracef("%d -> client  %v", n.id, r)
+	if _, isRead := c.reads[r.Tag]; isRead {
+		delete(c.reads, r.Tag)
+		c.Stats.ReadsRefused++
+		return
+	}
+	switch r.Outcome {
+	case raftcore.Overwritten:
+		c.Stats.Overwritten++
+	default:
+		c.Stats.Refused++
+	}
+}
+
+// Propose has a client propose a command to the node that leads, as far as the
+// client can see, or to any.
+func (c *Cluster) Propose(data string) error {
+	n := c.target()
+	if n == nil {
+		return nil
+	}
+	c.lastTag++
+	c.Stats.Proposed++
+	return c.step(n, raftcore.Propose{Tag: c.lastTag, Data: []byte(data)})
+}
+
+// Read has a client ask for a linearizable read.
+func (c *Cluster) Read() error {
+	n := c.target()
+	if n == nil {
+		return nil
+	}
+	c.lastTag++
+	c.reads[c.lastTag] = c.check.acked
+	return c.step(n, raftcore.Read{Tag: c.lastTag})
+}
+
+// target picks a node that believes it leads, usually; during a partition there
+// may be two. Now and then it picks any node.
+func (c *Cluster) target() *node {
+	var up, leading []*node
+	for _, n := range c.nodes {
+		if n.core != nil {
+			up = append(up, n)
+			if n.core.Status().Role == raftcore.Leader {
+				leading = append(leading, n)
+			}
+		}
+	}
+	if len(leading) > 0 && c.rng.IntN(20) > 0 {
+		return leading[c.rng.IntN(len(leading))]
+	}
+	if len(up) == 0 {
+		return nil
+	}
+	return up[c.rng.IntN(len(up))]
+}
+
+// diskTime draws how long the disk takes.
+func (c *Cluster) diskTime() time.Duration {
+	if c.plan.Disk == 0 {
+		return 0
+	}
+	d := c.between(c.plan.Disk/10, 2*c.plan.Disk)
+	if !c.calm && c.chance(c.plan.SlowDisk) {
+		d *= time.Duration(1 + c.rng.IntN(100))
+	}
+	return d
+}
+
+func (c *Cluster) between(lo, hi time.Duration) time.Duration {
+	return lo + time.Duration(c.rng.Int64N(int64(hi-lo)+1))
+}
+
+func (c *Cluster) chance(p float64) bool { return p > 0 && c.rng.Float64() < p }
+
+// around draws a duration with the given mean, at least a millisecond.
+func (c *Cluster) around(mean time.Duration) time.Duration {
+	return max(time.Millisecond, time.Duration(c.rng.ExpFloat64()*float64(mean)))
+}
+
+// at schedules f.
+func (c *Cluster) at(t time.Duration, f func() error) {
+	c.count++
+	heap.Push(&c.queue, event{at: t, count: c.count, run: f})
+}
+
+// run carries out events until the virtual time t, or until done says so.
+func (c *Cluster) run(t time.Duration, done func() bool) error {
+	for len(c.queue) > 0 && c.queue[0].at <= t {
+		if done != nil && done() {
+			return nil
+		}
+		e := heap.Pop(&c.queue).(event)
+		c.now = max(c.now, e.at)
+		if err := e.run(); err != nil {
+			return err
+		}
+	}
+	if done == nil {
+		c.now = max(c.now, t)
+	}
+	return nil
+}
+
+// converged reports whether every node is up and has applied the same log, at
+// least as long as what was ever committed.
+func (c *Cluster) converged() bool {
+	for _, n := range c.nodes {
+		if n.core == nil || int(n.applied) < len(c.check.committed) || n.applied != c.nodes[0].applied {
+			return false
+		}
+	}
+	return true
+}
+
+// event is something that will happen.
+type event struct {
+	at    time.Duration
+	count uint64
+	run   func() error
+}
+
+type events []event
+
+func (q events) Len() int { return len(q) }
+func (q events) Less(i, j int) bool {
+	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].count < q[j].count
+}
+func (q events) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+func (q *events) Push(x any)   { *q = append(*q, x.(event)) }
+func (q *events) Pop() any {
+	old := *q
+	last := old[len(old)-1]
+	*q = slices.Delete(old, len(old)-1, len(old))
+	return last
+}
+
+// Add returns the sums of two Stats.
+func (s Stats) Add(o Stats) Stats {
+	s.Steps += o.Steps
+	s.Messages += o.Messages
+	s.Lost += o.Lost
+	s.Elections += o.Elections
+	s.Crashes += o.Crashes
+	s.Partitions += o.Partitions
+	s.Proposed += o.Proposed
+	s.Acknowledged += o.Acknowledged
+	s.Refused += o.Refused
+	s.Overwritten += o.Overwritten
+	s.Reads += o.Reads
+	s.ReadsRefused += o.ReadsRefused
+	s.Loads += o.Loads
+	return s
+}

@@ -1,0 +1,15 @@
+// Package rafttest simulates whole groups of Raft nodes in one goroutine: with
+// a virtual clock, a network that loses, repeats, delays, reorders and
+// partitions, and disks that lose what was not saved when a node crashes.
+// Everything is drawn from one seed, so a run that fails can be run again.
+//
+// A Cluster runs bare cores (package raftcore). After every step it checks the
+// five safety properties of the Raft paper (Figure 3), and that no linearizable
+// read is older than what had been acknowledged when it was asked for. When
+// the faults end it demands progress: every node must come to the same log.
+//
+//	plan := rafttest.DrawPlan(seed)
+//	if err := rafttest.Run(plan); err != nil {
+//		t.Fatalf("%v\nreplay: go test ./tests/sim -run TestSim -seed %d", err, seed)
+//	}
+package rafttest

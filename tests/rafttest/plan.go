@@ -1,0 +1,86 @@
+package rafttest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// Plan says what a simulated run is made of. Probabilities are per event, from
+// 0 to 1. A Plan is comparable and prints itself: it is the first half of a bug
+// report, the seed being the other.
+type Plan struct {
+	Seed   uint64
+	Voters int
+
+	Faults    time.Duration // how long faults go on, in virtual time
+	Proposals int           // how many commands clients propose meanwhile
+	Reads     int           // how many linearizable reads they ask for
+
+	Loss      float64       // a message is lost
+	Duplicate float64       // a message arrives twice
+	Delay     time.Duration // the usual one-way delay; drawn between a tenth and twice
+	Straggler float64       // a message takes up to fifty times the usual delay
+
+	Partition time.Duration // mean time between partitions; 0: none
+	Heal      time.Duration // mean length of a partition
+	Crash     time.Duration // mean time between crashes; 0: none
+	Restart   time.Duration // mean time a crashed node stays down
+
+	Disk      time.Duration // the usual time of a Save; drawn between a tenth and twice
+	SlowDisk  float64       // a Save takes up to a hundred times as long
+	Forgetful bool          // restarted nodes recover without a tail: older entries must be loaded
+	TinyLimit bool          // small windows and batches, so that bounds and loads come into play
+
+	ElectionTimeout time.Duration
+}
+
+// DrawPlan draws a plan from a seed.
+func DrawPlan(seed uint64) Plan {
+	r := rand.New(rand.NewPCG(seed, 0x70_6c_61_6e))
+	pick := func(choices ...float64) float64 { return choices[r.IntN(len(choices))] }
+	ms := func(choices ...int) time.Duration {
+		return time.Duration(choices[r.IntN(len(choices))]) * time.Millisecond
+	}
+	return Plan{
+		Seed:            seed,
+		Voters:          []int{1, 2, 3, 3, 3, 4, 5, 5}[r.IntN(8)],
+		Faults:          time.Duration(5+r.IntN(20)) * time.Second,
+		Proposals:       50 + r.IntN(300),
+		Reads:           r.IntN(200),
+		Loss:            pick(0, 0.01, 0.05, 0.2),
+		Duplicate:       pick(0, 0.01, 0.1),
+		Delay:           ms(1, 2, 10, 20),
+		Straggler:       pick(0, 0.001, 0.02),
+		Partition:       ms(0, 1000, 3000),
+		Heal:            ms(200, 1000, 3000),
+		Crash:           ms(0, 500, 2000, 5000),
+		Restart:         ms(10, 300, 2000),
+		Disk:            ms(0, 1, 5, 20),
+		SlowDisk:        pick(0, 0.005, 0.05),
+		Forgetful:       r.IntN(2) == 0,
+		TinyLimit:       r.IntN(2) == 0,
+		ElectionTimeout: ms(200, 500, 1000),
+	}
+}
+
+func (p Plan) String() string {
+	type fields Plan // without this method
+	return fmt.Sprintf("%+v", fields(p))
+}
+
+// config returns the configuration of node id.
+func (p Plan) config(id raftcore.NodeID, boot uint64) raftcore.Config {
+	c := raftcore.Config{ID: id, Boot: boot, Seed: p.Seed ^ boot<<32, ElectionTimeout: p.ElectionTimeout}
+	if p.TinyLimit {
+		c.MaxAppendBytes = 300
+		c.MaxInflight = 3
+		c.MaxInflightBytes = 1000
+		c.MaxUncommittedBytes = 4000
+		c.MaxApplyBytes = 500
+		c.MaxWindowBytes = 1000
+	}
+	return c
+}

@@ -1,0 +1,134 @@
+package rafttest
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// ErrLiveness is what Run fails with when the faults have ended and the group
+// still makes no progress. Every other failure is one of safety.
+var ErrLiveness = errors.New("liveness: the faults have ended, and the nodes do not come to the same log")
+
+// Run carries out a plan: faults and clients, then calm, then the demand for
+// progress. It returns the first violation, or what happened. trace may be nil.
+func Run(plan Plan, trace func(string)) (stats Stats, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			broken, ok := r.(*raftcore.InvariantError)
+			if !ok {
+				panic(r)
+			}
+			err = broken
+		}
+	}()
+	c, err := NewCluster(plan)
+	if err != nil {
+		return Stats{}, err
+	}
+	c.Trace(trace)
+	defer func() { stats = c.Stats }()
+
+	c.scheduleClients()
+	c.scheduleFaults()
+	if err := c.run(plan.Faults, nil); err != nil {
+		return stats, err
+	}
+	return stats, c.settle()
+}
+
+// scheduleClients spreads proposals and reads over the run.
+func (c *Cluster) scheduleClients() {
+	for i := range c.plan.Proposals {
+		c.at(c.between(0, c.plan.Faults), func() error { return c.Propose(fmt.Sprintf("command %d %0*d", i, c.rng.IntN(100), 0)) })
+	}
+	for range c.plan.Reads {
+		c.at(c.between(0, c.plan.Faults), c.Read)
+	}
+}
+
+// scheduleFaults has partitions and crashes follow one another.
+func (c *Cluster) scheduleFaults() {
+	if c.plan.Partition > 0 && len(c.nodes) > 1 {
+		var cut func() error
+		cut = func() error {
+			if c.calm {
+				return nil
+			}
+			c.partition()
+			healed := c.now + c.around(c.plan.Heal)
+			c.at(healed, func() error { c.heal(); return nil })
+			c.at(healed+c.around(c.plan.Partition), cut)
+			return nil
+		}
+		c.at(c.around(c.plan.Partition), cut)
+	}
+	if c.plan.Crash > 0 {
+		var crash func() error
+		crash = func() error {
+			if c.calm {
+				return nil
+			}
+			if n := c.nodes[c.rng.IntN(len(c.nodes))]; n.core != nil {
+				c.crash(n)
+				c.at(c.now+c.around(c.plan.Restart), func() error { return c.restart(n) })
+			}
+			c.at(c.now+c.around(c.plan.Crash), crash)
+			return nil
+		}
+		c.at(c.around(c.plan.Crash), crash)
+	}
+}
+
+func (c *Cluster) restart(n *node) error {
+	if n.core != nil {
+		return nil
+	}
+	return c.start(n)
+}
+
+// settle ends the faults and demands that the group makes progress: a new
+// command must be committed, and every node must come to the same log.
+func (c *Cluster) settle() error {
+	c.calm = true
+	c.heal()
+	for _, n := range c.nodes {
+		if err := c.restart(n); err != nil {
+			return err
+		}
+	}
+	// Disks may still be busy with what was asked of them, and followers far
+	// behind; beyond that, a few election timeouts are plenty.
+	limit := c.now + 200*c.plan.Disk + 200*c.plan.Delay + 60*c.plan.ElectionTimeout + time.Minute
+	want := c.check.acked + 1
+	for c.now < limit {
+		before := c.Stats.Acknowledged
+		if err := c.Propose("settle"); err != nil {
+			return err
+		}
+		next := c.now + c.plan.ElectionTimeout
+		c.at(next, func() error { return nil })
+		if err := c.run(next, func() bool { return c.Stats.Acknowledged > before && c.check.acked >= want && c.converged() }); err != nil {
+			return err
+		}
+		if c.check.acked >= want && c.converged() {
+			return nil
+		}
+		c.now = max(c.now, next)
+	}
+	return fmt.Errorf("%w: %v", ErrLiveness, c.states())
+}
+
+func (c *Cluster) states() []string {
+	var out []string
+	for _, n := range c.nodes {
+		if n.core == nil {
+			out = append(out, fmt.Sprintf("node %d down", n.id))
+		} else {
+			out = append(out, n.core.String())
+		}
+	}
+	return out
+}
