@@ -73,10 +73,7 @@ func (s *memoryStore) Save(saves []Save) error {
 			return ErrGroupClosed
 		}
 		g.hard = save.HardState
-		if len(save.Entries) > 0 {
-			// Clip: slices of the old entries have been handed out.
-			g.entries = append(slices.Clip(g.entries[:save.Entries[0].Index-1]), save.Entries...)
-		}
+		g.append(save.Entries)
 	}
 	return nil
 }
@@ -132,6 +129,17 @@ func (s *memoryStore) group(id GroupID) (*memoryGroup, error) {
 		return nil, ErrGroupClosed
 	}
 	return s.byID[id-1], nil
+}
+
+// append adds entries after those before the first of them.
+func (g *memoryGroup) append(entries []raftcore.Entry) {
+	if len(entries) == 0 {
+		return
+	}
+	if keep := int(entries[0].Index - 1); keep < len(g.entries) {
+		g.entries = slices.Clip(g.entries[:keep]) // slices of the rest have been handed out
+	}
+	g.entries = append(g.entries, entries...)
 }
 
 func (g *memoryGroup) recovered() raftcore.Recovered {

@@ -6,6 +6,7 @@ type applying struct {
 	done    Index    // applied
 	batches inflight // what lies between, in bytes
 	loading bool
+	retryAt Instant // after a Load that failed
 }
 
 // apply hands committed entries to the state machine, as far as they are on
@@ -15,7 +16,7 @@ func (n *Node) apply() {
 	a := &n.applying
 	upTo := min(n.log.commit, n.log.saved)
 	room := n.cfg.MaxApplyBytes - a.batches.bytes
-	if a.sent >= upTo || room <= 0 || a.loading || len(n.out.Apply.Entries) > 0 {
+	if a.sent >= upTo || room <= 0 || a.loading || n.now < a.retryAt || len(n.out.Apply.Entries) > 0 {
 		return
 	}
 	entries := n.log.slice(a.sent+1, upTo, room)
@@ -47,7 +48,8 @@ func (n *Node) handOut(entries []Entry) {
 }
 
 // applyLoaded hands out committed entries that were read from the disk. If they
-// could not be read, or are not what the log says, the next Drain asks again.
+// could not be read, or are not what the log says, the node asks again after a
+// heartbeat's time.
 func (n *Node) applyLoaded(in Loaded) {
 	a := &n.applying
 	if !a.loading {
@@ -56,6 +58,8 @@ func (n *Node) applyLoaded(in Loaded) {
 	a.loading = false
 	if in.Load.From == a.sent+1 && n.follows(&in) && in.Entries[len(in.Entries)-1].Index <= min(n.log.commit, n.log.saved) {
 		n.handOut(in.Entries)
+	} else {
+		a.retryAt = n.now.Add(n.cfg.HeartbeatInterval)
 	}
 }
 

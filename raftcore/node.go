@@ -177,15 +177,19 @@ func (n *Node) expire() {
 	}
 }
 
-// deadline returns when expire has something to do next.
+// deadline returns when a Drain has something to do although nothing happened.
 func (n *Node) deadline() Instant {
+	var at Instant
 	switch {
 	case n.role == Leader:
-		return n.leaderDeadline()
+		at = n.leaderDeadline()
 	case n.mayCampaign():
-		return n.electionAt
+		at = n.electionAt
 	}
-	return 0
+	if retry := n.applying.retryAt; retry > n.now && (at == 0 || retry < at) {
+		at = retry
+	}
+	return at
 }
 
 // resetElection draws the next election timeout. The jitter is what keeps

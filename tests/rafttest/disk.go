@@ -22,9 +22,13 @@ type contents struct {
 
 func (c *contents) apply(s raftcore.Save) {
 	c.hard = s.HardState
-	if len(s.Entries) > 0 {
-		c.entries = append(slices.Clip(c.entries[:s.Entries[0].Index-1]), s.Entries...)
+	if len(s.Entries) == 0 {
+		return
 	}
+	if keep := int(s.Entries[0].Index - 1); keep < len(c.entries) {
+		c.entries = slices.Clip(c.entries[:keep]) // slices of the rest have been handed out
+	}
+	c.entries = append(c.entries, s.Entries...)
 }
 
 // complete makes the oldest pending Save durable.

@@ -1,0 +1,83 @@
+package actors
+
+import (
+	"container/heap"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// clock wakes nodes when their deadlines come. There is one for all groups of a
+// host; it sleeps until the earliest deadline, so idle groups cost nothing.
+//
+//	node  → clock  wakeOrder
+//	clock → node   woken
+type clock struct {
+	now   func() raftcore.Instant
+	box   *mailbox
+	due   wakeOrders
+	timer *time.Timer
+	at    raftcore.Instant // what the timer is set to; 0: it is not
+}
+
+// wakeOrder asks for one woken, at an instant.
+type wakeOrder struct {
+	at   raftcore.Instant
+	from ref
+}
+
+// woken tells a node that an instant it asked for has come.
+type woken struct{}
+
+// rung is the timer speaking to the clock.
+type rung struct{}
+
+func (c *clock) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *actor.Started:
+		self := ref{ctx.Self(), c.box}
+		c.timer = time.AfterFunc(time.Hour, func() { self.tell(rung{}) })
+		c.timer.Stop()
+	case *Batch:
+		for _, message := range m.Messages {
+			switch m := message.(type) {
+			case wakeOrder:
+				heap.Push(&c.due, m)
+			case rung:
+				c.at = 0
+			}
+		}
+		c.wake()
+	case *actor.Stopped:
+		c.timer.Stop()
+		c.box.close()
+	}
+}
+
+// wake wakes whom it is time for, and sets the timer for the next.
+func (c *clock) wake() {
+	now := c.now()
+	for len(c.due) > 0 && c.due[0].at <= now {
+		heap.Pop(&c.due).(wakeOrder).from.tell(woken{})
+	}
+	if len(c.due) > 0 && (c.at == 0 || c.due[0].at < c.at) {
+		c.at = c.due[0].at
+		c.timer.Reset(c.at.Sub(now))
+	}
+}
+
+// wakeOrders is a heap, the earliest first.
+type wakeOrders []wakeOrder
+
+func (w wakeOrders) Len() int           { return len(w) }
+func (w wakeOrders) Less(i, k int) bool { return w[i].at < w[k].at }
+func (w wakeOrders) Swap(i, k int)      { w[i], w[k] = w[k], w[i] }
+func (w *wakeOrders) Push(x any)        { *w = append(*w, x.(wakeOrder)) }
+func (w *wakeOrders) Pop() any {
+	old := *w
+	last := old[len(old)-1]
+	old[len(old)-1] = wakeOrder{}
+	*w = old[:len(old)-1]
+	return last
+}

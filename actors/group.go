@@ -1,0 +1,156 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// GroupConfig describes a group, as one of its hosts opens it.
+type GroupConfig struct {
+	// Name tells the group from the others of its hosts. It is the same on all
+	// of them, and for ever. Required.
+	Name string
+	// Machine makes the state machine of this host's member. It is called again
+	// whenever the member starts anew. Required.
+	Machine func() StateMachine
+	// Members are the hosts that found the group, the same on each of them. Every
+	// one of them may open it at any time, and again and again: who finds that
+	// the group exists joins it. Default: every host in HostConfig.Peers, and
+	// this one.
+	Members []raftcore.NodeID
+	// Join: this host does not found the group, it waits to be added to it.
+	Join bool
+}
+
+// Group is this host's share of a replicated state machine, and the client of
+// it. Its methods may be called concurrently.
+type Group struct {
+	host     *Host
+	cfg      GroupConfig
+	name     string
+	key      GroupKey
+	cluster  raftcore.ClusterID
+	founders raftcore.ConfState // empty: joins
+	pid      *actor.PID         // of the member
+	node     atomic.Pointer[ref]
+	board    *board
+}
+
+// Name returns the group's name.
+func (g *Group) Name() string { return g.name }
+
+// PID returns the member, for actors: ask it with a *Request.
+func (g *Group) PID() *actor.PID { return g.pid }
+
+// Propose replicates a command and returns what Apply returned for it on the
+// leader. It may be called on any host: it finds the leader, and waits for one
+// as long as ctx allows.
+//
+// When it returns without an error, the command is durable on a majority, and
+// every later Read sees it. An error is ErrRejected (it did not happen and
+// never will) or ErrUnknown (it may have). Data must not be changed afterwards.
+func (g *Group) Propose(ctx context.Context, data []byte) ([]byte, error) {
+	return g.do(ctx, Propose, data)
+}
+
+// Read answers a query linearizably: it sees every command that was
+// acknowledged to anybody before Read was called. Like Propose it finds the
+// leader. It writes nothing to any disk. An error is ErrRejected, or what Query
+// returned.
+func (g *Group) Read(ctx context.Context, query []byte) ([]byte, error) {
+	return g.do(ctx, Read, query)
+}
+
+// ReadStale answers a query from what this host's member has applied. That may
+// be arbitrarily old, and a later ReadStale on another host may see less.
+func (g *Group) ReadStale(ctx context.Context, query []byte) ([]byte, error) {
+	return g.do(ctx, ReadStale, query)
+}
+
+// do asks until it has an answer, or an outcome that asking again could make
+// worse, or no time any more.
+func (g *Group) do(ctx context.Context, op Operation, data []byte) ([]byte, error) {
+	for {
+		_, changed := g.board.latest()
+		o := g.ask(ctx, op, data)
+		if o.err == nil || !g.worthAsking(o.err) {
+			return o.data, o.err
+		}
+		// The leader is about to change, or has: wait for the news, but not for
+		// ever, because the news may be on another host.
+		retry := time.NewTimer(g.host.cfg.Raft.HeartbeatInterval)
+		select {
+		case <-changed:
+		case <-retry.C:
+		case <-ctx.Done():
+			retry.Stop()
+			return nil, errors.Join(o.err, ctx.Err())
+		}
+		retry.Stop()
+	}
+}
+
+// worthAsking reports whether a rejection is one that passes by itself.
+func (g *Group) worthAsking(err error) bool {
+	return errors.Is(err, ErrNotLeader) || errors.Is(err, ErrUnreachable) || errors.Is(err, errGone)
+}
+
+// ask hands a request to the node and waits for the answer.
+func (g *Group) ask(ctx context.Context, op Operation, data []byte) outcome {
+	if err := ctx.Err(); err != nil {
+		return outcome{err: fmt.Errorf("%w: %w", ErrRejected, err)}
+	}
+	node := g.node.Load()
+	if node == nil {
+		return outcome{err: g.board.unavailable()}
+	}
+	c := &call{operation: op, data: data, ctx: ctx, done: make(chan outcome, 1)}
+	node.tell(c)
+	select {
+	case o := <-c.done:
+		return o
+	case <-ctx.Done():
+		if err, gaveUp := c.giveUp(); gaveUp {
+			return outcome{err: fmt.Errorf("%w: %w", err, ctx.Err())}
+		}
+		return <-c.done
+	}
+}
+
+// Status returns the member's status, with the newest indexes if it is running.
+func (g *Group) Status(ctx context.Context) (Status, error) {
+	s, _ := g.board.latest()
+	node := g.node.Load()
+	if node == nil {
+		return s, nil
+	}
+	reply := make(chan raftcore.Status, 1)
+	node.tell(askStatus{reply})
+	retry := time.NewTicker(g.host.cfg.Raft.HeartbeatInterval)
+	defer retry.Stop()
+	for {
+		select {
+		case s.Status = <-reply:
+			return s, nil
+		case <-retry.C:
+			if g.node.Load() != node { // it has been stopped, and will not answer
+				s, _ = g.board.latest()
+				return s, nil
+			}
+		case <-ctx.Done():
+			return s, ctx.Err()
+		}
+	}
+}
+
+// Stop stops this host's member. Calls that wait end with ErrStopped, or with
+// ErrUnknown if they may have happened. The group can be opened again.
+func (g *Group) Stop(ctx context.Context) error {
+	return g.host.order(ctx, func(done chan error) any { return &stopGroup{group: g, done: done} })
+}

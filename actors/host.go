@@ -1,0 +1,329 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// HostConfig describes a host. It is a plain value: print it, compare it. Zero
+// fields mean the default.
+type HostConfig struct {
+	// ID names this host among those it shares groups with. Its members have the
+	// same ID in their groups. Required, and never given to another host.
+	ID raftcore.NodeID
+	// Store keeps the logs of all groups of this host. Required.
+	Store persistence.Opener
+	// Transport speaks to the other hosts. Without one this host is alone.
+	Transport Transport
+	// Peers are the addresses of the other hosts. This host's own may be among
+	// them: then all hosts can be given the same map.
+	Peers map[raftcore.NodeID]string
+	// Cluster tells groups of the same name in different installations apart.
+	Cluster string
+	// Raft has the timeouts and the bounds of every group. ID, Boot and Seed are
+	// filled in.
+	Raft raftcore.Config
+	// MaxPending bounds the requests that a member has taken and not answered;
+	// beyond it they are refused with ErrBusy. Default 8,192.
+	MaxPending int
+	// Logger is told what an operator wants to know. Default: nobody.
+	Logger *slog.Logger
+}
+
+func (c HostConfig) withDefaults() HostConfig {
+	c.Raft.ID = c.ID
+	c.Raft = c.Raft.WithDefaults()
+	if c.MaxPending == 0 {
+		c.MaxPending = 8192
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	return c
+}
+
+// Validate returns every mistake in c at once, or nil.
+func (c HostConfig) Validate() error {
+	c = c.withDefaults()
+	errs := []error{c.Raft.Validate()}
+	if c.Store == nil {
+		errs = append(errs, errors.New("there is no Store"))
+	}
+	if c.MaxPending < 0 {
+		errs = append(errs, fmt.Errorf("MaxPending is %d, negative", c.MaxPending))
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.Peers)) {
+		if id == raftcore.Nobody {
+			errs = append(errs, errors.New("a peer has the ID zero"))
+		}
+		if c.Peers[id] == "" && id != c.ID {
+			errs = append(errs, fmt.Errorf("peer %d has no address", id))
+		}
+		if id != c.ID && c.Transport == nil {
+			errs = append(errs, fmt.Errorf("there is peer %d, but no Transport", id))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Host is a process's share of its groups: one disk, one channel to each other
+// process, one clock. Its methods may be called concurrently.
+type Host struct {
+	cfg        HostConfig
+	system     *actor.ActorSystem
+	logger     *slog.Logger
+	dispatcher *dispatcher
+	epoch      time.Time
+	pid        *actor.PID
+
+	log   place
+	clock place
+	peers map[raftcore.NodeID]*place // does not change
+
+	mu     sync.RWMutex
+	groups map[GroupKey]*Group
+}
+
+// ref is one of our own actors: its PID, and its mailbox, which answers for it
+// when it is gone.
+type ref struct {
+	pid *actor.PID
+	box *mailbox
+}
+
+func (r ref) tell(message any) { r.box.PostUserMessage(message) }
+
+// place is where one of our actors is found; after a failure, its successor.
+type place struct{ at atomic.Pointer[ref] }
+
+func (p *place) put(r ref) { p.at.Store(&r) }
+
+// ref returns who is there: only after somebody was put there.
+func (p *place) ref() ref { return *p.at.Load() }
+
+func (p *place) tell(message any) {
+	if r := p.at.Load(); r != nil {
+		r.tell(message)
+	} else {
+		orphaned(message)
+	}
+}
+
+// Start opens the Store and starts a host in system. It returns when the host
+// can open groups, or the reason why it cannot.
+func Start(system *actor.ActorSystem, cfg HostConfig) (*Host, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("castaway: bad host config: %w", err)
+	}
+	cfg = cfg.withDefaults()
+	h := &Host{
+		cfg:        cfg,
+		system:     system,
+		logger:     cfg.Logger.With("node", uint64(cfg.ID)),
+		dispatcher: newDispatcher(),
+		epoch:      time.Now().Add(-time.Second),
+		peers:      map[raftcore.NodeID]*place{},
+		groups:     map[GroupKey]*Group{},
+	}
+	for id := range cfg.Peers {
+		if id != cfg.ID {
+			h.peers[id] = &place{}
+		}
+	}
+	started := make(chan error, 1)
+	props := actor.PropsFromProducer(func() actor.Actor { return &hostActor{Host: h, started: started} },
+		actor.WithDispatcher(h.dispatcher), actor.WithGuardian(stopStrategy{}))
+	pid, err := system.Root.SpawnNamed(props, fmt.Sprintf("castaway-%d", cfg.ID))
+	if err != nil {
+		return nil, fmt.Errorf("castaway: this actor system has a host %d already: %w", cfg.ID, err)
+	}
+	h.pid = pid
+	if err := <-started; err != nil {
+		_ = system.Root.StopFuture(pid).Wait()
+		h.dispatcher.stop()
+		return nil, fmt.Errorf("castaway: %w", err)
+	}
+	return h, nil
+}
+
+// ID returns the host's ID.
+func (h *Host) ID() raftcore.NodeID { return h.cfg.ID }
+
+// Open opens a group on this host. It returns when the member has recovered
+// from the disk; who leads is found out later. Founding a group that exists is
+// the same as opening it.
+func (h *Host) Open(ctx context.Context, cfg GroupConfig) (*Group, error) {
+	g, err := h.newGroup(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("castaway: group %q: %w", cfg.Name, err)
+	}
+	err = h.order(ctx, func(done chan error) any { return &startGroup{group: g, done: done} })
+	if err != nil {
+		return nil, err
+	}
+	for s := range g.Watch(ctx) {
+		switch s.State {
+		case Running:
+			return g, nil
+		case Faulted, Stopped:
+			return g, g.board.unavailable()
+		}
+	}
+	return g, fmt.Errorf("castaway: group %q has not recovered yet: %w", cfg.Name, ctx.Err())
+}
+
+func (h *Host) newGroup(cfg GroupConfig) (*Group, error) {
+	if cfg.Name == "" || cfg.Machine == nil {
+		return nil, errors.New("Name and Machine are required")
+	}
+	members := slices.Clone(cfg.Members)
+	if len(members) == 0 {
+		members = append(slices.Collect(maps.Keys(h.cfg.Peers)), h.cfg.ID)
+	}
+	slices.Sort(members)
+	members = slices.Compact(members)
+	for _, id := range members {
+		if _, known := h.peers[id]; !known && id != h.cfg.ID {
+			return nil, fmt.Errorf("member %d is not among the host's Peers", id)
+		}
+	}
+	g := &Group{host: h, cfg: cfg, name: cfg.Name, key: groupKey(cfg.Name), board: newBoard(cfg.Name)}
+	if !cfg.Join {
+		g.founders = raftcore.ConfState{Voters: members}
+		g.cluster = clusterID(h.cfg.Cluster, cfg.Name, members)
+	}
+	return g, nil
+}
+
+// groupKey is a group's name on the wire.
+func groupKey(name string) GroupKey {
+	h := fnv.New64a()
+	io.WriteString(h, name)
+	return GroupKey(h.Sum64())
+}
+
+// clusterID names a lineage. Those who were told of different founders do not
+// hear one another.
+func clusterID(cluster, group string, founders []raftcore.NodeID) raftcore.ClusterID {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%q %q %v", cluster, group, founders)
+	return raftcore.ClusterID(max(h.Sum64(), 1))
+}
+
+// Stop stops all groups and lets go of the disk and the network. Calls that
+// wait end as with Group.Stop. It returns when everything has stopped, or when
+// ctx ends.
+func (h *Host) Stop(ctx context.Context) error {
+	err := h.order(ctx, func(done chan error) any { return &stopHost{done: done} })
+	h.dispatcher.stop()
+	if h.cfg.Transport != nil {
+		err = errors.Join(err, h.cfg.Transport.Stop(ctx))
+	}
+	return err
+}
+
+// order gives the host actor an order and waits until it has been carried out.
+func (h *Host) order(ctx context.Context, order func(done chan error) any) error {
+	done := make(chan error, 1)
+	h.system.Root.Send(h.pid, order(done))
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// now returns the instant on the host's monotonic clock.
+func (h *Host) now() raftcore.Instant { return raftcore.Instant(time.Since(h.epoch)) }
+
+// seed returns the seed of a group's election jitter.
+func (h *Host) seed(key GroupKey) uint64 {
+	if h.cfg.Raft.Seed != 0 {
+		return h.cfg.Raft.Seed ^ uint64(key)
+	}
+	return rand.Uint64()
+}
+
+// spawn starts one of our own actors, with a drain mailbox.
+func (h *Host) spawn(ctx actor.SpawnerContext, name string, bound int, produce func(*mailbox) actor.Actor) ref {
+	box := newMailbox(bound)
+	props := actor.PropsFromProducer(func() actor.Actor { return produce(box) },
+		actor.WithDispatcher(h.dispatcher), actor.WithMailbox(box.producer()))
+	pid, err := ctx.SpawnNamed(props, name)
+	if err != nil {
+		panic(err) // the names are ours, and never used twice
+	}
+	return ref{pid, box}
+}
+
+// group returns the open group with this key, or nil.
+func (h *Host) group(key GroupKey) *Group {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.groups[key]
+}
+
+// eachNode calls f for every running node.
+func (h *Host) eachNode(f func(ref)) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for _, g := range h.groups {
+		if node := g.node.Load(); node != nil {
+			f(*node)
+		}
+	}
+}
+
+// deliver takes a packet from another host apart. The transport calls it from
+// its own goroutines; everything goes straight to where it belongs.
+func (h *Host) deliver(p *Packet) {
+	for i := range p.Messages {
+		m := &p.Messages[i]
+		if g := h.group(m.Group); g != nil && m.Message.From == p.From {
+			if node := g.node.Load(); node != nil {
+				node.tell(&m.Message)
+			}
+		}
+	}
+	from, known := h.peers[p.From]
+	if !known {
+		return
+	}
+	if len(p.Responses) > 0 {
+		from.tell(p.Responses)
+	}
+	for i := range p.Requests {
+		h.request(from, &p.Requests[i])
+	}
+}
+
+// request hands a request from another host to the node it is for.
+func (h *Host) request(from *place, r *GroupRequest) {
+	id := r.ID
+	c := &call{
+		operation: r.Operation, data: r.Data, ctx: context.Background(), foreign: true,
+		answer: func(o outcome) { from.tell(response(id, o)) },
+	}
+	if g := h.group(r.Group); g != nil {
+		if node := g.node.Load(); node != nil {
+			node.tell(c)
+			return
+		}
+	}
+	c.finish(nil, errGone)
+}

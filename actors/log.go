@@ -1,0 +1,205 @@
+package actors
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// log owns the Store. It takes every Save that waits, of every group, and makes
+// them durable with one sync; meanwhile the next ones gather in its mailbox.
+//
+//	host   → log    Started
+//	log    → host   logReady, logFailed
+//	member → log    openGroup (answered by groupOpened), closeGroup
+//	node   → log    saveOrder (answered by raftcore.Saved), loadOrder
+//	log    → reader loadOrder (answered to the node by raftcore.Loaded)
+type log struct {
+	host   *Host
+	parent *actor.PID
+	epoch  uint64 // which log of the host's life this is
+	opener persistence.Opener
+	box    *mailbox
+
+	store  persistence.Store
+	failed error // poisoned: nothing is answered any more
+	reader ref
+	open   map[persistence.GroupID]uint64 // the boot of each open group
+
+	saves []persistence.Save // of this batch
+	owed  []owedSave
+}
+
+// owedSave is whom to tell when the batch is durable.
+type owedSave struct {
+	to    ref
+	token raftcore.Token
+}
+
+// The messages of the log.
+type (
+	saveOrder struct {
+		from  ref
+		group persistence.GroupID
+		save  raftcore.Save
+	}
+	loadOrder struct {
+		from  ref
+		group persistence.GroupID
+		load  raftcore.Load
+	}
+	openGroup struct {
+		name  string
+		reply func(*groupOpened)
+	}
+	groupOpened struct {
+		opened persistence.Opened
+		err    error
+	}
+	closeGroup struct{ group persistence.GroupID }
+
+	logReady  struct{ epoch uint64 }
+	logFailed struct {
+		epoch uint64
+		err   error
+	}
+)
+
+// orphaned tells the member that there is no log at the moment.
+func (o *openGroup) orphaned() { o.reply(&groupOpened{err: persistence.ErrClosed}) }
+
+func (l *log) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *actor.Started:
+		l.start(ctx)
+	case *Batch:
+		for _, message := range m.Messages {
+			l.receive(ctx, message)
+		}
+		l.flush(ctx)
+	case *actor.Stopped:
+		l.stop()
+	}
+}
+
+func (l *log) start(ctx actor.Context) {
+	store, err := l.opener.Open()
+	if err != nil {
+		l.fail(ctx, err)
+		return
+	}
+	l.store = store
+	l.open = map[persistence.GroupID]uint64{}
+	l.reader = l.host.spawn(ctx, "reader", 0, func(box *mailbox) actor.Actor { return &logReader{store: store, box: box} })
+	ctx.Send(l.parent, &logReady{epoch: l.epoch})
+}
+
+func (l *log) receive(ctx actor.Context, message any) {
+	_, message, sender := actor.UnwrapEnvelope(message)
+	if l.failed != nil {
+		if m, ok := message.(*openGroup); ok {
+			m.reply(&groupOpened{err: l.failed})
+		}
+		return // no acknowledgement may follow a failure
+	}
+	switch m := message.(type) {
+	case *saveOrder:
+		if l.open[m.group] != m.save.Token.Boot {
+			return // of a node that has been stopped since: its successor has read the disk already
+		}
+		l.saves = append(l.saves, persistence.Save{Group: m.group, Save: m.save})
+		l.owed = append(l.owed, owedSave{to: m.from, token: m.save.Token})
+	case *loadOrder:
+		l.reader.tell(m)
+	case *openGroup:
+		l.flush(ctx) // what the last node of this group ordered comes first
+		if l.failed != nil {
+			m.reply(&groupOpened{err: l.failed})
+			return
+		}
+		opened, err := l.store.Open(m.name)
+		if err == nil {
+			l.open[opened.Group] = opened.Boot
+		} else if errors.Is(err, persistence.ErrPoisoned) {
+			l.fail(ctx, err)
+		}
+		m.reply(&groupOpened{opened: opened, err: err})
+	case *closeGroup:
+		l.flush(ctx)
+		if l.failed == nil {
+			delete(l.open, m.group)
+			if err := l.store.CloseGroup(m.group); errors.Is(err, persistence.ErrPoisoned) {
+				l.fail(ctx, err)
+			}
+		}
+	default:
+		ctx.Logger().Warn("castaway: the log was sent something it does not know", slog.Any("type", fmt.Sprintf("%T", m)), slog.Any("from", sender))
+	}
+}
+
+// flush makes the gathered Saves durable and says so.
+func (l *log) flush(ctx actor.Context) {
+	if len(l.saves) == 0 || l.failed != nil {
+		return
+	}
+	if err := l.store.Save(l.saves); err != nil {
+		l.fail(ctx, err)
+		return
+	}
+	for i, o := range l.owed {
+		// A completion stands for all before it: one per node is enough.
+		if i+1 == len(l.owed) || l.owed[i+1].to != o.to {
+			o.to.tell(raftcore.Saved{Token: o.token})
+		}
+	}
+	clear(l.saves)
+	clear(l.owed)
+	l.saves, l.owed = l.saves[:0], l.owed[:0]
+}
+
+// fail takes the store out of use. The host will stop everybody, and open it
+// again from what is really there.
+func (l *log) fail(ctx actor.Context, err error) {
+	if l.failed == nil {
+		l.failed = err
+		ctx.Send(l.parent, &logFailed{epoch: l.epoch, err: err})
+	}
+}
+
+// stop closes the store. The reader, a child, has stopped before.
+func (l *log) stop() {
+	l.box.close()
+	if l.store != nil {
+		if err := l.store.Close(); err != nil {
+			l.host.logger.Warn("closing the store", "err", err)
+		}
+	}
+}
+
+// logReader reads old entries for followers that are far behind, and for
+// machines, without holding up the Saves.
+type logReader struct {
+	store persistence.Store
+	box   *mailbox
+}
+
+func (r *logReader) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *Batch:
+		for _, message := range m.Messages {
+			order := message.(*loadOrder)
+			entries, err := r.store.Load(order.group, order.load)
+			if err != nil {
+				ctx.Logger().Warn("castaway: loading entries failed", "group", order.group, "load", order.load.String(), "err", err)
+			}
+			// Without entries the core asks again, with its next heartbeat.
+			order.from.tell(raftcore.Loaded{Load: order.load, Entries: entries})
+		}
+	case *actor.Stopped:
+		r.box.close()
+	}
+}

@@ -1,0 +1,267 @@
+package actors
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// member is one participant of a group: it recovers from the disk, spawns its
+// machine and its node, and supervises them.
+//
+//	           groupOpened          a child failed, storeLost
+//	Recovering ───────────→ Running ────────────────────────→ Pausing ─→ Recovering …
+//	                                                              └────→ Faulted
+//
+// Whatever fails, the whole member starts anew from the disk: a core or a
+// machine that broke a rule is not to be trusted with its memory. protoactor's
+// own Restart is of no use for that: it keeps the mailbox of the dead, and can
+// revive an actor that has been stopped. So both children are stopped, the
+// machine before the node because it reports to it, and fresh ones are spawned
+// after a pause. A member that a user's strategy restarts comes back the same
+// way.
+type member struct {
+	host  *Host
+	group *Group
+	self  *actor.PID
+	state MemberState
+
+	log           ref // the log that opened the group
+	opened        persistence.Opened
+	isOpen        bool
+	node, machine ref
+	children      int // that have not terminated
+	spawned       int // generations of children, for their names
+
+	resumeIn  time.Duration // once the children are gone
+	pauses    int
+	restarts  restarts
+	lastFault error
+}
+
+// The messages of a member.
+type (
+	childFailed struct {
+		child  *actor.PID
+		reason any
+	}
+	resume    struct{ pause int } // the pause of this number is over
+	storeLost struct{}            // stop: the store is being opened again
+	storeGone struct{ err error } // stop: it stays closed until somebody helps
+)
+
+func (m *member) Receive(ctx actor.Context) {
+	switch msg := ctx.Message().(type) {
+	case *actor.Started:
+		m.self = ctx.Self()
+		m.recover(ctx)
+	case *groupOpened:
+		m.start(ctx, msg)
+	case *childFailed:
+		m.childFailed(ctx, msg)
+	case *actor.Terminated:
+		m.childGone(ctx)
+	case *resume:
+		if m.state == Pausing && msg.pause == m.pauses {
+			m.recover(ctx)
+		}
+	case *storeLost:
+		m.down(ctx, firstPause)
+	case *storeGone:
+		m.fault(msg.err)
+		m.stopChildren(ctx)
+	case *Request:
+		m.ask(ctx, msg)
+	case *actor.Restarting:
+		// protoactor stops the children next; what they still tell the log is
+		// refused, because the group is closed first.
+		m.group.node.Store(nil)
+		m.closeGroup()
+	case *actor.Stopping:
+		m.group.node.Store(nil)
+	case *actor.Stopped:
+		m.closeGroup()
+		m.set(Stopped, m.lastFault)
+	}
+}
+
+// recover asks the log for what the disk holds.
+func (m *member) recover(ctx actor.Context) {
+	m.set(Recovering, m.lastFault)
+	m.log = m.host.log.ref()
+	system, self := ctx.ActorSystem(), ctx.Self()
+	m.log.tell(&openGroup{name: m.group.name, reply: func(o *groupOpened) { system.Root.Send(self, o) }})
+}
+
+// start brings the member up from what the disk held.
+func (m *member) start(ctx actor.Context, o *groupOpened) {
+	if o.err == nil {
+		m.opened, m.isOpen = o.opened, true
+	}
+	if m.state != Recovering { // overtaken by events
+		m.closeGroup()
+		return
+	}
+	if errors.Is(o.err, persistence.ErrPoisoned) || errors.Is(o.err, persistence.ErrClosed) {
+		m.down(ctx, firstPause) // the host is about to open it again, or to give it up
+		return
+	}
+	cfg := m.host.cfg.Raft
+	cfg.ID, cfg.Boot, cfg.Seed = m.host.cfg.ID, o.opened.Boot, m.host.seed(m.group.key)
+	var core *raftcore.Node
+	err := o.err
+	if err == nil {
+		core, err = raftcore.New(cfg, o.opened.Recovered)
+	}
+	if err != nil {
+		m.failed(ctx, err)
+		return
+	}
+	m.spawned++
+	m.machine = m.host.spawn(ctx, fmt.Sprintf("machine-%d", m.spawned), 0, func(box *mailbox) actor.Actor {
+		return &machine{group: m.group, box: box}
+	})
+	m.node = m.host.spawn(ctx, fmt.Sprintf("node-%d", m.spawned), m.host.cfg.MaxPending, func(box *mailbox) actor.Actor {
+		return &node{
+			group: m.group, host: m.host, box: box, log: m.log, machine: m.machine,
+			stored: o.opened.Group, core: core, calls: calls{limit: m.host.cfg.MaxPending},
+		}
+	})
+	m.children = 2
+	node := m.node
+	m.group.node.Store(&node)
+	m.set(Running, nil)
+	m.host.logger.Info("member started", "group", m.group.name, "term", uint64(o.opened.Recovered.HardState.Term), "last", uint64(o.opened.Recovered.Last))
+}
+
+// HandleFailure makes the member its children's supervisor. The child stays
+// suspended; what becomes of it is decided in Receive.
+func (m *member) HandleFailure(system *actor.ActorSystem, _ actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, _ any) {
+	system.Root.Send(m.self, &childFailed{child: child, reason: reason})
+}
+
+func (m *member) childFailed(ctx actor.Context, f *childFailed) {
+	err, isError := f.reason.(error)
+	if !isError {
+		err = fmt.Errorf("panic: %v", f.reason)
+	}
+	m.failed(ctx, fmt.Errorf("%s: %w", f.child.Id, err))
+}
+
+// failed has the member come back after a pause, or not at all if it has failed
+// too often.
+func (m *member) failed(ctx actor.Context, err error) {
+	if m.state == Pausing || m.state == Faulted {
+		return // two children failed together
+	}
+	m.lastFault = err
+	pause, ok := m.restarts.next(m.host.now())
+	if !ok {
+		m.fault(fmt.Errorf("gave up after %d restarts: %w", maxRestarts, err))
+		m.stopChildren(ctx)
+		return
+	}
+	m.host.logger.Error("member failed, it will start again from the disk", "group", m.group.name, "err", err, "in", pause)
+	m.down(ctx, pause)
+}
+
+// down stops the children, and has the member come back after a pause.
+func (m *member) down(ctx actor.Context, resumeIn time.Duration) {
+	if m.state == Faulted {
+		return
+	}
+	m.set(Pausing, m.lastFault)
+	m.resumeIn = resumeIn
+	m.pauses++
+	m.stopChildren(ctx)
+	m.awaitResume(ctx)
+}
+
+func (m *member) stopChildren(ctx actor.Context) {
+	m.group.node.Store(nil)
+	if m.children == 2 {
+		ctx.Stop(m.machine.pid)
+	}
+}
+
+func (m *member) childGone(ctx actor.Context) {
+	m.children--
+	if m.children == 1 {
+		ctx.Stop(m.node.pid)
+		return
+	}
+	m.closeGroup()
+	if m.state == Pausing {
+		m.awaitResume(ctx)
+	}
+}
+
+// awaitResume waits out the pause, when nothing else is to be waited for.
+func (m *member) awaitResume(ctx actor.Context) {
+	if m.children > 0 {
+		return
+	}
+	system, self, r := ctx.ActorSystem(), ctx.Self(), &resume{pause: m.pauses}
+	time.AfterFunc(m.resumeIn, func() { system.Root.Send(self, r) })
+}
+
+// fault takes the member out of service until it is opened anew.
+func (m *member) fault(err error) {
+	m.lastFault = err
+	m.group.node.Store(nil)
+	m.set(Faulted, err)
+	m.host.logger.Error("member faulted", "group", m.group.name, "err", err)
+}
+
+func (m *member) closeGroup() {
+	if m.isOpen {
+		m.isOpen = false
+		m.log.tell(&closeGroup{group: m.opened.Group})
+	}
+}
+
+// ask hands an actor's request to the node.
+func (m *member) ask(ctx actor.Context, r *Request) {
+	c := requestCall(ctx.ActorSystem(), r, ctx.Sender())
+	if node := m.group.node.Load(); node != nil {
+		node.tell(c)
+	} else {
+		c.finish(nil, m.group.board.unavailable())
+	}
+}
+
+func (m *member) set(s MemberState, err error) {
+	m.state = s
+	m.group.board.enter(s, err)
+}
+
+// maxRestarts in restartWindow, and a member or a store is given up.
+const (
+	maxRestarts   = 10
+	restartWindow = time.Minute
+	firstPause    = 50 * time.Millisecond
+	longestPause  = 5 * time.Second
+)
+
+// restarts is a budget of restarts.
+type restarts struct {
+	recent []raftcore.Instant
+}
+
+// next returns how long to pause before the next restart, twice as long each
+// time, or false if the budget is spent.
+func (r *restarts) next(now raftcore.Instant) (time.Duration, bool) {
+	for len(r.recent) > 0 && now.Sub(r.recent[0]) > restartWindow {
+		r.recent = r.recent[1:]
+	}
+	if len(r.recent) >= maxRestarts {
+		return 0, false
+	}
+	pause := min(firstPause<<len(r.recent), longestPause)
+	r.recent = append(r.recent, now)
+	return pause, true
+}

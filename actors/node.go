@@ -1,0 +1,212 @@
+package actors
+
+import (
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// node hosts the core: it turns messages into inputs, and outputs into
+// messages. It takes everything that waits, and then drains once.
+//
+//	clients     → node     *call
+//	host, peers → node     *raftcore.Message, raftcore.Unreachable
+//	log         → node     raftcore.Saved, raftcore.Loaded
+//	machine     → node     raftcore.Applied
+//	clock       → node     woken
+//	node        → log      saveOrder, loadOrder
+//	node        → peers    outbound, forward
+//	node        → machine  work
+//	node        → clock    wakeOrder
+type node struct {
+	group   *Group
+	host    *Host
+	box     *mailbox
+	self    ref
+	log     ref
+	machine ref
+	stored  persistence.GroupID
+	core    *raftcore.Node
+
+	out   raftcore.Output
+	calls calls
+	stale []*call          // stale reads of this batch
+	wake  raftcore.Instant // when the clock will wake this node; 0: it will not
+}
+
+// askStatus asks a node for its status.
+type askStatus struct{ reply chan raftcore.Status }
+
+func (n *node) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *actor.Started:
+		n.self = ref{ctx.Self(), n.box}
+		n.tick()
+		if conf := n.group.founders; conf.Votes(n.host.cfg.ID) {
+			n.core.Step(raftcore.Bootstrap{Cluster: n.group.cluster, Conf: conf})
+		}
+		n.drain()
+		n.publish()
+	case *Batch:
+		n.tick()
+		for _, message := range m.Messages {
+			n.receive(message)
+		}
+		n.drain()
+	case *actor.Stopping:
+		// After a panic this is the same node, with the requests it had taken.
+		n.calls.abandon()
+		for _, c := range n.stale {
+			c.abandon()
+		}
+		n.box.abandonBatch()
+	case *actor.Stopped:
+		n.box.close()
+	}
+}
+
+func (n *node) tick() {
+	n.core.Step(raftcore.Tick{Now: n.host.now(), Time: time.Now().UnixMilli()})
+}
+
+func (n *node) receive(message any) {
+	switch m := message.(type) {
+	case *raftcore.Message:
+		n.core.Step(raftcore.Receive{Message: *m})
+	case *call:
+		n.request(m)
+	case woken:
+		n.wake = 0
+	case raftcore.Saved:
+		n.core.Step(m)
+	case raftcore.Loaded:
+		n.core.Step(m)
+	case raftcore.Applied:
+		n.core.Step(m)
+	case raftcore.Unreachable:
+		n.core.Step(m)
+	case askStatus:
+		m.reply <- n.core.Status() // has room for one
+	}
+}
+
+// request takes a client's request.
+func (n *node) request(c *call) {
+	if c.operation == ReadStale {
+		if c.start() {
+			n.stale = append(n.stale, c)
+		}
+		return
+	}
+	if leader := n.core.Leader(); leader != n.host.cfg.ID {
+		n.redirect(c, leader)
+		return
+	}
+	if !c.start() {
+		return
+	}
+	tag := n.calls.add(c)
+	if tag == 0 {
+		c.finish(nil, ErrBusy)
+		return
+	}
+	if c.operation == Propose {
+		n.core.Step(raftcore.Propose{Tag: tag, Data: c.data})
+	} else {
+		n.core.Step(raftcore.Read{Tag: tag})
+	}
+}
+
+// redirect sends a request on to the leader, unless it has travelled already:
+// then whoever sent it learns who leads.
+func (n *node) redirect(c *call, leader raftcore.NodeID) {
+	if p, known := n.host.peers[leader]; known && !c.foreign {
+		p.tell(&forward{group: n.group.key, call: c})
+		return
+	}
+	c.finish(nil, &NotLeaderError{Group: n.group.name, Leader: leader})
+}
+
+// drain carries out what the core wants. The order of the fields is of no
+// consequence: the core has held back what must wait.
+func (n *node) drain() {
+	out := &n.out
+	n.core.Drain(out)
+	if out.Save.Token.Sequence != 0 {
+		n.log.tell(&saveOrder{from: n.self, group: n.stored, save: out.Save})
+	}
+	for _, l := range out.Load {
+		n.log.tell(&loadOrder{from: n.self, group: n.stored, load: l})
+	}
+	n.answer(out.Replies)
+	n.feedMachine(out)
+	if out.StatusChanged {
+		n.publish()
+	}
+	if at := out.Deadline; at != 0 && (n.wake == 0 || at < n.wake) {
+		n.wake = at
+		n.host.clock.tell(wakeOrder{at: at, from: n.self})
+	}
+	if len(out.Send) > 0 {
+		n.send(out.Send)
+		*out = raftcore.Output{} // the peers hold what the messages point to
+	}
+}
+
+// send hands the peers their messages.
+func (n *node) send(messages []raftcore.Message) {
+	// Messages to one peer mostly stand together.
+	for len(messages) > 0 {
+		to, k := messages[0].To, 1
+		for k < len(messages) && messages[k].To == to {
+			k++
+		}
+		if p, known := n.host.peers[to]; known {
+			p.tell(&outbound{group: n.group.key, from: n.self, messages: messages[:k:k]})
+		}
+		messages = messages[k:]
+	}
+}
+
+// answer ends the requests that the core refused.
+func (n *node) answer(replies []raftcore.Reply) {
+	for _, r := range replies {
+		c := n.calls.take(r.Tag)
+		switch r.Outcome {
+		case raftcore.NotLeader:
+			c.finish(nil, &NotLeaderError{Group: n.group.name, Leader: r.Leader})
+		case raftcore.Busy:
+			c.finish(nil, ErrBusy)
+		case raftcore.TooLarge:
+			c.finish(nil, ErrTooLarge)
+		default:
+			c.finish(nil, ErrOverwritten)
+		}
+	}
+}
+
+// feedMachine hands the machine what is committed, and the reads.
+func (n *node) feedMachine(out *raftcore.Output) {
+	if len(out.Apply.Entries) == 0 && len(out.Reads) == 0 && len(n.stale) == 0 {
+		return
+	}
+	w := &work{node: n.self, entries: out.Apply.Entries, stale: n.stale}
+	n.stale = nil
+	if len(out.Apply.Tags) > 0 {
+		w.callers = make([]appliedCall, len(out.Apply.Tags))
+		for i, t := range out.Apply.Tags {
+			w.callers[i] = appliedCall{t.Index, n.calls.take(t.Tag)}
+		}
+	}
+	if len(out.Reads) > 0 {
+		w.reads = make([]readyCall, len(out.Reads))
+		for i, r := range out.Reads {
+			w.reads[i] = readyCall{r.Index, n.calls.take(r.Tag)}
+		}
+	}
+	n.machine.tell(w)
+}
+
+func (n *node) publish() { n.group.board.publish(n.core.Status()) }

@@ -1,0 +1,214 @@
+package actors
+
+import (
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// peer is the channel to one other process. It gathers what all groups have to
+// say to it and sends it as one packet. It holds no queue of messages: what the
+// link does not take is dropped, and the nodes are told, because Raft repeats
+// itself better than a queue would. So an unreachable peer costs no memory, and
+// never delays another.
+//
+//	node    → peer   outbound
+//	node    → peer   forward: a client's request, for the leader over there
+//	any     → peer   GroupResponse: the answer to a request that came from there
+//	host    → peer   []GroupResponse: answers to requests that were sent there
+//	link    → peer   LinkEvent
+//	peer    → node   raftcore.Unreachable
+type peer struct {
+	host *Host
+	id   raftcore.NodeID
+	addr string
+	box  *mailbox
+	link Link
+
+	packet  *Packet
+	bytes   int // in packet, roughly
+	senders []ref
+	asked   map[uint64]*call // requests that were sent and not answered
+	lastID  uint64
+	unsent  []GroupResponse // the link was not writable
+}
+
+// The messages of the peer.
+type (
+	outbound struct {
+		group    GroupKey
+		from     ref
+		messages []raftcore.Message
+	}
+	forward struct {
+		group GroupKey
+		call  *call
+	}
+)
+
+// refuse makes forwards bounded like all requests.
+func (f *forward) refuse(err error) { f.call.refuse(err) }
+
+func (f *forward) orphaned() { f.call.orphaned() }
+
+const (
+	maxPacketBytes = 256 << 10 // a packet is closed when it is larger
+	maxUnsent      = 1 << 14   // responses that wait for the link
+)
+
+func (p *peer) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *actor.Started:
+		p.asked = map[uint64]*call{}
+		self := ref{ctx.Self(), p.box}
+		p.link = p.host.cfg.Transport.Link(p.addr, func(e LinkEvent) { self.tell(e) })
+	case *Batch:
+		for _, message := range m.Messages {
+			p.receive(message)
+		}
+		p.flush()
+	case *actor.Stopping:
+		p.abandonAsked()
+		p.box.abandonBatch()
+		if p.link != nil {
+			p.link.Close()
+		}
+	case *actor.Stopped:
+		p.box.close()
+	}
+}
+
+func (p *peer) receive(message any) {
+	switch m := message.(type) {
+	case *outbound:
+		for i := range m.messages {
+			p.add(GroupMessage{Group: m.group, Message: m.messages[i]}, m.from)
+		}
+	case *forward:
+		p.forward(m)
+	case GroupResponse:
+		p.respond(m)
+	case []GroupResponse:
+		p.answered(m)
+	case LinkEvent:
+		p.linkChanged(m)
+	}
+}
+
+// add puts a message into the packet.
+func (p *peer) add(m GroupMessage, from ref) {
+	size := 64
+	if a, ok := m.Message.Body.(*raftcore.AppendRequest); ok {
+		for i := range a.Entries {
+			size += len(a.Entries[i].Data) + 16
+		}
+	}
+	p.room(size)
+	p.packet.Messages = append(p.packet.Messages, m)
+	if n := len(p.senders); n == 0 || p.senders[n-1] != from {
+		p.senders = append(p.senders, from)
+	}
+}
+
+// room opens a packet, or closes one that would grow too large.
+func (p *peer) room(size int) {
+	if p.packet != nil && p.bytes+size > maxPacketBytes {
+		p.flush()
+	}
+	if p.packet == nil {
+		p.packet = &Packet{From: p.host.cfg.ID}
+		p.bytes = 0
+	}
+	p.bytes += size
+}
+
+func (p *peer) forward(f *forward) {
+	if !f.call.start() {
+		return
+	}
+	if len(p.asked) >= p.host.cfg.MaxPending {
+		f.call.finish(nil, ErrBusy)
+		return
+	}
+	p.room(64 + len(f.call.data))
+	p.lastID++
+	p.asked[p.lastID] = f.call
+	p.packet.Requests = append(p.packet.Requests, GroupRequest{Group: f.group, ID: p.lastID, Operation: f.call.operation, Data: f.call.data})
+}
+
+func (p *peer) respond(r GroupResponse) {
+	if len(p.unsent) > 0 {
+		p.keep(r)
+		return
+	}
+	p.room(64 + len(r.Data))
+	p.packet.Responses = append(p.packet.Responses, r)
+}
+
+// keep holds a response until the link takes it. Over the bound the oldest goes:
+// its asker will have given up first.
+func (p *peer) keep(r GroupResponse) {
+	if len(p.unsent) >= maxUnsent {
+		p.unsent = p.unsent[1:]
+	}
+	p.unsent = append(p.unsent, r)
+}
+
+// flush sends the packet. If the link refuses it, everything in it is dealt with
+// here and now.
+func (p *peer) flush() {
+	packet := p.packet
+	if packet == nil {
+		return
+	}
+	p.packet = nil
+	if !p.link.Send(packet) {
+		for _, node := range p.senders {
+			node.tell(raftcore.Unreachable{Peer: p.id})
+		}
+		for _, r := range packet.Requests {
+			c := p.asked[r.ID]
+			delete(p.asked, r.ID)
+			c.finish(nil, ErrUnreachable) // it never left
+		}
+		for _, r := range packet.Responses {
+			p.keep(r)
+		}
+	}
+	clear(p.senders)
+	p.senders = p.senders[:0]
+}
+
+// answered takes the answers to requests that were sent.
+func (p *peer) answered(responses []GroupResponse) {
+	for i := range responses {
+		r := &responses[i]
+		c := p.asked[r.ID]
+		if c == nil {
+			continue // given up when the link broke
+		}
+		delete(p.asked, r.ID)
+		c.finish(responseOutcome(r))
+	}
+}
+
+func (p *peer) linkChanged(e LinkEvent) {
+	switch e {
+	case LinkDown:
+		p.abandonAsked()
+		p.host.eachNode(func(node ref) { node.tell(raftcore.Unreachable{Peer: p.id}) })
+	case LinkUp, LinkWritable:
+		waiting := p.unsent
+		p.unsent = nil
+		for _, r := range waiting {
+			p.respond(r)
+		}
+	}
+}
+
+// abandonAsked ends the requests whose answers will not come.
+func (p *peer) abandonAsked() {
+	for id, c := range p.asked {
+		delete(p.asked, id)
+		c.abandon()
+	}
+}

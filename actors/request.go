@@ -1,0 +1,169 @@
+package actors
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// Operation is what a Request asks for.
+type Operation uint8
+
+// The operations.
+const (
+	// Propose replicates Data as a command and answers with what Apply returned.
+	Propose Operation = iota + 1
+	// Read answers the query Data linearizably: it sees everything that was
+	// acknowledged before it was asked.
+	Read
+	// ReadStale answers the query Data from what this member has applied, which
+	// may be arbitrarily old.
+	ReadStale
+)
+
+// Request is how an actor, which must not block, asks a member: send it to
+// Group.PID with Request, and receive a *Response. Everybody else calls the
+// methods of Group.
+type Request struct {
+	Operation Operation
+	Data      []byte
+}
+
+// Response answers a Request.
+type Response struct {
+	Request *Request
+	Data    []byte
+	// Err is nil, ErrRejected or ErrUnknown (see there), or what Query returned.
+	Err error
+}
+
+// call is a request on its way: from whoever asked, through the node and the
+// machine, back to whoever asked. It is answered exactly once.
+type call struct {
+	operation Operation
+	data      []byte
+	ctx       context.Context // for Query; of the caller, or the background's
+
+	state   atomic.Uint32
+	done    chan outcome // for a caller who waits
+	answer  func(outcome)
+	foreign bool // it came from another process, and goes to no third
+}
+
+// The states of a call.
+const (
+	callWaiting  uint32 = iota // nobody has acted on it: it can still be withdrawn
+	callStarted                // it may happen
+	callAnswered               // whoever asked knows, or has given up
+)
+
+// outcome is how a call ended.
+type outcome struct {
+	data []byte
+	err  error
+}
+
+// start reports whether to go on with the call. From here on it may happen.
+func (c *call) start() bool { return c.state.CompareAndSwap(callWaiting, callStarted) }
+
+// giveUp is for a caller who waits no longer. It returns the error that tells
+// what he may assume, or false if the answer is there already.
+func (c *call) giveUp() (error, bool) {
+	switch c.state.Swap(callAnswered) {
+	case callWaiting:
+		return ErrRejected, true
+	case callStarted:
+		if c.operation == Propose {
+			return ErrUnknown, true
+		}
+		return ErrRejected, true // a read has no effect
+	}
+	return nil, false
+}
+
+// finish answers the call, unless it has been answered.
+func (c *call) finish(data []byte, err error) {
+	if c.state.Swap(callAnswered) == callAnswered {
+		return
+	}
+	if c.done != nil {
+		c.done <- outcome{data, err} // has room for one
+	} else {
+		c.answer(outcome{data, err})
+	}
+}
+
+// refuse is for the mailbox: the call never reached an actor.
+func (c *call) refuse(err error) { c.finish(nil, err) }
+
+// orphaned ends the call if nobody has acted on it.
+func (c *call) orphaned() {
+	if c.start() {
+		c.finish(nil, errGone)
+	}
+}
+
+// abandon ends a call whose actor is going away before it knows the outcome. A
+// read has no effect, so it was merely not answered.
+func (c *call) abandon() {
+	if c.operation == Propose {
+		c.finish(nil, ErrUnknown)
+	} else {
+		c.finish(nil, errGone)
+	}
+}
+
+// requestCall makes a call of an actor's Request.
+func requestCall(system *actor.ActorSystem, r *Request, sender *actor.PID) *call {
+	return &call{
+		operation: r.Operation, data: r.Data, ctx: context.Background(),
+		answer: func(o outcome) {
+			if sender != nil {
+				system.Root.Send(sender, &Response{Request: r, Data: o.data, Err: o.err})
+			}
+		},
+	}
+}
+
+// calls are the requests that a node has given tags to: a table whose rows are
+// used again.
+type calls struct {
+	rows  []*call // rows[i] has tag i+1
+	free  []raftcore.Tag
+	limit int
+}
+
+// add returns a tag for c, or zero if the table is full.
+func (t *calls) add(c *call) raftcore.Tag {
+	if n := len(t.free); n > 0 {
+		tag := t.free[n-1]
+		t.free = t.free[:n-1]
+		t.rows[tag-1] = c
+		return tag
+	}
+	if len(t.rows) >= t.limit {
+		return 0
+	}
+	t.rows = append(t.rows, c)
+	return raftcore.Tag(len(t.rows))
+}
+
+// take returns the call with this tag, and frees it.
+func (t *calls) take(tag raftcore.Tag) *call {
+	c := t.rows[tag-1]
+	t.rows[tag-1] = nil
+	t.free = append(t.free, tag)
+	return c
+}
+
+// abandon ends all calls.
+func (t *calls) abandon() {
+	for _, c := range t.rows {
+		if c != nil {
+			c.abandon()
+		}
+	}
+	t.rows, t.free = nil, nil
+}

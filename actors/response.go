@@ -1,0 +1,48 @@
+package actors
+
+import (
+	"errors"
+	"fmt"
+)
+
+// response puts an outcome into words for another host.
+func response(id uint64, o outcome) GroupResponse {
+	r := GroupResponse{ID: id, Data: o.data}
+	var notLeader *NotLeaderError
+	switch {
+	case o.err == nil:
+		r.Outcome = ResponseOK
+	case errors.As(o.err, &notLeader):
+		r.Outcome, r.Leader = ResponseNotLeader, notLeader.Leader
+	case errors.Is(o.err, ErrBusy):
+		r.Outcome = ResponseBusy
+	case errors.Is(o.err, ErrTooLarge):
+		r.Outcome = ResponseTooLarge
+	case errors.Is(o.err, ErrUnknown):
+		r.Outcome = ResponseUnknown
+	case errors.Is(o.err, ErrRejected):
+		r.Outcome = ResponseRejected
+	default:
+		r.Outcome, r.Message = ResponseQueryError, o.err.Error()
+	}
+	return r
+}
+
+// responseOutcome understands what another host said.
+func responseOutcome(r *GroupResponse) ([]byte, error) {
+	switch r.Outcome {
+	case ResponseOK:
+		return r.Data, nil
+	case ResponseNotLeader:
+		return nil, &NotLeaderError{Leader: r.Leader}
+	case ResponseBusy:
+		return nil, ErrBusy
+	case ResponseTooLarge:
+		return nil, ErrTooLarge
+	case ResponseRejected:
+		return nil, errGone
+	case ResponseQueryError:
+		return r.Data, errors.New(r.Message)
+	}
+	return nil, fmt.Errorf("%w: the leader's host answered with outcome %d", ErrUnknown, r.Outcome)
+}

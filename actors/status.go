@@ -1,0 +1,127 @@
+package actors
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"sync"
+
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// Status is what a member says of itself.
+type Status struct {
+	Group string
+	State MemberState
+	// Fault is why the member pauses or is faulted.
+	Fault error
+	// Status is the node's; while the member does not run, the last one known.
+	raftcore.Status
+}
+
+func (s Status) String() string {
+	out := fmt.Sprintf("group %q %v %v", s.Group, s.State, s.Status)
+	if s.Fault != nil {
+		out += fmt.Sprintf(" (%v)", s.Fault)
+	}
+	return out
+}
+
+// MemberState is how a member is.
+type MemberState uint8
+
+// The states of a member.
+const (
+	Recovering MemberState = iota // reading its disk
+	Running
+	Pausing // failed; about to start again from the disk
+	Faulted // failed too often; out of service until it is opened anew
+	Stopped
+)
+
+func (s MemberState) String() string {
+	switch s {
+	case Recovering:
+		return "recovering"
+	case Running:
+		return "running"
+	case Pausing:
+		return "pausing"
+	case Faulted:
+		return "faulted"
+	case Stopped:
+		return "stopped"
+	}
+	return fmt.Sprintf("state-%d", uint8(s))
+}
+
+// board shows the latest status of a member to whoever looks. Writing never
+// waits for a reader.
+type board struct {
+	mu      sync.Mutex
+	status  Status
+	changed chan struct{} // closed when status is replaced
+}
+
+func newBoard(group string) *board {
+	return &board{status: Status{Group: group}, changed: make(chan struct{})}
+}
+
+func (b *board) update(change func(*Status)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	change(&b.status)
+	close(b.changed)
+	b.changed = make(chan struct{})
+}
+
+func (b *board) publish(s raftcore.Status) { b.update(func(st *Status) { st.Status = s }) }
+
+func (b *board) enter(s MemberState, fault error) {
+	b.update(func(st *Status) {
+		st.State, st.Fault = s, fault
+		if s != Running {
+			st.Role, st.Leader = raftcore.Follower, raftcore.Nobody
+		}
+	})
+}
+
+// latest returns the status, and a channel that is closed when there is a newer
+// one.
+func (b *board) latest() (Status, <-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.status, b.changed
+}
+
+// unavailable returns why the member takes no requests.
+func (b *board) unavailable() error {
+	switch s, _ := b.latest(); s.State {
+	case Faulted:
+		return fmt.Errorf("%w: %w", ErrFaulted, s.Fault)
+	case Stopped:
+		return ErrStopped
+	default:
+		return errGone
+	}
+}
+
+// Watch returns the present status and every later one, until the context ends
+// or the member is stopped. Who is slow misses some, but never the latest. It
+// tells of changes of state, role, term, leader and configuration; for the
+// newest indexes call Status.
+func (g *Group) Watch(ctx context.Context) iter.Seq[Status] {
+	return func(yield func(Status) bool) {
+		for {
+			s, changed := g.board.latest()
+			if !yield(s) || s.State == Stopped {
+				return
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,97 @@
+package actors
+
+import (
+	"context"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// Transport carries packets between the hosts of different processes. Package
+// remote has the one for production, on protoactor remote; tests/rafttest has a
+// simulated one.
+type Transport interface {
+	// Start begins to receive. Every packet that arrives is given to deliver,
+	// which does not block and may be called concurrently, but in order for the
+	// packets of one sender.
+	Start(system *actor.ActorSystem, self raftcore.NodeID, deliver func(*Packet)) error
+
+	// Link returns the channel to the process at an address. It does not block:
+	// the link comes up, goes down and comes up again by itself, and tells so.
+	// notify does not block either.
+	Link(address string, notify func(LinkEvent)) Link
+
+	// Stop lets go of everything. No packet is delivered after it returns.
+	Stop(ctx context.Context) error
+}
+
+// Link sends to one process.
+type Link interface {
+	// Send takes a packet, or refuses it: the link is down, or more bytes are
+	// under way than the other side has taken. It does not block. A packet that
+	// was taken may still be lost. The link does not touch it after Send has
+	// returned.
+	Send(p *Packet) bool
+	// Close lets go of the link.
+	Close()
+}
+
+// LinkEvent is a change of a Link.
+type LinkEvent uint8
+
+// The events of a link.
+const (
+	LinkUp       LinkEvent = iota + 1 // packets can be sent
+	LinkDown                          // what was under way may be lost
+	LinkWritable                      // after Send refused: it takes packets again
+)
+
+// GroupKey is a group's name on the wire: a hash of it.
+type GroupKey uint64
+
+// Packet is everything that one host has to say to another at a time, whatever
+// the number of groups.
+type Packet struct {
+	// From is the host that sent it.
+	From      raftcore.NodeID
+	Messages  []GroupMessage
+	Requests  []GroupRequest
+	Responses []GroupResponse
+}
+
+// GroupMessage is a message of one group's Raft.
+type GroupMessage struct {
+	Group   GroupKey
+	Message raftcore.Message
+}
+
+// GroupRequest is a client's request, sent on to the leader's host.
+type GroupRequest struct {
+	Group     GroupKey
+	ID        uint64 // the sender's, for the response
+	Operation Operation
+	Data      []byte
+}
+
+// GroupResponse answers a GroupRequest.
+type GroupResponse struct {
+	ID      uint64
+	Data    []byte
+	Outcome ResponseOutcome
+	Leader  raftcore.NodeID // for ResponseNotLeader
+	Message string          // for ResponseQueryError
+}
+
+// ResponseOutcome is how a request ended on another host.
+type ResponseOutcome uint8
+
+// The outcomes of a GroupRequest.
+const (
+	ResponseOK ResponseOutcome = iota + 1
+	ResponseNotLeader
+	ResponseRejected
+	ResponseBusy
+	ResponseTooLarge
+	ResponseUnknown
+	ResponseQueryError // Query returned an error
+)

@@ -1,0 +1,144 @@
+package remote
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/raftcore"
+	"github.com/castaway-go/castaway/remote/raftpb"
+)
+
+// wireVersion is the version of the packets that this package writes, and the
+// only one that it reads.
+const wireVersion = 1
+
+// encode turns a packet into the message that crosses the wire. It shares the
+// payloads of requests and responses, which nobody changes.
+func encode(p *actors.Packet) *raftpb.Packet {
+	out := &raftpb.Packet{Version: wireVersion, From: uint64(p.From)}
+	out.Messages = make([]*raftpb.Message, len(p.Messages))
+	for i := range p.Messages {
+		out.Messages[i] = encodeMessage(&p.Messages[i])
+	}
+	for i := range p.Requests {
+		r := &p.Requests[i]
+		out.Requests = append(out.Requests, &raftpb.Request{Group: uint64(r.Group), Id: r.ID, Operation: uint32(r.Operation), Data: r.Data})
+	}
+	for i := range p.Responses {
+		r := &p.Responses[i]
+		out.Responses = append(out.Responses, &raftpb.Response{
+			Id: r.ID, Outcome: uint32(r.Outcome), Data: r.Data, Leader: uint64(r.Leader), Message: r.Message,
+		})
+	}
+	return out
+}
+
+func encodeMessage(g *actors.GroupMessage) *raftpb.Message {
+	m := &g.Message
+	out := &raftpb.Message{
+		Group: uint64(g.Group), From: uint64(m.From), To: uint64(m.To), Term: uint64(m.Term),
+		Cluster: uint64(m.Cluster), Incarnation: uint64(m.Incarnation),
+	}
+	switch b := m.Body.(type) {
+	case *raftcore.VoteRequest:
+		out.Body = &raftpb.Message_VoteRequest{VoteRequest: &raftpb.VoteRequest{Pre: b.Pre, Last: encodeID(b.Last), Campaign: b.Campaign}}
+	case *raftcore.VoteReply:
+		out.Body = &raftpb.Message_VoteReply{VoteReply: &raftpb.VoteReply{Pre: b.Pre, Granted: b.Granted, Campaign: b.Campaign}}
+	case *raftcore.AppendRequest:
+		out.Body = &raftpb.Message_AppendRequest{AppendRequest: &raftpb.AppendRequest{
+			Prev: encodeID(b.Prev), Commit: uint64(b.Commit), Round: b.Round, Entries: encodeEntries(b),
+		}}
+	case *raftcore.AppendReply:
+		out.Body = &raftpb.Message_AppendReply{AppendReply: &raftpb.AppendReply{
+			Match: uint64(b.Match), Round: b.Round, Rejected: b.Rejected, Probed: encodeID(b.Probed), Hint: encodeID(b.Hint),
+		}}
+	}
+	return out
+}
+
+func encodeEntries(b *raftcore.AppendRequest) []byte {
+	if len(b.Entries) == 0 {
+		return nil
+	}
+	size := 0
+	for i := range b.Entries {
+		size += len(b.Entries[i].Data) + 16
+	}
+	return appendEntries(make([]byte, 0, size), b.Prev, b.Entries)
+}
+
+func encodeID(id raftcore.EntryID) *raftpb.EntryID {
+	if (id == raftcore.EntryID{}) {
+		return nil
+	}
+	return &raftpb.EntryID{Term: uint64(id.Term), Index: uint64(id.Index)}
+}
+
+// decode turns what came from the wire into a packet, or says what is wrong
+// with it. It takes nothing on trust; what a message means is for the core to
+// judge.
+func decode(in *raftpb.Packet) (*actors.Packet, error) {
+	if in.Version != wireVersion {
+		return nil, fmt.Errorf("wire version %d, this process speaks %d", in.Version, wireVersion)
+	}
+	if in.From == 0 {
+		return nil, errors.New("it does not say from whom")
+	}
+	p := &actors.Packet{From: raftcore.NodeID(in.From), Messages: make([]actors.GroupMessage, len(in.Messages))}
+	for i, m := range in.Messages {
+		if err := decodeMessage(&p.Messages[i], m); err != nil {
+			return nil, fmt.Errorf("message %d of %d: %w", i+1, len(in.Messages), err)
+		}
+	}
+	for _, r := range in.Requests {
+		op := actors.Operation(r.GetOperation())
+		if op != actors.Propose && op != actors.Read && op != actors.ReadStale {
+			return nil, fmt.Errorf("operation %d is unknown", r.GetOperation())
+		}
+		p.Requests = append(p.Requests, actors.GroupRequest{Group: actors.GroupKey(r.Group), ID: r.Id, Operation: op, Data: r.Data})
+	}
+	for _, r := range in.Responses {
+		p.Responses = append(p.Responses, actors.GroupResponse{
+			ID: r.GetId(), Outcome: actors.ResponseOutcome(min(r.GetOutcome(), 255)), Data: r.GetData(),
+			Leader: raftcore.NodeID(r.GetLeader()), Message: r.GetMessage(),
+		})
+	}
+	return p, nil
+}
+
+func decodeMessage(out *actors.GroupMessage, in *raftpb.Message) error {
+	out.Group = actors.GroupKey(in.GetGroup())
+	m := &out.Message
+	m.From, m.To, m.Term = raftcore.NodeID(in.GetFrom()), raftcore.NodeID(in.GetTo()), raftcore.Term(in.GetTerm())
+	m.Cluster, m.Incarnation = raftcore.ClusterID(in.GetCluster()), raftcore.Incarnation(in.GetIncarnation())
+	switch body := in.GetBody().(type) {
+	case *raftpb.Message_VoteRequest:
+		b := body.VoteRequest
+		m.Body = &raftcore.VoteRequest{Pre: b.GetPre(), Last: decodeID(b.GetLast()), Campaign: b.GetCampaign()}
+	case *raftpb.Message_VoteReply:
+		b := body.VoteReply
+		m.Body = &raftcore.VoteReply{Pre: b.GetPre(), Granted: b.GetGranted(), Campaign: b.GetCampaign()}
+	case *raftpb.Message_AppendRequest:
+		b := body.AppendRequest
+		prev := decodeID(b.GetPrev())
+		entries, err := decodeEntries(b.GetEntries(), prev)
+		if err != nil {
+			return err
+		}
+		m.Body = &raftcore.AppendRequest{Prev: prev, Entries: entries, Commit: raftcore.Index(b.GetCommit()), Round: b.GetRound()}
+	case *raftpb.Message_AppendReply:
+		b := body.AppendReply
+		m.Body = &raftcore.AppendReply{
+			Match: raftcore.Index(b.GetMatch()), Round: b.GetRound(), Rejected: b.GetRejected(),
+			Probed: decodeID(b.GetProbed()), Hint: decodeID(b.GetHint()),
+		}
+	default:
+		return errors.New("it has no body, or one of a later version")
+	}
+	return nil
+}
+
+func decodeID(id *raftpb.EntryID) raftcore.EntryID {
+	return raftcore.EntryID{Term: raftcore.Term(id.GetTerm()), Index: raftcore.Index(id.GetIndex())}
+}

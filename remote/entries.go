@@ -1,0 +1,183 @@
+package remote
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// Entries are encoded by hand: one allocation for all of them on arrival, where
+// protobuf makes two for each, and a few bytes of overhead for each. They
+// follow the request's Prev, so their indexes are not written, and terms and
+// times only as differences.
+//
+//	entry   = kind term time size data        kind is one byte
+//	term    = uvarint: the term less that of the entry before
+//	time    = varint: milliseconds less that of the entry before (0 before the first)
+//	size    = uvarint: 0 for no data at all, else length + 1
+//	data    = as many bytes; for a configuration:
+//	conf    = voters outgoing learners
+//	voters, outgoing, learners = uvarint count, then each ID as uvarint
+
+func appendEntries(b []byte, prev raftcore.EntryID, entries []raftcore.Entry) []byte {
+	term, time := prev.Term, int64(0)
+	for i := range entries {
+		e := &entries[i]
+		b = append(b, byte(e.Kind))
+		b = binary.AppendUvarint(b, uint64(e.Term-term))
+		b = binary.AppendVarint(b, e.Time-time)
+		term, time = e.Term, e.Time
+		switch {
+		case e.Kind == raftcore.EntryConfig:
+			conf := appendConf(nil, e.Config)
+			b = binary.AppendUvarint(b, uint64(len(conf))+1)
+			b = append(b, conf...)
+		case e.Data == nil:
+			b = append(b, 0)
+		default:
+			b = binary.AppendUvarint(b, uint64(len(e.Data))+1)
+			b = append(b, e.Data...)
+		}
+	}
+	return b
+}
+
+func appendConf(b []byte, c *raftcore.ConfState) []byte {
+	for _, ids := range [][]raftcore.NodeID{c.Voters, c.Outgoing, c.Learners} {
+		b = binary.AppendUvarint(b, uint64(len(ids)))
+		for _, id := range ids {
+			b = binary.AppendUvarint(b, uint64(id))
+		}
+	}
+	return b
+}
+
+var errTruncated = errors.New("it ends in the middle of an entry")
+
+// decodeEntries decodes what appendEntries encoded. The data of the entries
+// points into b.
+func decodeEntries(b []byte, prev raftcore.EntryID) ([]raftcore.Entry, error) {
+	if len(b) == 0 {
+		return nil, nil
+	}
+	d := decoder{b: b}
+	entries := make([]raftcore.Entry, 0, d.countEntries())
+	id, time := prev, int64(0)
+	for len(d.b) > 0 {
+		var e raftcore.Entry
+		e.Kind = raftcore.EntryKind(d.byte())
+		id.Term += raftcore.Term(d.uvarint())
+		id.Index++
+		time += d.varint()
+		e.EntryID, e.Time = id, time
+		data := d.data()
+		if d.err != nil {
+			return nil, fmt.Errorf("entry %d: %w", id.Index, d.err)
+		}
+		switch e.Kind {
+		case raftcore.EntryNoop, raftcore.EntryCommand:
+			e.Data = data
+		case raftcore.EntryConfig:
+			conf, err := decodeConf(data)
+			if err != nil {
+				return nil, fmt.Errorf("entry %d: %w", id.Index, err)
+			}
+			e.Config = conf
+		default:
+			// Skipping it would let members apply different logs.
+			return nil, fmt.Errorf("entry %d: kind %d is of a later version", id.Index, e.Kind)
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+func decodeConf(b []byte) (*raftcore.ConfState, error) {
+	d := decoder{b: b}
+	c := &raftcore.ConfState{}
+	for _, ids := range []*[]raftcore.NodeID{&c.Voters, &c.Outgoing, &c.Learners} {
+		n := d.uvarint()
+		if n > uint64(len(d.b)) { // each takes a byte at least
+			return nil, errTruncated
+		}
+		for range n {
+			*ids = append(*ids, raftcore.NodeID(d.uvarint()))
+		}
+	}
+	if d.err == nil && len(d.b) > 0 {
+		d.err = errors.New("a configuration has bytes left over")
+	}
+	return c, d.err
+}
+
+// decoder reads values off the front of b; after an error it reads zeros.
+type decoder struct {
+	b   []byte
+	err error
+}
+
+func (d *decoder) fail() {
+	d.b, d.err = nil, errTruncated
+}
+
+func (d *decoder) byte() byte {
+	if len(d.b) == 0 {
+		d.fail()
+		return 0
+	}
+	v := d.b[0]
+	d.b = d.b[1:]
+	return v
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.fail()
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) varint() int64 {
+	v, n := binary.Varint(d.b)
+	if n <= 0 {
+		d.fail()
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+// data reads a size and as many bytes; nil if there was no data at all.
+func (d *decoder) data() []byte {
+	size := d.uvarint()
+	if size == 0 {
+		return nil
+	}
+	size--
+	if size > uint64(len(d.b)) {
+		d.fail()
+		return nil
+	}
+	v := d.b[:size:size]
+	d.b = d.b[size:]
+	return v
+}
+
+// countEntries counts the entries without decoding them, so that their slice is
+// allocated once. It stops at what is malformed.
+func (d decoder) countEntries() int {
+	n := 0
+	for len(d.b) > 0 {
+		d.byte()
+		d.uvarint()
+		d.varint()
+		d.data()
+		n++
+	}
+	return n
+}

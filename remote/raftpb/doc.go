@@ -1,0 +1,9 @@
+// Package raftpb has the protobuf messages of the wire, generated from
+// raft.proto with
+//
+//	go generate ./remote/raftpb
+//
+// Only package remote imports it.
+package raftpb
+
+//go:generate go run github.com/bufbuild/buf/cmd/buf@v1.66.0 generate
