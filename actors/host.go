@@ -163,6 +163,9 @@ func Start(system *actor.ActorSystem, cfg HostConfig) (*Host, error) {
 // ID returns the host's ID.
 func (h *Host) ID() raftcore.NodeID { return h.cfg.ID }
 
+// System returns the actor system that the host lives in.
+func (h *Host) System() *actor.ActorSystem { return h.system }
+
 // Open opens a group on this host. It returns when the member has recovered
 // from the disk; who leads is found out later. Founding a group that exists is
 // the same as opening it.

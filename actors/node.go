@@ -30,10 +30,11 @@ type node struct {
 	stored  persistence.GroupID
 	core    *raftcore.Node
 
-	out   raftcore.Output
-	calls calls
-	stale []*call          // stale reads of this batch
-	wake  raftcore.Instant // when the clock will wake this node; 0: it will not
+	out    raftcore.Output
+	calls  calls
+	leader raftcore.NodeID  // the last one known
+	stale  []*call          // stale reads of this batch
+	wake   raftcore.Instant // when the clock will wake this node; 0: it will not
 }
 
 // askStatus asks a node for its status.
@@ -209,4 +210,16 @@ func (n *node) feedMachine(out *raftcore.Output) {
 	n.machine.tell(w)
 }
 
-func (n *node) publish() { n.group.board.publish(n.core.Status()) }
+// publish shows the node's status to who watches. If the leader is another one,
+// what was forwarded to the last is not waited for any longer.
+func (n *node) publish() {
+	s := n.core.Status()
+	n.group.board.publish(s)
+	if s.Leader == n.leader || s.Leader == raftcore.Nobody {
+		return
+	}
+	if p, known := n.host.peers[n.leader]; known {
+		p.tell(deposed{n.group.key})
+	}
+	n.leader = s.Leader
+}

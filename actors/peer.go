@@ -13,6 +13,7 @@ import (
 //
 //	node    → peer   outbound
 //	node    → peer   forward: a client's request, for the leader over there
+//	node    → peer   deposed: it leads no more
 //	any     → peer   GroupResponse: the answer to a request that came from there
 //	host    → peer   []GroupResponse: answers to requests that were sent there
 //	link    → peer   LinkEvent
@@ -27,7 +28,7 @@ type peer struct {
 	packet  *Packet
 	bytes   int // in packet, roughly
 	senders []ref
-	asked   map[uint64]*call // requests that were sent and not answered
+	asked   map[uint64]asked // requests that were sent and not answered
 	lastID  uint64
 	unsent  []GroupResponse // the link was not writable
 }
@@ -43,7 +44,15 @@ type (
 		group GroupKey
 		call  *call
 	}
+	// deposed: somebody else leads the group now. What was forwarded here may
+	// never be answered.
+	deposed struct{ group GroupKey }
 )
+
+type asked struct {
+	group GroupKey
+	call  *call
+}
 
 // refuse makes forwards bounded like all requests.
 func (f *forward) refuse(err error) { f.call.refuse(err) }
@@ -58,7 +67,7 @@ const (
 func (p *peer) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
-		p.asked = map[uint64]*call{}
+		p.asked = map[uint64]asked{}
 		self := ref{ctx.Self(), p.box}
 		p.link = p.host.cfg.Transport.Link(p.addr, func(e LinkEvent) { self.tell(e) })
 	case *Batch:
@@ -67,7 +76,7 @@ func (p *peer) Receive(ctx actor.Context) {
 		}
 		p.flush()
 	case *actor.Stopping:
-		p.abandonAsked()
+		p.abandonAsked(func(GroupKey) bool { return true })
 		p.box.abandonBatch()
 		if p.link != nil {
 			p.link.Close()
@@ -91,6 +100,8 @@ func (p *peer) receive(message any) {
 		p.answered(m)
 	case LinkEvent:
 		p.linkChanged(m)
+	case deposed:
+		p.abandonAsked(func(group GroupKey) bool { return group == m.group })
 	}
 }
 
@@ -131,7 +142,7 @@ func (p *peer) forward(f *forward) {
 	}
 	p.room(64 + len(f.call.data))
 	p.lastID++
-	p.asked[p.lastID] = f.call
+	p.asked[p.lastID] = asked{f.group, f.call}
 	p.packet.Requests = append(p.packet.Requests, GroupRequest{Group: f.group, ID: p.lastID, Operation: f.call.operation, Data: f.call.data})
 }
 
@@ -166,9 +177,9 @@ func (p *peer) flush() {
 			node.tell(raftcore.Unreachable{Peer: p.id})
 		}
 		for _, r := range packet.Requests {
-			c := p.asked[r.ID]
+			a := p.asked[r.ID]
 			delete(p.asked, r.ID)
-			c.finish(nil, ErrUnreachable) // it never left
+			a.call.finish(nil, ErrUnreachable) // it never left
 		}
 		for _, r := range packet.Responses {
 			p.keep(r)
@@ -182,19 +193,17 @@ func (p *peer) flush() {
 func (p *peer) answered(responses []GroupResponse) {
 	for i := range responses {
 		r := &responses[i]
-		c := p.asked[r.ID]
-		if c == nil {
-			continue // given up when the link broke
+		if a, waiting := p.asked[r.ID]; waiting { // else it was given up
+			delete(p.asked, r.ID)
+			a.call.finish(responseOutcome(r))
 		}
-		delete(p.asked, r.ID)
-		c.finish(responseOutcome(r))
 	}
 }
 
 func (p *peer) linkChanged(e LinkEvent) {
 	switch e {
 	case LinkDown:
-		p.abandonAsked()
+		p.abandonAsked(func(GroupKey) bool { return true })
 		p.host.eachNode(func(node ref) { node.tell(raftcore.Unreachable{Peer: p.id}) })
 	case LinkUp, LinkWritable:
 		waiting := p.unsent
@@ -205,10 +214,12 @@ func (p *peer) linkChanged(e LinkEvent) {
 	}
 }
 
-// abandonAsked ends the requests whose answers will not come.
-func (p *peer) abandonAsked() {
-	for id, c := range p.asked {
-		delete(p.asked, id)
-		c.abandon()
+// abandonAsked ends the requests of some groups whose answers may not come.
+func (p *peer) abandonAsked(of func(GroupKey) bool) {
+	for id, a := range p.asked {
+		if of(a.group) {
+			delete(p.asked, id)
+			a.call.abandon()
+		}
 	}
 }

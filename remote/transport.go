@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -103,6 +104,12 @@ func (t *Transport) Start(system *actor.ActorSystem, self raftcore.NodeID, deliv
 	if err != nil {
 		return err
 	}
+	// protoactor panics if it cannot listen, after it has half started.
+	probe, err := net.Listen("tcp", net.JoinHostPort(strings.Trim(host, "[]"), strconv.Itoa(port)))
+	if err != nil {
+		return err
+	}
+	probe.Close()
 	t.system, t.self, t.deliver = system, self, deliver
 	t.remote = protoremote.NewRemote(system, protoremote.Configure(host, port, t.options()...))
 	if err := start(t.remote); err != nil {
@@ -145,7 +152,8 @@ func (t *Transport) listenOn() (host string, port int, err error) {
 	return host, port, nil
 }
 
-// start starts protoactor's remote, which panics if it cannot listen.
+// start starts protoactor's remote. Somebody else may have taken the port just
+// now.
 func start(r *protoremote.Remote) (err error) {
 	defer func() {
 		if reason := recover(); reason != nil {

@@ -1,0 +1,223 @@
+package actors_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/raftcore"
+	"github.com/castaway-go/castaway/tests/rafttest"
+)
+
+// The tests of this package run whole actor systems with fake time: in a
+// synctest bubble, over a simulated network. A goroutine that outlives its host
+// ends the test with a deadlock.
+
+// register is a state machine that remembers its commands. "panic" panics,
+// unless it was told not to any more.
+type register struct {
+	world *world
+	log   []string
+}
+
+func (r *register) Apply(e actors.Entry) []byte {
+	command := string(e.Data)
+	if r.world.panics(command) {
+		panic("the machine does not like " + command)
+	}
+	r.log = append(r.log, command)
+	return fmt.Appendf(nil, "%d:%s", len(r.log), command)
+}
+
+func (r *register) Query(_ context.Context, question []byte) ([]byte, error) {
+	switch string(question) {
+	case "error":
+		return nil, errors.New("no such thing")
+	case "panic":
+		panic("what a question")
+	case "all":
+		return []byte(strings.Join(r.log, "\n")), nil
+	case "len":
+		return fmt.Append(nil, len(r.log)), nil
+	}
+	if len(r.log) == 0 {
+		return nil, nil
+	}
+	return []byte(r.log[len(r.log)-1]), nil
+}
+
+// world is some hosts, their disks, and the network between them.
+type world struct {
+	t     *testing.T
+	ctx   context.Context
+	net   *rafttest.Network
+	hosts []*hostUp // by ID - 1
+	peers map[raftcore.NodeID]string
+
+	mu        sync.Mutex
+	panicking string // the command that machines panic at
+}
+
+type hostUp struct {
+	world *world
+	id    raftcore.NodeID
+	disk  persistence.Opener
+	host  *actors.Host
+	group *actors.Group
+	addr  string
+}
+
+// inWorld runs f with n hosts, all up, in a bubble of fake time.
+func inWorld(t *testing.T, n int, f func(w *world)) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+		defer cancel()
+		w := &world{t: t, ctx: ctx, net: rafttest.NewNetwork(1), peers: map[raftcore.NodeID]string{}}
+		for i := range n {
+			w.peers[raftcore.NodeID(i+1)] = fmt.Sprintf("host-%d", i+1)
+		}
+		for i := range n {
+			id := raftcore.NodeID(i + 1)
+			h := &hostUp{world: w, id: id, disk: persistence.Memory(), addr: w.peers[id]}
+			w.hosts = append(w.hosts, h)
+			h.start()
+		}
+		defer time.Sleep(time.Minute) // fake: protoactor's dead-letter throttle outlives what it counts
+		defer func() {
+			for _, h := range w.hosts {
+				h.stop()
+			}
+		}()
+		f(w)
+	})
+}
+
+func (w *world) panics(command string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.panicking != "" && command == w.panicking
+}
+
+func (w *world) panicAt(command string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.panicking = command
+}
+
+func (h *hostUp) config() actors.HostConfig {
+	return actors.HostConfig{
+		ID: h.id, Store: h.disk, Transport: h.world.net.Transport(h.addr), Peers: h.world.peers,
+		Raft: raftcore.Config{ElectionTimeout: 100 * time.Millisecond, Seed: uint64(h.id)},
+	}
+}
+
+// start brings the host up, with its group.
+func (h *hostUp) start() {
+	h.world.t.Helper()
+	h.startWith(h.config())
+}
+
+func (h *hostUp) startWith(cfg actors.HostConfig) {
+	h.world.t.Helper()
+	host, err := actors.Start(newSystem(), cfg)
+	if err != nil {
+		h.world.t.Fatal(err)
+	}
+	h.host = host
+	h.group = h.open("group")
+}
+
+func (h *hostUp) open(name string) *actors.Group {
+	h.world.t.Helper()
+	g, err := h.host.Open(h.world.ctx, actors.GroupConfig{Name: name, Machine: func() actors.StateMachine { return &register{world: h.world} }})
+	if err != nil {
+		h.world.t.Fatal(err)
+	}
+	return g
+}
+
+func (h *hostUp) stop() {
+	h.world.t.Helper()
+	if h.host == nil {
+		return
+	}
+	if err := h.host.Stop(h.world.ctx); err != nil {
+		h.world.t.Fatal(err)
+	}
+	h.host = nil
+}
+
+func newSystem() *actor.ActorSystem {
+	return actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
+		return slog.New(slog.NewTextHandler(io.Discard, nil))
+	}))
+}
+
+// leader waits for a host that leads the group, and that the others of its side
+// follow. Hosts in not do not count.
+func (w *world) leader(not ...*hostUp) *hostUp {
+	w.t.Helper()
+	for range 10000 {
+		for _, h := range w.hosts {
+			if h.host == nil || slices.Contains(not, h) {
+				continue
+			}
+			if s := h.status(); s.Role == raftcore.Leader && s.Readable {
+				return h
+			}
+		}
+		time.Sleep(time.Millisecond) // fake
+	}
+	w.t.Fatal("nobody leads")
+	return nil
+}
+
+func (h *hostUp) status() actors.Status {
+	h.world.t.Helper()
+	s, err := h.group.Status(h.world.ctx)
+	if err != nil {
+		h.world.t.Fatal(err)
+	}
+	return s
+}
+
+// until waits for a condition, in fake time.
+func (w *world) until(what string, condition func() bool) {
+	w.t.Helper()
+	for range 100000 {
+		if condition() {
+			return
+		}
+		time.Sleep(time.Millisecond) // fake
+	}
+	w.t.Fatalf("it never happened that %s", what)
+}
+
+func (h *hostUp) propose(command string) string {
+	h.world.t.Helper()
+	answer, err := h.group.Propose(h.world.ctx, []byte(command))
+	if err != nil {
+		h.world.t.Fatalf("proposing %q on host %d: %v", command, h.id, err)
+	}
+	return string(answer)
+}
+
+func (h *hostUp) read(question string) string {
+	h.world.t.Helper()
+	answer, err := h.group.Read(h.world.ctx, []byte(question))
+	if err != nil {
+		h.world.t.Fatalf("reading %q on host %d: %v", question, h.id, err)
+	}
+	return string(answer)
+}

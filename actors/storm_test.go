@@ -1,0 +1,152 @@
+package actors_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/castaway-go/castaway/actors"
+)
+
+var stormSeed = flag.Uint64("storm", 0, "run the storm with this seed; 0 draws a few")
+
+// TestStorm has clients propose through any host while hosts are cut off,
+// stopped and started, and packets are lost and late. Then every acknowledged
+// command must have been applied once, in the same order everywhere, and no
+// command that was rejected at all.
+func TestStorm(t *testing.T) {
+	seeds := []uint64{*stormSeed}
+	if *stormSeed == 0 {
+		seeds = []uint64{rand.Uint64N(1 << 32), rand.Uint64N(1 << 32), rand.Uint64N(1 << 32), rand.Uint64N(1 << 32)}
+	}
+	for _, seed := range seeds {
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) { inWorld(t, 3, func(w *world) { storm(w, seed) }) })
+	}
+}
+
+func storm(w *world, seed uint64) {
+	w.t.Logf("replay: go test ./actors -run 'TestStorm$' -storm %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 1))
+	w.net.SetFaults(0.02, 2*time.Millisecond)
+	const length = 20 * time.Second
+	end := time.Now().Add(length)
+
+	var (
+		mu       sync.Mutex
+		outcomes = map[string]error{}
+		clients  sync.WaitGroup
+		groups   [3]*actors.Group // nil while the host is down
+	)
+	group := func(i int) *actors.Group {
+		mu.Lock()
+		defer mu.Unlock()
+		return groups[i]
+	}
+	setGroup := func(i int, g *actors.Group) {
+		mu.Lock()
+		defer mu.Unlock()
+		groups[i] = g
+	}
+	for i, h := range w.hosts {
+		setGroup(i, h.group)
+	}
+	for c := range 5 {
+		clients.Go(func() {
+			rng := rand.New(rand.NewPCG(seed, uint64(c+100)))
+			for n := 0; time.Now().Before(end); n++ {
+				command := fmt.Sprintf("%d-%d", c, n)
+				g := group(rng.IntN(3))
+				if g == nil {
+					time.Sleep(time.Millisecond)
+					continue
+				}
+				ctx, cancel := context.WithTimeout(w.ctx, time.Duration(1+rng.IntN(1000))*time.Millisecond)
+				_, err := g.Propose(ctx, []byte(command))
+				cancel()
+				mu.Lock()
+				outcomes[command] = err
+				mu.Unlock()
+			}
+		})
+	}
+	for time.Now().Before(end) {
+		i := rng.IntN(3)
+		h := w.hosts[i]
+		switch rng.IntN(4) {
+		case 0:
+			w.net.Isolate(h.addr)
+		case 1:
+			w.net.Cut(h.addr, w.hosts[rng.IntN(3)].addr)
+		case 2:
+			setGroup(i, nil)
+			h.stop()
+			time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
+			h.start()
+			setGroup(i, h.group)
+		}
+		time.Sleep(time.Duration(rng.IntN(400)) * time.Millisecond)
+		w.net.Heal()
+		time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
+	}
+	clients.Wait()
+	w.net.SetFaults(0, 0)
+	checkStorm(w, outcomes)
+}
+
+// checkStorm compares what the hosts applied with what the clients were told.
+func checkStorm(w *world, outcomes map[string]error) {
+	w.hosts[0].propose("the end")
+	length, _ := strconv.Atoi(w.hosts[0].read("len"))
+	var want string
+	for _, h := range w.hosts {
+		w.until("a host has caught up", func() bool {
+			answer, err := h.group.ReadStale(w.ctx, []byte("len"))
+			return err == nil && string(answer) == strconv.Itoa(length)
+		})
+		all, err := h.group.ReadStale(w.ctx, []byte("all"))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if want == "" {
+			want = string(all)
+		} else if want != string(all) {
+			w.t.Fatalf("host %d has applied other commands, or in another order", h.id)
+		}
+	}
+	times := map[string]int{}
+	for _, command := range strings.Split(want, "\n") {
+		times[command]++
+	}
+	count := map[string]int{}
+	for command, err := range outcomes {
+		switch n := times[command]; {
+		case n > 1:
+			w.t.Errorf("%s was applied %d times", command, n)
+		case err == nil:
+			count["acknowledged"]++
+			if n != 1 {
+				w.t.Errorf("%s was acknowledged, and is not there", command)
+			}
+		case errors.Is(err, actors.ErrRejected):
+			count["rejected"]++
+			if n != 0 {
+				w.t.Errorf("%s was rejected (%v), and is there", command, err)
+			}
+		case errors.Is(err, actors.ErrUnknown):
+			count["unknown"]++
+		default:
+			w.t.Errorf("%s ended with %v, which is neither", command, err)
+		}
+	}
+	w.t.Logf("%v of %d", count, len(outcomes))
+	if count["acknowledged"] < 1000 || count["unknown"] == 0 {
+		w.t.Errorf("the storm tested too little: %v", count)
+	}
+}

@@ -1,0 +1,251 @@
+package actors_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// faultyDisk is a disk that can be told to fail. A Store of it that has failed
+// stays poisoned until it is opened again.
+type faultyDisk struct {
+	persistence.Opener
+	failSave atomic.Bool
+	failOpen atomic.Bool
+	opened   atomic.Int32
+}
+
+func (d *faultyDisk) Open() (persistence.Store, error) {
+	if d.failOpen.Load() {
+		return nil, errors.New("the disk is not there")
+	}
+	s, err := d.Opener.Open()
+	if err == nil {
+		d.opened.Add(1)
+		s = &faultyStore{Store: s, disk: d}
+	}
+	return s, err
+}
+
+type faultyStore struct {
+	persistence.Store
+	disk     *faultyDisk
+	poisoned atomic.Bool
+}
+
+func (s *faultyStore) Save(saves []persistence.Save) error {
+	if s.disk.failSave.Load() || s.poisoned.Load() {
+		s.poisoned.Store(true)
+		return fmt.Errorf("%w: input/output error", persistence.ErrPoisoned)
+	}
+	return s.Store.Save(saves)
+}
+
+func TestP7_AMachineThatPanicsComesBackFromTheDisk(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		w.hosts[0].propose("a")
+		leader := w.leader()
+		other := leader.open("other") // another group on the same host
+		for _, h := range w.hosts {
+			if h != leader {
+				h.open("other")
+			}
+		}
+		w.panicAt("boom")
+		_, err := leader.group.Propose(w.ctx, []byte("boom"))
+		if !errors.Is(err, actors.ErrUnknown) {
+			t.Errorf("a command at which the machine panics ends with %v", err)
+		}
+		if _, err := other.Propose(w.ctx, []byte("x")); err != nil {
+			t.Errorf("another group on the host: %v", err)
+		}
+		w.until("the member pauses", func() bool {
+			s := leader.status()
+			return s.State == actors.Pausing && s.Fault != nil
+		})
+		w.panicAt("")
+		if got := leader.propose("b"); got != "3:b" {
+			t.Errorf("after the restart the machine answers %q: it must have applied the log once, in order", got)
+		}
+		for _, h := range w.hosts {
+			if got := h.read("len"); got != "3" {
+				t.Errorf("host %d has applied %s commands, not 3", h.id, got)
+			}
+		}
+	})
+}
+
+func TestAMemberThatFailsTooOftenIsFaulted(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		h := w.hosts[0]
+		other := h.open("other")
+		w.panicAt("boom")
+		if _, err := h.group.Propose(w.ctx, []byte("boom")); !errors.Is(err, actors.ErrUnknown) {
+			t.Fatal(err)
+		}
+		w.until("the member is faulted", func() bool { return h.status().State == actors.Faulted })
+		if _, err := h.group.Propose(w.ctx, []byte("x")); !errors.Is(err, actors.ErrFaulted) || !errors.Is(err, actors.ErrRejected) {
+			t.Errorf("a faulted member answers %v", err)
+		}
+		if _, err := other.Propose(w.ctx, []byte("x")); err != nil {
+			t.Errorf("another group on the host: %v", err)
+		}
+		// The operator mends the machine, and opens the group anew.
+		w.panicAt("")
+		if err := h.group.Stop(w.ctx); err != nil {
+			t.Fatal(err)
+		}
+		h.group = h.open("group")
+		if got := h.propose("after"); got != "2:after" {
+			t.Errorf("after it was opened anew it answers %q", got)
+		}
+	})
+}
+
+func TestAQueryThatPanicsCostsNothingButARestart(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		h := w.hosts[0]
+		h.propose("a")
+		ctx, cancel := context.WithTimeout(w.ctx, 20*time.Millisecond)
+		defer cancel()
+		if _, err := h.group.ReadStale(ctx, []byte("panic")); !errors.Is(err, actors.ErrRejected) {
+			t.Errorf("a query that panics ends with %v", err)
+		}
+		if got := h.read(""); got != "a" {
+			t.Errorf("afterwards a read sees %q", got)
+		}
+	})
+}
+
+// A write that fails poisons the store: nothing on it is acknowledged any more,
+// until it has been opened again.
+func TestD6_AfterAFailedSaveNothingIsAcknowledgedUntilTheStoreWasOpenedAgain(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		h := w.hosts[0]
+		h.stop()
+		disk := &faultyDisk{Opener: h.disk}
+		h.disk = disk
+		h.start()
+		h.propose("a")
+
+		disk.failSave.Store(true)
+		ctx, cancel := context.WithTimeout(w.ctx, time.Second)
+		defer cancel()
+		if _, err := h.group.Propose(ctx, []byte("lost")); !errors.Is(err, actors.ErrUnknown) {
+			t.Errorf("a proposal whose save failed ends with %v", err)
+		}
+		disk.failSave.Store(false)
+		if got := h.propose("b"); got != "2:b" {
+			t.Errorf("after the store came back: %q", got)
+		}
+		if n := disk.opened.Load(); n < 2 {
+			t.Errorf("the store was opened %d times: it was not opened again", n)
+		}
+	})
+}
+
+func TestAStoreThatStaysBrokenFaultsItsMembersAndNobodyElse(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		w.hosts[0].propose("a")
+		h := w.leader()
+		h.stop()
+		disk := &faultyDisk{Opener: h.disk}
+		h.disk = disk
+		h.start()
+		w.until("it follows", func() bool { return h.status().Leader != raftcore.Nobody })
+		disk.failSave.Store(true)
+		disk.failOpen.Store(true)
+		for _, other := range w.hosts {
+			if other != h {
+				other.propose("b") // makes h save
+			}
+		}
+		w.until("the member is faulted", func() bool { return h.status().State == actors.Faulted })
+		if _, err := h.group.Propose(w.ctx, nil); !errors.Is(err, actors.ErrFaulted) {
+			t.Errorf("its group answers %v", err)
+		}
+		if _, err := h.host.Open(w.ctx, actors.GroupConfig{Name: "another", Machine: func() actors.StateMachine { return &register{world: w} }}); !errors.Is(err, actors.ErrFaulted) {
+			t.Errorf("opening another group on it: %v", err)
+		}
+		for _, other := range w.hosts {
+			if other != h {
+				if got := other.read("len"); got != "3" {
+					t.Errorf("host %d has %s commands", other.id, got)
+				}
+			}
+		}
+	})
+}
+
+func TestAHostWhoseStoreDoesNotOpenDoesNotStart(t *testing.T) {
+	disk := &faultyDisk{Opener: persistence.Memory()}
+	disk.failOpen.Store(true)
+	_, err := actors.Start(newSystem(), actors.HostConfig{ID: 1, Store: disk})
+	if err == nil || err.Error() != "castaway: the disk is not there" {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// P7: completions that are addressed to a node that was stopped since do not
+// reach its successor, and its late saves do not reach the disk.
+func TestP7_LateSavesOfAStoppedNodeAreRefused(t *testing.T) {
+	store, err := persistence.Memory().Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := store.Open("g")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Open("g"); !errors.Is(err, persistence.ErrGroupOpen) {
+		t.Errorf("opening a group twice: %v", err)
+	}
+	if err := store.CloseGroup(first.Group); err != nil {
+		t.Fatal(err)
+	}
+	second, err := store.Open("g")
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := persistence.Save{Group: second.Group}
+	late.Token.Boot, late.Token.Sequence = first.Boot, 9
+	late.HardState = raftcore.HardState{Term: 9, Vote: 9}
+	if err := store.Save([]persistence.Save{late}); !errors.Is(err, persistence.ErrGroupClosed) {
+		t.Errorf("a late save: %v", err)
+	}
+}
+
+// Actors ask with messages, and are answered with messages.
+func TestActorsAskWithMessages(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		h := w.hosts[0]
+		h.propose("a")
+		answers := make(chan *actors.Response, 2)
+		asker := h.host.System().Root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
+			switch m := ctx.Message().(type) {
+			case *actor.Started:
+				ctx.Request(h.group.PID(), &actors.Request{Operation: actors.Propose, Data: []byte("b")})
+			case *actors.Response:
+				answers <- m
+				if m.Request.Operation == actors.Propose {
+					ctx.Request(h.group.PID(), &actors.Request{Operation: actors.Read})
+				}
+			}
+		}))
+		if r := <-answers; r.Err != nil || string(r.Data) != "2:b" {
+			t.Errorf("the proposal is answered with %q, %v", r.Data, r.Err)
+		}
+		if r := <-answers; r.Err != nil || string(r.Data) != "b" {
+			t.Errorf("the read is answered with %q, %v", r.Data, r.Err)
+		}
+		h.host.System().Root.Stop(asker)
+	})
+}
