@@ -1,5 +1,7 @@
 package raftcore
 
+import "slices"
+
 // applying is what the state machine has been given.
 type applying struct {
 	sent    Index    // handed out
@@ -34,7 +36,7 @@ func (n *Node) handOut(entries []Entry) {
 	a := &n.applying
 	bytes := 0
 	for i := range entries {
-		bytes += entries[i].size()
+		bytes += entries[i].Size()
 	}
 	a.sent = entries[len(entries)-1].Index
 	a.batches.add(a.sent, bytes)
@@ -44,7 +46,7 @@ func (n *Node) handOut(entries []Entry) {
 		done++
 	}
 	n.out.Apply.Tags = append(n.out.Apply.Tags, n.tags[:done]...)
-	n.tags = n.tags[done:]
+	n.tags = slices.Delete(n.tags, 0, done)
 }
 
 // applyLoaded hands out committed entries that were read from the disk. If they
@@ -57,7 +59,7 @@ func (n *Node) applyLoaded(in Loaded) {
 	}
 	a.loading = false
 	if in.Load.From == a.sent+1 && n.follows(&in) && in.Entries[len(in.Entries)-1].Index <= min(n.log.commit, n.log.saved) {
-		n.handOut(in.Entries)
+		n.handOut(within(in.Entries, in.Load.MaxBytes))
 	} else {
 		a.retryAt = n.now.Add(n.cfg.HeartbeatInterval)
 	}

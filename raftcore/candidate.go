@@ -33,8 +33,11 @@ func (c *campaign) ballot(from NodeID) ballot {
 	return silent
 }
 
-// mayCampaign reports whether this node could lead: only voters do.
-func (n *Node) mayCampaign() bool { return n.members.current().Votes(n.cfg.ID) }
+// mayCampaign reports whether this node could lead: only voters do, and no
+// newcomers.
+func (n *Node) mayCampaign() bool {
+	return n.members.current().Votes(n.cfg.ID) && n.mayVoteFor(n.log.lastID())
+}
 
 // becomePreCandidate asks the voters whether they would elect this node. No
 // term rises and nothing is written, so asking in vain harms nobody.
@@ -55,6 +58,7 @@ func (n *Node) becomeCandidate() {
 	n.hard.Term++
 	n.hard.Vote = n.cfg.ID
 	n.hardDirty = true
+	n.join()
 	n.following = following{}
 	n.promises = promises{candidacy: true}
 	n.setRole(Candidate, Nobody)
@@ -77,7 +81,7 @@ func (n *Node) askForVotes(pre bool) {
 // answerPreVote says whether this node would vote for the asker. It must not
 // change anything: no term, no vote, no timer.
 func (n *Node) answerPreVote(m *Message, r *VoteRequest) {
-	yes := m.Term >= n.hard.Term && !n.leaderAlive() && r.Last.AtLeast(n.log.lastID())
+	yes := m.Term >= n.hard.Term && !n.leaderAlive() && r.Last.AtLeast(n.log.lastID()) && n.mayVoteFor(r.Last)
 	n.sendVoteReply(m.From, VoteReply{Pre: true, Granted: yes, Campaign: r.Campaign})
 }
 
@@ -85,7 +89,7 @@ func (n *Node) answerPreVote(m *Message, r *VoteRequest) {
 // A learner decides, too: the asker may know of a promotion that has not
 // reached it.
 func (n *Node) voteRequest(m *Message, r *VoteRequest) {
-	if n.leaderID != Nobody || n.hard.Vote != Nobody && n.hard.Vote != m.From || !r.Last.AtLeast(n.log.lastID()) {
+	if n.leaderID != Nobody || n.hard.Vote != Nobody && n.hard.Vote != m.From || !r.Last.AtLeast(n.log.lastID()) || !n.mayVoteFor(r.Last) {
 		if n.hardDurable() {
 			n.sendVoteReply(m.From, VoteReply{Campaign: r.Campaign})
 		}
@@ -94,6 +98,7 @@ func (n *Node) voteRequest(m *Message, r *VoteRequest) {
 	if n.hard.Vote == Nobody {
 		n.hard.Vote = m.From
 		n.hardDirty = true
+		n.join()
 	}
 	if n.role != Follower {
 		n.setRole(Follower, Nobody)
@@ -117,6 +122,9 @@ func (n *Node) voteReply(m *Message, r *VoteReply) {
 }
 
 func (n *Node) count(from NodeID, yes bool) {
+	if !n.members.current().Votes(from) {
+		return
+	}
 	b := refused
 	if yes {
 		b = granted

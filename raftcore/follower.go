@@ -25,12 +25,13 @@ func (n *Node) becomeFollower(term Term) {
 		n.following = following{}
 		n.promises = promises{}
 	}
-	if n.role == Leader {
+	led := n.role == Leader
+	n.setRole(Follower, Nobody)
+	if led {
 		n.leader = leading{}
 		n.refuseReads()
 		n.resetElection()
 	}
-	n.setRole(Follower, Nobody)
 }
 
 // setRole notes who this node is, and who leads.
@@ -50,15 +51,15 @@ func (n *Node) leaderAlive() bool {
 // appendRequest takes entries, or a heartbeat, from the leader of this term
 // (Raft §5.3, Figure 2 "AppendEntries RPC").
 func (n *Node) appendRequest(m *Message, r *AppendRequest) {
-	if n.role == Leader || n.leaderID != Nobody && n.leaderID != m.From || !wellFormed(r) {
+	if n.role == Leader || n.leaderID != Nobody && n.leaderID != m.From {
 		n.refused++ // a term has one leader: this is forged, or garbage
 		return
 	}
-	if n.leaderID == Nobody {
-		n.setRole(Follower, m.From) // a candidate yields, too (Raft §5.2)
-	}
 	f := &n.following
 	fresh := r.Round > f.round
+	if n.leaderID == Nobody && (fresh || n.role != PreCandidate) {
+		n.setRole(Follower, m.From) // a candidate yields, too (Raft §5.2)
+	}
 	if fresh {
 		// Only a new round is a sign of life: a repeated old heartbeat must not
 		// keep a dead leader in office.
@@ -68,6 +69,7 @@ func (n *Node) appendRequest(m *Message, r *AppendRequest) {
 	}
 	if !n.log.has(r.Prev) {
 		f.rejecting = true
+		f.owes = f.owes || fresh
 		f.rejection = AppendReply{Rejected: true, Probed: r.Prev, Hint: n.log.newestUpTo(r.Prev)}
 		return
 	}
@@ -76,6 +78,7 @@ func (n *Node) appendRequest(m *Message, r *AppendRequest) {
 	last := r.Prev.Index + Index(len(r.Entries))
 	f.verified = max(f.verified, last)
 	n.log.commit = max(n.log.commit, min(r.Commit, f.verified))
+	n.joinIfComplete(m, r)
 	// A new round is answered at once, whatever the disk does: reads and the
 	// leader's office hang on it. Entries are acknowledged when they are durable,
 	// and again if they come again.
@@ -84,17 +87,36 @@ func (n *Node) appendRequest(m *Message, r *AppendRequest) {
 	}
 }
 
-// wellFormed reports whether a request's entries follow Prev and one another.
-func wellFormed(r *AppendRequest) bool {
+// wellFormed reports whether m can be what a node says.
+func (m *Message) wellFormed() bool {
+	if m.Term > maxTerm {
+		return false
+	}
+	switch b := m.Body.(type) {
+	case *VoteRequest:
+		return b != nil
+	case *VoteReply:
+		return b != nil
+	case *AppendRequest:
+		return b != nil && b.wellFormed(m.Term)
+	case *AppendReply:
+		return b != nil
+	}
+	return false
+}
+
+// wellFormed reports whether a request's entries follow Prev and one another,
+// and are of no later term than the leader's.
+func (r *AppendRequest) wellFormed(term Term) bool {
 	before := r.Prev
 	for i := range r.Entries {
 		e := &r.Entries[i]
-		if e.Index != before.Index+1 || e.Term < before.Term || (e.Kind == EntryConfig) != (e.Config != nil) || e.Config != nil && !e.Config.valid() {
+		if e.Index != before.Index+1 || e.Term < before.Term || e.Term == 0 || e.Kind < EntryNoop || e.Kind > EntryConfig || (e.Kind == EntryConfig) != (e.Config != nil) || e.Config != nil && !e.Config.valid() {
 			return false
 		}
 		before = e.EntryID
 	}
-	return true
+	return before.Term <= term && before.Index <= maxIndex
 }
 
 // accept appends what is new of entries that follow an entry of this log. What
@@ -123,6 +145,9 @@ func (n *Node) accept(entries []Entry) {
 func (n *Node) truncate(from Index) {
 	if from <= n.log.commit {
 		n.broken(RuleCommittedKept, "asked to cut off %d, committed %d", from, n.log.commit)
+	}
+	if from <= n.following.verified {
+		n.broken(RuleLeaderAppendOnly, "asked to cut off %d, and %d was verified in this term", from, n.following.verified)
 	}
 	n.log.truncate(from)
 	if n.members.truncate(from) {

@@ -41,8 +41,8 @@ type Bootstrap struct {
 type Saved struct{ Token Token }
 
 // Loaded answers a Load. Entries begin at Load.From; they may be fewer than
-// were asked for. None at all means that they could not be read: the core asks
-// again later.
+// were asked for, and what exceeds Load.MaxBytes is cut off. None at all means
+// that they could not be read: the core asks again later.
 type Loaded struct {
 	Load    Load
 	Entries []Entry

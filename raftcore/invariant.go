@@ -20,7 +20,6 @@ const (
 	RuleSaveCompletes    Rule = "only a Save that was handed out can complete"
 	RuleLogContiguous    Rule = "entries follow one another without a gap"
 	RuleAppliedCommitted Rule = "only what is committed is applied, in order, once"
-	RuleTermsAscend      Rule = "terms never fall along a log"
 	RuleLeaderVotes      Rule = "who campaigns or leads is a voter"
 	RuleKnownInput       Rule = "inputs are those of package raftcore"
 	RuleRecovered        Rule = "a recovered state is consistent"
@@ -29,6 +28,7 @@ const (
 // The rules that cost a walk through the state. They are checked in tests and
 // in builds with the race detector.
 const (
+	RuleTermsAscend      Rule = "terms never fall along a log"
 	RuleMatchBeforeNext  Rule = "what a peer has lies before what is sent next"
 	RuleMatchInLog       Rule = "a peer cannot have what the leader has not"
 	RuleConfigWellFormed Rule = "a configuration has voters, and nobody twice"

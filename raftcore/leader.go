@@ -7,8 +7,10 @@ import "math"
 type leading struct {
 	peers []progress // everybody but this node, ascending
 	start Index      // the no-op that opened the term
-	// uncommittedBytes counts this term's entries that are not committed.
+	// uncommittedBytes counts this term's entries after released: those that are
+	// not committed, or not durable here.
 	uncommittedBytes int
+	released         Index
 
 	round       uint64 // the newest round
 	due         uint64 // the newest round that every peer must hear of
@@ -22,7 +24,7 @@ func (n *Node) becomeLeader() {
 		n.broken(RuleLeaderVotes, "won an election as a non-voter")
 	}
 	n.setRole(Leader, n.cfg.ID)
-	n.leader = leading{start: n.log.last + 1, heartbeatAt: n.now.Add(n.cfg.HeartbeatInterval)}
+	n.leader = leading{start: n.log.last + 1, released: n.log.last, heartbeatAt: n.now.Add(n.cfg.HeartbeatInterval)}
 	for _, id := range n.members.current().Members() {
 		if id != n.cfg.ID {
 			n.leader.peers = append(n.leader.peers, progress{id: id, next: n.log.last + 1, heardAt: n.now})
@@ -40,7 +42,7 @@ func (n *Node) appendOwn(kind EntryKind, data []byte) Index {
 		Data:    data,
 	}
 	n.log.append(e)
-	n.leader.uncommittedBytes += e.size()
+	n.leader.uncommittedBytes += e.Size()
 	return e.Index
 }
 
@@ -70,6 +72,7 @@ func (n *Node) replicateAll() {
 }
 
 func (n *Node) replicate(p *progress) {
+	p.next = max(p.next, n.log.base.Index+1) // who needs what is before it needs a snapshot
 	switch p.state {
 	case probe:
 		if !p.probed && !p.loading {
@@ -105,7 +108,7 @@ func (n *Node) sendOptimistically(p *progress, entries []Entry) {
 	n.sendEntries(p, entries)
 	bytes := 0
 	for i := range entries {
-		bytes += entries[i].size()
+		bytes += entries[i].Size()
 	}
 	p.next += Index(len(entries))
 	p.inflight.add(p.next-1, bytes)
@@ -119,6 +122,9 @@ func (n *Node) sendEntries(p *progress, entries []Entry) {
 		n.broken(RuleLogContiguous, "entry %d, before those for %d, has no term", prev, p.id)
 	}
 	p.sentRound = n.leader.round
+	if p.state == probe && p.asked == 0 {
+		p.asked = n.leader.round
+	}
 	p.sentCommit = n.log.commit
 	n.sendAppendRequest(p.id, AppendRequest{
 		Prev: EntryID{Term: term, Index: prev}, Entries: entries, Commit: n.log.commit, Round: n.leader.round,
@@ -142,7 +148,7 @@ func (n *Node) sendLoaded(in Loaded) {
 	}
 	p.loading = false
 	if p.state == replicate && p.next == in.Load.From && n.follows(&in) {
-		n.sendOptimistically(p, in.Entries)
+		n.sendOptimistically(p, within(in.Entries, n.cfg.MaxAppendBytes))
 	} else if len(in.Entries) == 0 {
 		p.becomeProbe(p.next) // the disk could not answer: the next heartbeat tries again
 		p.probed = true
@@ -156,11 +162,11 @@ func (n *Node) appendReply(m *Message, r *AppendReply) {
 	if n.role != Leader || p == nil {
 		return
 	}
-	if !p.fromPresentLife(m.Incarnation, n.log.last+1) {
+	if r.Round > n.leader.round || !p.fromPresentLife(m.Incarnation, r.Round, n.leader.round, n.log.last+1) {
 		n.refused++
 		return
 	}
-	if r.Round > p.round && r.Round <= n.leader.round {
+	if r.Round > p.round {
 		p.round = r.Round
 		p.heardAt = n.now
 		n.confirmReads()
@@ -176,8 +182,8 @@ func (n *Node) appendReply(m *Message, r *AppendReply) {
 	p.match = max(p.match, r.Match)
 	p.inflight.free(p.match)
 	p.next = max(p.next, p.match+1)
-	if p.state == probe && r.Round >= p.sentRound {
-		p.becomeReplicate() // it agreed with the newest question
+	if p.state == probe && p.asked != 0 && r.Round >= p.asked {
+		p.becomeReplicate() // it agreed with this question
 	}
 	n.advanceCommit()
 }
@@ -213,13 +219,20 @@ func (n *Node) advanceCommit() {
 		}
 		return 0
 	}))
-	if quorum <= l.commit || quorum < n.leader.start {
-		return
+	if quorum > l.commit && quorum >= n.leader.start {
+		l.commit = quorum
 	}
-	for _, e := range l.slice(max(l.commit+1, n.leader.start), quorum, math.MaxInt) {
-		n.leader.uncommittedBytes -= e.size()
+	n.release()
+}
+
+// release stops counting what is committed and durable here: nothing holds it
+// in memory any more.
+func (n *Node) release() {
+	upTo := min(n.log.commit, n.log.saved)
+	for _, e := range n.log.slice(n.leader.released+1, upTo, math.MaxInt) {
+		n.leader.uncommittedBytes -= e.Size()
 	}
-	l.commit = quorum
+	n.leader.released = max(n.leader.released, upTo)
 }
 
 // unreachable takes the news that messages to a peer are lost: what was sent

@@ -27,6 +27,7 @@ type log struct {
 	// are handed out, so its arrays are only ever appended to.
 	window      []Entry
 	windowBytes int
+	trimmed     int // bytes that have left the window and not its array
 
 	handed Index
 	saved  Index
@@ -43,7 +44,7 @@ func newLog(r *Recovered) log {
 	l := log{base: r.Base, runs: slices.Clone(r.Runs), last: r.Last, lastTime: r.LastTime, commit: r.Base.Index, handed: r.Last, saved: r.Last}
 	l.window = slices.Clone(r.Tail)
 	for i := range l.window {
-		l.windowBytes += l.window[i].size()
+		l.windowBytes += l.window[i].Size()
 	}
 	return l
 }
@@ -114,7 +115,7 @@ func (l *log) append(entries ...Entry) {
 		}
 		l.last = e.Index
 		l.lastTime = max(l.lastTime, e.Time)
-		l.windowBytes += e.size()
+		l.windowBytes += e.Size()
 	}
 	l.window = append(l.window, entries...)
 }
@@ -129,7 +130,7 @@ func (l *log) truncate(i Index) {
 	} else {
 		keep := int(i - first)
 		for k := keep; k < len(l.window); k++ {
-			l.windowBytes -= l.window[k].size()
+			l.windowBytes -= l.window[k].Size()
 		}
 		// The capacity goes, too: slices of the old array have been handed out,
 		// so the entries that follow must not be written over them.
@@ -152,15 +153,21 @@ func (l *log) slice(from, to Index, maxBytes int) []Entry {
 		return nil
 	}
 	lo, hi := int(from-first), int(to-first)+1
-	n, bytes := lo, 0
-	for n < hi {
-		bytes += l.window[n].size()
-		if bytes > maxBytes && n > lo {
+	return within(l.window[lo:hi], maxBytes)
+}
+
+// within returns the first of some entries: at most maxBytes of them, but at
+// least one.
+func within(entries []Entry, maxBytes int) []Entry {
+	n, bytes := 0, 0
+	for n < len(entries) {
+		bytes += entries[n].Size()
+		if bytes > maxBytes && n > 0 {
 			break
 		}
 		n++
 	}
-	return l.window[lo:n:n]
+	return entries[:n:n]
 }
 
 // trim lets go of the oldest entries in the window until it fits maxBytes, but
@@ -169,10 +176,14 @@ func (l *log) trim(limit Index, maxBytes int) {
 	n := 0
 	first := l.windowFirst()
 	for l.windowBytes > maxBytes && n < len(l.window) && first+Index(n) <= limit {
-		l.windowBytes -= l.window[n].size()
+		l.windowBytes -= l.window[n].Size()
+		l.trimmed += l.window[n].Size()
 		n++
 	}
 	l.window = l.window[n:]
+	if l.trimmed > maxBytes {
+		l.window, l.trimmed = slices.Clone(l.window), 0 // the array lets go of them, too
+	}
 }
 
 // toSave returns the entries that are in no Save yet, and notes that the Save

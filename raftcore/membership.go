@@ -31,6 +31,11 @@ func (c *ConfState) Members() []NodeID {
 	return slices.Compact(all)
 }
 
+// clone returns a copy that shares nothing with c.
+func (c *ConfState) clone() ConfState {
+	return ConfState{Voters: slices.Clone(c.Voters), Outgoing: slices.Clone(c.Outgoing), Learners: slices.Clone(c.Learners)}
+}
+
 // Equal reports whether c and d say the same.
 func (c *ConfState) Equal(d *ConfState) bool {
 	return slices.Equal(c.Voters, d.Voters) && slices.Equal(c.Outgoing, d.Outgoing) && slices.Equal(c.Learners, d.Learners)

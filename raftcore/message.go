@@ -18,7 +18,10 @@ type Message struct {
 	Cluster ClusterID
 	// Incarnation is the sender's.
 	Incarnation Incarnation
-	Body        Body
+	// ToIncarnation is the receiver's, as far as the sender knows it: a message
+	// to a life that has ended is not for the one after it.
+	ToIncarnation Incarnation
+	Body          Body
 }
 
 // Body is what a message says: a pointer to one of the types below.

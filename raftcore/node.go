@@ -66,6 +66,7 @@ func New(cfg Config, r Recovered) (*Node, error) {
 		members:     newMembership(r.BaseConf, r.Configs),
 	}
 	n.applying.sent, n.applying.done = r.Base.Index, r.Base.Index
+	n.campaign.number = cfg.Boot << 32 // so that answers to an earlier start do not fit
 	n.checkedCommit = n.log.commit
 	n.check()
 	return n, nil
@@ -98,6 +99,28 @@ func (r *Recovered) validate() error {
 	}
 	if n := Index(len(r.Tail)); n > 0 && (n > r.Last-r.Base.Index || r.Tail[n-1].Index != r.Last || r.Tail[0].Index != r.Last-n+1) {
 		bad("the tail is not the last %d entries", n)
+	}
+	if r.Last > maxIndex || (r.Base.Term == 0) != (r.Base.Index == 0) || len(r.Runs) > 0 && r.Runs[0].Term == 0 {
+		bad("base %v, runs %v and last entry %d cannot be", r.Base, r.Runs, r.Last)
+	}
+	if r.HardState.Term == 0 && r.HardState.Vote != Nobody {
+		bad("a vote for %d in no term", r.HardState.Vote)
+	}
+	l := log{base: r.Base, runs: r.Runs, last: r.Last}
+	for i := range r.Tail {
+		if e := &r.Tail[i]; len(errs) == 0 && (e.Index != r.Tail[0].Index+Index(i) || !l.has(e.EntryID)) {
+			bad("the tail has %v where the log has not", e.EntryID)
+		}
+	}
+	before := r.BaseConf
+	if c := before.Conf; before.Index > r.Base.Index || len(c.Members()) > 0 && !c.valid() {
+		bad("the base's configuration is %v of %d", &before.Conf, before.Index)
+	}
+	for _, c := range r.Configs {
+		if c.Index <= max(before.Index, r.Base.Index) || c.Index > r.Last || !c.Conf.valid() {
+			bad("configuration %v of %d after that of %d", &c.Conf, c.Index, before.Index)
+		}
+		before = c
 	}
 	return errors.Join(errs...)
 }
@@ -172,6 +195,8 @@ func (n *Node) expire() {
 	case n.now == 0:
 	case n.role == Leader:
 		n.expireLeader()
+	case n.now >= n.electionAt && n.promises.candidacy:
+		n.resetElection() // the disk has not answered to this candidacy: another one would only wait behind it
 	case n.now >= n.electionAt && n.mayCampaign():
 		n.becomePreCandidate()
 	}
@@ -204,7 +229,8 @@ func (n *Node) resetElection() {
 // role.
 func (n *Node) receive(m *Message) {
 	foreign := m.Cluster != n.hard.Cluster && m.Cluster != 0 && n.hard.Cluster != 0
-	if m.To != n.cfg.ID || m.From == n.cfg.ID || m.From == Nobody || foreign {
+	late := m.ToIncarnation != n.incarnation && m.ToIncarnation != 0 // for who had this ID before
+	if m.To != n.cfg.ID || m.From == n.cfg.ID || m.From == Nobody || foreign || late || !m.wellFormed() {
 		n.refused++
 		return
 	}
@@ -273,12 +299,14 @@ func (n *Node) bootstrap(in Bootstrap) {
 	switch {
 	case in.Cluster == 0 || !in.Conf.valid() || in.Conf.Joint():
 		outcome = BadConfig
-	case n.hard.Cluster == in.Cluster:
-		// Founded before, or joined those who were: nothing to do.
-	case n.hard != HardState{} || n.log.last > 0 || n.log.base != EntryID{}:
+	case n.hard.Cluster != in.Cluster && n.hard != HardState{}:
 		outcome = NotPristine
+	case n.log.last > 0:
+		// Founded before, or joined those who were: nothing to do.
 	default:
-		n.hard = HardState{Term: 1, Cluster: in.Cluster}
+		// Pristine, or a bystander: it heard of the lineage, and has no log yet.
+		n.hard.Term = max(n.hard.Term, 1)
+		n.hard.Cluster = in.Cluster
 		n.hardDirty = true
 		conf := in.Conf
 		n.log.append(Entry{EntryID: EntryID{Term: 1, Index: 1}, Kind: EntryConfig, Config: &conf})
@@ -357,9 +385,11 @@ func (n *Node) reply(tag Tag, outcome Outcome) {
 
 // send addresses a body. The body lies in n.out already.
 func (n *Node) send(to NodeID, body Body) {
-	n.out.Send = append(n.out.Send, Message{
-		From: n.cfg.ID, To: to, Term: n.hard.Term, Cluster: n.hard.Cluster, Incarnation: n.incarnation, Body: body,
-	})
+	m := Message{From: n.cfg.ID, To: to, Term: n.hard.Term, Cluster: n.hard.Cluster, Incarnation: n.incarnation, Body: body}
+	if p := n.peer(to); p != nil {
+		m.ToIncarnation = p.incarnation
+	}
+	n.out.Send = append(n.out.Send, m)
 }
 
 func (n *Node) sendVoteRequest(to NodeID, b VoteRequest) {

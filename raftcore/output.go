@@ -39,6 +39,8 @@ type Output struct {
 
 // reset empties o, keeping its buffers.
 func (o *Output) reset() {
+	clear(o.Send)
+	clear(o.appendRequests) // they would keep the window's old arrays alive
 	*o = Output{
 		Load:           o.Load[:0],
 		Send:           o.Send[:0],

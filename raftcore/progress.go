@@ -1,7 +1,5 @@
 package raftcore
 
-import "slices"
-
 // progressState is how a leader sends to one peer.
 type progressState uint8
 
@@ -27,13 +25,14 @@ type progress struct {
 	match Index
 	// next is the next entry to send. In replicate it runs ahead of match.
 	next Index
-	// incarnation is the life of the peer's disk that match speaks of, former
-	// are those before it, as far as this leader heard of them.
+	// incarnation is the life of the peer's disk that match speaks of; met is the
+	// newest round that was open when it was last heard of, 0 if it never was.
 	incarnation Incarnation
-	former      []Incarnation
+	met         uint64
 
-	probed   bool // in probe: an answer is awaited
-	loading  bool // a Load is under way
+	probed   bool   // in probe: an answer is awaited
+	asked    uint64 // in probe: the first round that asked the present question
+	loading  bool   // a Load is under way
 	inflight inflight
 
 	// round is the newest heartbeat round that the peer has echoed, and heardAt
@@ -50,6 +49,7 @@ func (p *progress) becomeProbe(next Index) {
 	p.state = probe
 	p.next = max(next, p.match+1)
 	p.probed = false
+	p.asked = 0
 	p.loading = false
 	p.inflight.clear()
 }
@@ -62,22 +62,21 @@ func (p *progress) becomeReplicate() {
 	p.inflight.clear()
 }
 
-// fromPresentLife reports whether a reply speaks of the disk that the peer has
-// now. A reply of a new life begins the peer's progress anew, at next: the disk
-// that held match is gone. A late reply of a former life says nothing.
-func (p *progress) fromPresentLife(i Incarnation, next Index) bool {
-	if i == p.incarnation {
-		return true
-	}
-	if slices.Contains(p.former, i) {
-		return false
-	}
-	if p.incarnation != 0 {
-		p.former = append(p.former, p.incarnation)
+// fromPresentLife reports whether a reply of life i, which echoes a round,
+// speaks of the disk that the peer has now. Another life proves that it is a
+// later one by echoing a round that was opened after the present one was last
+// heard of: a life that ended before that cannot have heard such a round. Then
+// the peer's progress begins anew, at next: the disk that held match is gone.
+func (p *progress) fromPresentLife(i Incarnation, echoed, newest uint64, next Index) bool {
+	if i != p.incarnation && p.met != 0 {
+		if echoed <= p.met {
+			return false
+		}
 		p.match = 0
 		p.becomeProbe(next)
 	}
 	p.incarnation = i
+	p.met = newest
 	return true
 }
 

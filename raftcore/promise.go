@@ -38,7 +38,7 @@ func (n *Node) acknowledge() {
 		return
 	}
 	if f.rejecting {
-		f.rejecting = false
+		f.rejecting, f.owes = false, false
 		f.rejection.Round = f.round
 		n.sendAppendReply(n.leaderID, f.rejection)
 	}

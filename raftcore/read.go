@@ -15,7 +15,7 @@ func (n *Node) read(in Read) {
 	switch {
 	case n.role != Leader:
 		n.reply(in.Tag, NotLeader)
-	case len(n.reads.waiting) >= n.cfg.MaxReads:
+	case len(n.reads.waiting)+len(n.reads.confirming) >= n.cfg.MaxReads:
 		n.reply(in.Tag, Busy)
 	default:
 		n.reads.waiting = append(n.reads.waiting, in.Tag)

@@ -10,6 +10,7 @@ type Status struct {
 	Role        Role
 	Term        Term
 	Vote        NodeID
+	Joined      bool   // it votes; a newcomer does not yet
 	Leader      NodeID // Nobody if unknown
 	Commit      Index
 	Applied     Index // by the state machine
@@ -40,9 +41,9 @@ type PeerStatus struct {
 func (n *Node) Status() Status {
 	s := Status{
 		ID: n.cfg.ID, Cluster: n.hard.Cluster, Incarnation: n.incarnation,
-		Role: n.role, Term: n.hard.Term, Vote: n.hard.Vote, Leader: n.leaderID,
+		Role: n.role, Term: n.hard.Term, Vote: n.hard.Vote, Joined: n.hard.Joined, Leader: n.leaderID,
 		Commit: n.log.commit, Applied: n.applying.done, Saved: n.log.saved, Last: n.log.last, First: n.log.base.Index + 1,
-		Conf: *n.members.current(), ConfIndex: n.members.at(),
+		Conf: n.members.current().clone(), ConfIndex: n.members.at(),
 		Readable: n.role == Leader && n.log.commit >= n.leader.start,
 		Refused:  n.refused,
 	}

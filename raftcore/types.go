@@ -11,6 +11,13 @@ type NodeID uint64
 // Nobody is the absence of a node: no leader is known, no vote was cast.
 const Nobody NodeID = 0
 
+// maxTerm and maxIndex bound what is believed: no group gets that far, and
+// counting on from there would wrap around.
+const (
+	maxTerm  Term  = 1 << 62
+	maxIndex Index = 1 << 62
+)
+
 // Term numbers the reigns of leaders (Raft §5.1). It only ever rises.
 type Term uint64
 
@@ -31,8 +38,8 @@ type Incarnation uint64
 // and hands it back with the outcome. Zero asks for no outcome.
 type Tag uint64
 
-// Instant is a point on a monotonic clock, in nanoseconds. Its origin is the
-// caller's choice and means nothing; only differences do.
+// Instant is a point on a monotonic clock, in nanoseconds, after an origin of the
+// caller's choice. It is positive: zero means never.
 type Instant int64
 
 // Add returns the instant d later.
@@ -86,7 +93,8 @@ type Entry struct {
 // data, in bytes, roughly. It keeps floods of empty commands within the bounds.
 const entryOverhead = 64
 
-func (e *Entry) size() int { return len(e.Data) + entryOverhead }
+// Size is what e counts for in every bound of Config and Load, in bytes.
+func (e *Entry) Size() int { return len(e.Data) + entryOverhead }
 
 // HardState is what a node must not forget before it answers anybody (Raft
 // Figure 2, "persistent state"), beside its log.
@@ -94,6 +102,9 @@ type HardState struct {
 	Term    Term
 	Vote    NodeID    // whom it voted for in Term
 	Cluster ClusterID // the lineage it belongs to; written once
+	// Joined: this disk has once held everything that was committed. Before that
+	// its node is a newcomer, who may be one that lost its disk: see newcomer.go.
+	Joined bool
 }
 
 // Role is what a node is at the moment.

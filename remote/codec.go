@@ -38,7 +38,7 @@ func encodeMessage(g *actors.GroupMessage) *raftpb.Message {
 	m := &g.Message
 	out := &raftpb.Message{
 		Group: uint64(g.Group), From: uint64(m.From), To: uint64(m.To), Term: uint64(m.Term),
-		Cluster: uint64(m.Cluster), Incarnation: uint64(m.Incarnation),
+		Cluster: uint64(m.Cluster), Incarnation: uint64(m.Incarnation), ToIncarnation: uint64(m.ToIncarnation),
 	}
 	switch b := m.Body.(type) {
 	case *raftcore.VoteRequest:
@@ -112,6 +112,7 @@ func decodeMessage(out *actors.GroupMessage, in *raftpb.Message) error {
 	m := &out.Message
 	m.From, m.To, m.Term = raftcore.NodeID(in.GetFrom()), raftcore.NodeID(in.GetTo()), raftcore.Term(in.GetTerm())
 	m.Cluster, m.Incarnation = raftcore.ClusterID(in.GetCluster()), raftcore.Incarnation(in.GetIncarnation())
+	m.ToIncarnation = raftcore.Incarnation(in.GetToIncarnation())
 	switch body := in.GetBody().(type) {
 	case *raftpb.Message_VoteRequest:
 		b := body.VoteRequest

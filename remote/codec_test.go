@@ -20,7 +20,7 @@ import (
 func everything() *actors.Packet {
 	message := func(body raftcore.Body) actors.GroupMessage {
 		return actors.GroupMessage{Group: 0x1122334455667788, Message: raftcore.Message{
-			From: 1, To: 2, Term: 7, Cluster: 0xC0FFEE, Incarnation: 0xBEEF, Body: body,
+			From: 1, To: 2, Term: 7, Cluster: 0xC0FFEE, Incarnation: 0xBEEF, ToIncarnation: 0xFEED, Body: body,
 		}}
 	}
 	return &actors.Packet{

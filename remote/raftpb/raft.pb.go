@@ -150,13 +150,14 @@ func (x *Packet) GetResponses() []*Response {
 
 // Message is a message of one group's Raft.
 type Message struct {
-	state       protoimpl.MessageState `protogen:"open.v1"`
-	Group       uint64                 `protobuf:"fixed64,1,opt,name=group,proto3" json:"group,omitempty"`
-	From        uint64                 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
-	To          uint64                 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
-	Term        uint64                 `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`
-	Cluster     uint64                 `protobuf:"fixed64,5,opt,name=cluster,proto3" json:"cluster,omitempty"`
-	Incarnation uint64                 `protobuf:"fixed64,6,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"fixed64,1,opt,name=group,proto3" json:"group,omitempty"`
+	From          uint64                 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
+	To            uint64                 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
+	Term          uint64                 `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`
+	Cluster       uint64                 `protobuf:"fixed64,5,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Incarnation   uint64                 `protobuf:"fixed64,6,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	ToIncarnation uint64                 `protobuf:"fixed64,11,opt,name=to_incarnation,json=toIncarnation,proto3" json:"to_incarnation,omitempty"`
 	// Types that are valid to be assigned to Body:
 	//
 	//	*Message_VoteRequest
@@ -236,6 +237,13 @@ func (x *Message) GetCluster() uint64 {
 func (x *Message) GetIncarnation() uint64 {
 	if x != nil {
 		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *Message) GetToIncarnation() uint64 {
+	if x != nil {
+		return x.ToIncarnation
 	}
 	return 0
 }
@@ -791,14 +799,15 @@ const file_raft_proto_rawDesc = "" +
 	"\bmessages\x18\b \x03(\v2\x14.castaway.v1.MessageR\bmessages\x120\n" +
 	"\brequests\x18\t \x03(\v2\x14.castaway.v1.RequestR\brequests\x123\n" +
 	"\tresponses\x18\n" +
-	" \x03(\v2\x15.castaway.v1.ResponseR\tresponses\"\x97\x03\n" +
+	" \x03(\v2\x15.castaway.v1.ResponseR\tresponses\"\xbe\x03\n" +
 	"\aMessage\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x06R\x05group\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x0e\n" +
 	"\x02to\x18\x03 \x01(\x04R\x02to\x12\x12\n" +
 	"\x04term\x18\x04 \x01(\x04R\x04term\x12\x18\n" +
 	"\acluster\x18\x05 \x01(\x06R\acluster\x12 \n" +
-	"\vincarnation\x18\x06 \x01(\x06R\vincarnation\x12=\n" +
+	"\vincarnation\x18\x06 \x01(\x06R\vincarnation\x12%\n" +
+	"\x0eto_incarnation\x18\v \x01(\x06R\rtoIncarnation\x12=\n" +
 	"\fvote_request\x18\a \x01(\v2\x18.castaway.v1.VoteRequestH\x00R\vvoteRequest\x127\n" +
 	"\n" +
 	"vote_reply\x18\b \x01(\v2\x16.castaway.v1.VoteReplyH\x00R\tvoteReply\x12C\n" +

@@ -53,7 +53,7 @@ func (d *disk) load(l raftcore.Load) []raftcore.Entry {
 	bytes := 0
 	for i := l.From; i <= l.To && int(i) <= len(d.kept.entries); i++ {
 		e := d.kept.entries[i-1]
-		if bytes += len(e.Data); bytes > l.MaxBytes && len(out) > 0 {
+		if bytes += e.Size(); bytes > l.MaxBytes && len(out) > 0 {
 			break
 		}
 		out = append(out, e)
