@@ -64,7 +64,13 @@ func (s *memoryStore) Open(name string) (Opened, error) {
 func (s *memoryStore) Save(saves []Save) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, save := range saves {
+	if !s.open {
+		return ErrClosed
+	}
+	// All of it is checked before any of it is executed.
+	logs := map[GroupID]*Log{}
+	for i := range saves {
+		save := &saves[i]
 		g, err := s.group(save.Group)
 		if err != nil {
 			return err
@@ -72,8 +78,17 @@ func (s *memoryStore) Save(saves []Save) error {
 		if save.Token.Boot != g.boot {
 			return ErrGroupClosed
 		}
-		g.hard = save.HardState
-		g.append(save.Entries)
+		if logs[save.Group] == nil {
+			logs[save.Group] = g.log()
+		}
+		if err := logs[save.Group].Follow(&save.Save); err != nil {
+			return err
+		}
+	}
+	for i := range saves {
+		g := s.byID[saves[i].Group-1]
+		g.hard = saves[i].HardState
+		g.append(saves[i].Entries)
 	}
 	return nil
 }
@@ -85,7 +100,7 @@ func (s *memoryStore) Load(id GroupID, l raftcore.Load) ([]raftcore.Entry, error
 	if err != nil {
 		return nil, err
 	}
-	if l.From == 0 || l.From > l.To || int(l.To) > len(g.entries) {
+	if l.From == 0 || l.From > l.To || l.To > raftcore.Index(len(g.entries)) {
 		return nil, fmt.Errorf("entries %d to %d are not all in the log, which ends at %d", l.From, l.To, len(g.entries))
 	}
 	entries := g.entries[l.From-1 : l.To : l.To]
@@ -125,10 +140,18 @@ func (s *memoryStore) group(id GroupID) (*memoryGroup, error) {
 	if !s.open {
 		return nil, ErrClosed
 	}
-	if id == 0 || int(id) > len(s.byID) || s.byID[id-1].boot == 0 {
+	if id == 0 || id > GroupID(len(s.byID)) || s.byID[id-1].boot == 0 {
 		return nil, ErrGroupClosed
 	}
 	return s.byID[id-1], nil
+}
+
+func (g *memoryGroup) log() *Log {
+	l := &Log{HardState: g.hard}
+	if n := len(g.entries); n > 0 {
+		l.Last = g.entries[n-1].EntryID
+	}
+	return l
 }
 
 // append adds entries after those before the first of them.

@@ -17,18 +17,21 @@ type Store interface {
 
 	// Save makes the parts of several groups durable together, with one sync.
 	// The parts of one group are in order. The Store may keep the entries: they
-	// are immutable.
+	// are immutable. A Save with a part that does not follow from what is saved
+	// (ErrBadSave), or of a group that is not open (ErrGroupClosed), is refused
+	// as a whole, before anything is written.
 	Save(saves []Save) error
 
-	// Load reads saved entries from load.From on, in order: as many as fit
-	// load.MaxBytes, at least one, none after load.To. It fails rather than
-	// return anything that was not saved so.
+	// Load reads saved entries from load.From on, in order: at least one, none
+	// after load.To, and no more than fit load.MaxBytes by their Data. It fails
+	// rather than return anything that was not saved so.
 	Load(group GroupID, load raftcore.Load) ([]raftcore.Entry, error)
 
 	// CloseGroup ends the use of a group. Late Saves for it are refused.
 	CloseGroup(group GroupID) error
 
-	// Close lets go of the disk. Nothing is lost that was saved.
+	// Close lets go of the disk. Nothing is lost that was saved. A poisoned
+	// Store is closed, too, and says once more that it was.
 	Close() error
 }
 
@@ -70,6 +73,9 @@ var (
 	// ErrLocked: another process has the directory open, or another Store in
 	// this one.
 	ErrLocked = errors.New("the directory is in use")
+	// ErrBadSave: a Save leaves a gap in the log, or takes back what was
+	// promised. Nothing of it was written.
+	ErrBadSave = errors.New("the save does not follow from what is saved")
 	// ErrClosed: the Store is closed.
 	ErrClosed = errors.New("the store is closed")
 )
@@ -77,8 +83,8 @@ var (
 // CorruptError says that something was once durable and is damaged now. It is
 // never silently skipped.
 type CorruptError struct {
-	File   string
-	Offset int64
+	File   string // or a directory
+	Offset int64  // in bytes
 	Detail string
 }
 

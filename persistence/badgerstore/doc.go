@@ -1,0 +1,51 @@
+// Package badgerstore is the Store for production: Badger behind the write-ahead
+// journal.
+//
+//	host, err := actors.Start(system, actors.HostConfig{Store: badgerstore.Dir("data"), …})
+//
+// Two types to know: Options says where a store is and how much disk it may
+// take, and is an opener of it; Dir is Options with nothing but a directory.
+//
+// # A Save, and what becomes of it
+//
+// The journal is what makes a Save durable: one record for each group's part,
+// one write and one sync for all of them (save.go). In memory stays where the
+// entries lie, not the entries (group.go). When a segment of the journal is full
+// and enough later ones are, what is still needed of it goes to Badger, in few
+// large transactions, each durable before the next, and only then the segment is
+// given up (handover.go). Most entries have been compacted by then and are never
+// copied: measured over minutes, that is the difference between a fifth and nine
+// tenths of the disk's speed.
+//
+//	Save ──→ journal: segment 7, 8, 9 (active)        durable here, at once
+//	                     │ 4 later ones are full
+//	                     ▼
+//	                  Badger: groups, chunks of entries, the root
+//
+// # Opening
+//
+// Badger is read first, then the journal over it, oldest record first (open.go).
+// A record that Badger has received already changes nothing. What Badger must
+// hold is counted (the root, the tickets and the versions in values.go) and
+// vouched for by marks in the journal, because Badger drops a damaged end of its
+// own log without a word. A store that is less than it must be does not open: the
+// error is a *persistence.CorruptError that names the file.
+//
+// # Why not Badger alone
+//
+// Measured with power cuts: without SyncWrites it loses what it had acknowledged,
+// or does not open; with SyncWrites a batch costs two syncs, and many groups that
+// save by themselves come down to a hundredth of the disk's speed. It reports a
+// write whose sync failed as done, and one that it reported as failed is there
+// after all. So nothing is ever acknowledged on Badger's word.
+//
+// # Files
+//
+//	castaway-store    which store this is, and of what format: text
+//	lock              held while it is open
+//	journal/          see package journal
+//	badger/           see values.go
+//
+// FORMAT.md, in the directory above, has the bytes. What must never live here:
+// the rules of Raft, and goroutines beside the one that retires segments.
+package badgerstore

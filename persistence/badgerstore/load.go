@@ -1,0 +1,331 @@
+package badgerstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"sort"
+
+	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/persistence/journal"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+const (
+	// maxTailBytes bounds the newest entries that a group is opened with.
+	maxTailBytes = 1 << 20
+	// allTailBytes is what the tails of all groups may take together.
+	allTailBytes = 64 << 20
+	// minTailBytes is what each gets however many there are.
+	minTailBytes = 16 << 10
+)
+
+// Load reads saved entries. It may run beside anything but Close.
+func (s *store) Load(id persistence.GroupID, l raftcore.Load) ([]raftcore.Entry, error) {
+	if err := s.usable(); err != nil {
+		return nil, err
+	}
+	s.mu.RLock()
+	g, err := s.group(id)
+	s.mu.RUnlock()
+	if err != nil {
+		return nil, err
+	}
+	entries, err := s.load(g, l.From, l.To, l.MaxBytes)
+	if err != nil {
+		return nil, fmt.Errorf("group %q: entries %d to %d: %w", g.name, l.From, l.To, err)
+	}
+	return entries, nil
+}
+
+// loading is the reading of a range of entries, planned under the lock and
+// carried out without it.
+type loading struct {
+	s        *store
+	g        *group
+	from, to raftcore.Index
+	maxBytes int
+
+	changes uint64
+	held    raftcore.Index
+	extents []extent       // those that are wanted
+	end     raftcore.Index // the last entry of the last one
+
+	entries []raftcore.Entry
+	bytes   int
+}
+
+// load reads entries without holding a lock, and again if what it planned with
+// did not last: a segment was retired, or entries were cut off.
+func (s *store) load(g *group, from, to raftcore.Index, maxBytes int) ([]raftcore.Entry, error) {
+	for {
+		l := &loading{s: s, g: g, from: from, to: to, maxBytes: max(maxBytes, 0)}
+		if err := l.plan(); err != nil {
+			return nil, err
+		}
+		err := l.read()
+		lasted, checkErr := l.check(err == nil)
+		if lasted && !errors.Is(err, journal.ErrRetired) {
+			return l.entries, errors.Join(err, checkErr)
+		}
+	}
+}
+
+// plan takes note of where the entries are.
+func (l *loading) plan() error {
+	l.s.mu.RLock()
+	defer l.s.mu.RUnlock()
+	g := l.g
+	if l.from <= g.log.Base.Index || l.from > l.to || l.to > g.log.Last {
+		return fmt.Errorf("they are not all in the log, which goes from %d to %d", g.log.Base.Index+1, g.log.Last)
+	}
+	l.changes, l.held = g.changes, g.held
+	// Twice as many bytes of records as of entries: small entries may be more than
+	// half framing, and then fewer are returned than would fit. The first record
+	// does not count: of that maybe only the last entry is wanted.
+	limit := 2 * min(l.maxBytes, math.MaxInt/2)
+	at := sort.Search(len(g.extents), func(i int) bool { return g.end(i) >= l.from })
+	for bytes := 0; at < len(g.extents) && g.extents[at].first <= l.to && bytes <= limit; at++ {
+		if len(l.extents) > 0 {
+			bytes += int(g.extents[at].at.Length)
+		}
+		l.extents = append(l.extents, g.extents[at])
+		l.end = g.end(at)
+	}
+	return nil
+}
+
+// check reports whether the entries of the plan are still the log's, and looks
+// whether what was read is what the log says: an entry is told by its index and
+// its term.
+func (l *loading) check(read bool) (lasted bool, err error) {
+	l.s.mu.RLock()
+	defer l.s.mu.RUnlock()
+	if l.changes != l.g.changes {
+		return false, nil
+	}
+	if !read {
+		return true, nil
+	}
+	if len(l.entries) == 0 {
+		return true, &persistence.CorruptError{File: l.s.o.Dir, Detail: "none of them was found"}
+	}
+	for i := range l.entries {
+		e := &l.entries[i]
+		if want := l.g.term(e.Index); e.Term != want || e.Index != l.from+raftcore.Index(i) {
+			l.entries = nil
+			return true, &persistence.CorruptError{File: l.s.o.Dir, Detail: fmt.Sprintf("where entry %d of term %d should be, entry %d of term %d was found", l.from+raftcore.Index(i), want, e.Index, e.Term)}
+		}
+	}
+	return true, nil
+}
+
+// read carries the plan out.
+func (l *loading) read() error {
+	if l.from <= l.held {
+		if more, err := l.fromTable(); err != nil || !more {
+			return err
+		}
+	}
+	// A few records at a time: entries may be larger in memory than thought.
+	for i := 0; i < len(l.extents); {
+		n, bytes := i, 0
+		for n < len(l.extents) && (n == i || bytes < 256<<10) {
+			bytes += int(l.extents[n].at.Length)
+			n++
+		}
+		if more, err := l.fromJournal(i, n); err != nil || !more {
+			return err
+		}
+		i = n
+	}
+	return nil
+}
+
+// take adds an entry if it is the next one that is wanted. It returns false if
+// no more are.
+func (l *loading) take(e *raftcore.Entry) (more bool) {
+	next := l.from + raftcore.Index(len(l.entries))
+	if e.Index != next {
+		return e.Index < next
+	}
+	if l.bytes += len(e.Data); l.bytes > l.maxBytes && len(l.entries) > 0 {
+		return false
+	}
+	l.entries = append(l.entries, *e)
+	return e.Index < l.to
+}
+
+var errEnough = errors.New("enough")
+
+// fromJournal reads the records of extents i to n-1.
+func (l *loading) fromJournal(i, n int) (more bool, err error) {
+	positions := make([]journal.Position, 0, n-i)
+	for _, e := range l.extents[i:n] {
+		positions = append(positions, e.at)
+	}
+	records, err := l.s.journal.Read(positions)
+	if err != nil {
+		return false, err
+	}
+	for k, record := range records {
+		e := l.extents[i+k]
+		end := l.end
+		if i+k+1 < len(l.extents) {
+			end = l.extents[i+k+1].first - 1
+		}
+		err := l.s.visit(l.g, e.at, record, func(entry *raftcore.Entry) error {
+			if entry.Index >= e.first && (entry.Index > end || !l.take(entry)) {
+				return errEnough
+			}
+			return nil
+		})
+		if err == errEnough && l.from+raftcore.Index(len(l.entries)) <= min(end, l.to) {
+			return false, nil
+		}
+		if err != nil && err != errEnough {
+			return false, err
+		}
+	}
+	return l.from+raftcore.Index(len(l.entries)) <= l.to, nil
+}
+
+// visit decodes the entries of a journal record of a group.
+func (s *store) visit(g *group, at journal.Position, record []byte, visit func(*raftcore.Entry) error) error {
+	r := reader{b: record}
+	if r.byte() == recordSave {
+		save, err := r.saveRecord()
+		if err == nil && save.number == g.number {
+			if err = decodeEntries(save.body, visit); !errors.Is(err, errMalformed) {
+				return err
+			}
+		}
+	}
+	return &persistence.CorruptError{File: s.journal.File(at.Segment), Offset: int64(at.Offset), Detail: fmt.Sprintf("this is not a record of group %d", g.number)}
+}
+
+// fromTable reads the entries that Badger has, chunk by chunk.
+func (l *loading) fromTable() (more bool, err error) {
+	to := min(l.to, l.held)
+	for {
+		next := l.from + raftcore.Index(len(l.entries))
+		if next > to {
+			return next <= l.to, nil
+		}
+		body, _, err := l.s.chunk(l.g.number, next)
+		if err != nil {
+			return false, err
+		}
+		before := len(l.entries)
+		err = decodeEntries(body, func(e *raftcore.Entry) error {
+			if e.Index > to || !l.take(e) {
+				return errEnough
+			}
+			return nil
+		})
+		switch {
+		case errors.Is(err, errMalformed):
+			return false, l.s.corruptChunk(l.g.number, next, "it is malformed")
+		case err == errEnough && l.from+raftcore.Index(len(l.entries)) <= to:
+			return false, nil
+		case len(l.entries) == before:
+			return false, l.s.corruptChunk(l.g.number, next, "it has ended before")
+		}
+	}
+}
+
+// chunk reads the chunk that has an entry, and returns its body, which is the
+// caller's, and its first index.
+func (s *store) chunk(number uint64, index raftcore.Index) (body []byte, first raftcore.Index, err error) {
+	var c chunkValue
+	err = s.table.scan(chunksOf(number), chunkKey(number, index), func(key, value []byte) (bool, error) {
+		first = firstOf(key)
+		if c, err = decodeChunk(key, value); err != nil {
+			return false, s.corruptChunk(number, index, err.Error())
+		}
+		c.body = append([]byte(nil), c.body...)
+		return false, nil
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	if first == 0 {
+		return nil, 0, s.corruptChunk(number, index, "it is missing")
+	}
+	if c.pieces > 0 {
+		if c.body, err = s.joinPieces(number, first, &c); err != nil {
+			return nil, 0, err
+		}
+	}
+	return c.body, first, nil
+}
+
+// joinPieces puts a chunk together that was too large for one value.
+func (s *store) joinPieces(number uint64, first raftcore.Index, c *chunkValue) ([]byte, error) {
+	var body []byte
+	piece := uint32(0)
+	prefix := pieceKey(number, first, 0)
+	err := s.table.scan(prefix[:17], prefix, func(key, value []byte) (bool, error) {
+		if len(key) != 21 || binary.BigEndian.Uint32(key[17:]) != piece {
+			return false, s.corruptChunk(number, first, fmt.Sprintf("piece %d of it is missing", piece))
+		}
+		part, err := decodePiece(key, value)
+		if err != nil {
+			return false, s.corruptChunk(number, first, err.Error())
+		}
+		body = append(body, part...)
+		piece++
+		return piece < c.pieces, nil
+	})
+	if err == nil && (piece != c.pieces || uint64(len(body)) != c.length) {
+		err = s.corruptChunk(number, first, fmt.Sprintf("it has %d pieces of %d", piece, c.pieces))
+	}
+	return body, err
+}
+
+func (s *store) corruptChunk(number uint64, index raftcore.Index, what string) error {
+	return &persistence.CorruptError{File: s.path(badgerName), Detail: fmt.Sprintf("the chunk of group %d with entry %d: %s", number, index, what)}
+}
+
+// tail reads the newest entries of a group.
+func (s *store) tail(g *group) ([]raftcore.Entry, error) {
+	s.mu.RLock()
+	budget := max(minTailBytes, min(maxTailBytes, allTailBytes/len(s.groups)))
+	last, held, base := g.log.Last, g.held, g.log.Base.Index
+	from, bytes := last+1, 0
+	for i := len(g.extents) - 1; i >= 0 && (bytes < budget || from > last); i-- {
+		from = g.extents[i].first
+		bytes += int(g.extents[i].at.Length)
+	}
+	s.mu.RUnlock()
+	if last == base {
+		return nil, nil
+	}
+	if from == held+1 && held > base && (bytes < budget || from > last) {
+		// Chunks come newest first.
+		err := s.table.scan(chunksOf(g.number), chunkKey(g.number, held), func(key, value []byte) (bool, error) {
+			from = max(firstOf(key), base+1)
+			bytes += len(value)
+			return bytes < budget && from > base+1, nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if from > last {
+		return nil, s.corruptChunk(g.number, last, "it is missing")
+	}
+	entries, err := s.load(g, from, last, math.MaxInt)
+	if err != nil {
+		return nil, fmt.Errorf("entries %d to %d: %w", from, last, err)
+	}
+	// The oldest record or chunk may have brought more than was wanted.
+	bytes = 0
+	n := len(entries)
+	for n > 0 && (n == len(entries) || bytes+entryBytes(&entries[n-1]) <= budget) {
+		n--
+		bytes += entryBytes(&entries[n])
+	}
+	return entries[n:], nil
+}

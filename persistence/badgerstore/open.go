@@ -1,0 +1,335 @@
+package badgerstore
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/persistence/journal"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// Open opens the store. If somebody else has it open, the error is
+// persistence.ErrLocked.
+func (o Options) Open() (persistence.Store, error) {
+	if err := o.Validate(); err != nil {
+		return nil, fmt.Errorf("badgerstore: bad options: %w", err)
+	}
+	o = o.withDefaults()
+	s, err := open(o)
+	if err != nil {
+		return nil, fmt.Errorf("badgerstore: opening %s: %w", o.Dir, err)
+	}
+	return s, nil
+}
+
+func open(o Options) (*store, error) {
+	fsys := o.hooks.fs
+	if err := fsys.MkdirAll(o.Dir); err != nil {
+		return nil, err
+	}
+	lock, err := fsys.Lock(filepath.Join(o.Dir, lockName))
+	if err != nil {
+		return nil, err
+	}
+	s := &store{
+		o:       o,
+		logger:  o.Logger,
+		unlock:  lock.Close,
+		names:   map[string]*group{},
+		touched: map[uint32][]*group{},
+		wake:    make(chan struct{}, 1),
+		quit:    make(chan struct{}),
+		retired: make(chan struct{}),
+	}
+	s.room = sync.NewCond(&s.roomMu)
+	if err := s.open(); err != nil {
+		if s.journal != nil {
+			s.journal.Close()
+		}
+		var closing error
+		if s.table != nil {
+			closing = within(o.hooks.closeWait, "badger in "+s.path(badgerName), s.table.close)
+		}
+		if !errors.Is(closing, errStillOpen) {
+			lock.Close()
+		}
+		return nil, err
+	}
+	if o.hooks.noRetirer {
+		close(s.retired)
+		return s, nil
+	}
+	s.wake <- struct{}{} // segments may have been full before
+	go s.retire()
+	return s, nil
+}
+
+func (s *store) open() error {
+	fsys := s.o.hooks.fs
+	m, found, err := readMarker(fsys, s.o.Dir)
+	if err != nil {
+		return err
+	}
+	if !found || m.fresh {
+		m = marker{id: random(), fresh: true}
+		if err := s.prepare(m); err != nil {
+			return err
+		}
+	}
+	if s.table, err = s.o.hooks.openTable(s.path(badgerName), s.logger, func(err error) { s.fail(err) }); err != nil {
+		return err
+	}
+	if m.fresh {
+		s.root = root{store: m.id, next: 1}
+		if err = s.commitRoot(&s.root, nil); err == nil {
+			err = s.table.sync()
+		}
+	} else {
+		err = s.readTable(m)
+	}
+	if err != nil {
+		return err
+	}
+	r := replaying{s: s}
+	s.journal, err = journal.Open(s.path(journalName), journal.Options{ID: m.id, Create: m.fresh, SegmentBytes: s.o.SegmentBytes, FS: fsys}, r.record)
+	if err != nil {
+		return err
+	}
+	if err := r.finish(); err != nil {
+		return err
+	}
+	if m.fresh {
+		m.fresh = false
+		return writeMarker(fsys, s.o.Dir, m)
+	}
+	return s.usable() // Badger may have complained meanwhile
+}
+
+// prepare begins to make a store: the marker first, so that an attempt that was
+// interrupted is told from a store of which a part is missing.
+func (s *store) prepare(m marker) error {
+	fsys := s.o.hooks.fs
+	if err := writeMarker(fsys, s.o.Dir, m); err != nil {
+		return err
+	}
+	// What an earlier attempt has left. Nothing was ever saved in it.
+	if err := s.o.hooks.removeTable(s.path(badgerName)); err != nil {
+		return err
+	}
+	journals := s.path(journalName)
+	if err := fsys.MkdirAll(journals); err != nil {
+		return err
+	}
+	names, err := fsys.List(journals)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := fsys.Remove(filepath.Join(journals, name)); err != nil {
+			return err
+		}
+	}
+	return fsys.SyncDir(journals)
+}
+
+// readTable reads what Badger has of every group, and checks that no transaction
+// is missing, as far as can be told without reading all of it.
+func (s *store) readTable(m marker) error {
+	found := false
+	err := s.table.scan(rootKey, rootKey, func(_, value []byte) (_ bool, err error) {
+		found = true
+		if s.root, err = decodeRoot(value); err != nil {
+			return false, s.corruptTable("the root: %v", err)
+		}
+		return false, nil
+	})
+	switch {
+	case err != nil:
+		return err
+	case !found:
+		return s.corruptTable("the root is missing: Badger has lost what was in it")
+	case s.root.store != m.id:
+		return s.corruptTable("it belongs to store %016x, not to %016x", s.root.store, m.id)
+	}
+	if err := s.readGroups(); err != nil {
+		return err
+	}
+	return s.checkTickets()
+}
+
+func (s *store) readGroups() error {
+	versions := uint64(0)
+	err := s.table.scan([]byte{prefixGroup}, []byte{prefixGroup}, func(key, value []byte) (bool, error) {
+		number, v, err := decodeGroup(key, value)
+		if err != nil {
+			return false, s.corruptTable("the value of group %d: %v", len(s.groups)+1, err)
+		}
+		if number != uint64(len(s.groups))+1 {
+			return false, s.corruptTable("the value of group %d is missing", len(s.groups)+1)
+		}
+		versions += v.version
+		s.add(newGroup(number, &v))
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	if n := uint64(len(s.groups)); n != s.root.groups || versions != s.root.versions {
+		return s.corruptTable("transactions are lost: it has %d groups with %d versions, and should have %d with %d", n, versions, s.root.groups, s.root.versions)
+	}
+	return nil
+}
+
+// checkTickets checks that the last transactions are all there.
+func (s *store) checkTickets() error {
+	oldest := uint64(1)
+	if s.root.generation > tickets {
+		oldest = s.root.generation - tickets + 1
+	}
+	n := uint64(0)
+	err := s.table.scan([]byte{prefixTicket}, []byte{prefixTicket}, func(key, value []byte) (bool, error) {
+		generation, err := decodeTicket(key, value)
+		if err != nil {
+			return false, s.corruptTable("a ticket: %v", err)
+		}
+		if generation < oldest || generation > s.root.generation {
+			return false, s.corruptTable("transaction %d, or one of those before, is lost: there is the ticket of %d", s.root.generation, generation)
+		}
+		n++
+		return true, nil
+	})
+	if err == nil && n != s.root.generation-oldest+1 {
+		err = s.corruptTable("transactions are lost: of the last %d there are the tickets of %d", s.root.generation-oldest+1, n)
+	}
+	return err
+}
+
+func (s *store) corruptTable(format string, args ...any) error {
+	return &persistence.CorruptError{File: s.path(badgerName), Detail: fmt.Sprintf(format, args...)}
+}
+
+// replaying brings the groups from what Badger has to what the journal says.
+type replaying struct {
+	s    *store
+	mark uint64 // Badger must have had so many transactions
+
+	// The first record that does not fit what came before, and why: the journal
+	// may be wrong, or Badger, which the marks behind it tell.
+	misfit   error
+	misfitAt journal.Position
+}
+
+// record takes the next record of the journal. An error says that it is none.
+func (r *replaying) record(at journal.Position, record []byte) error {
+	in := reader{b: record}
+	switch kind := in.byte(); kind {
+	case recordGroup:
+		number, incarnation, name, err := in.groupRecord()
+		if err != nil {
+			return fmt.Errorf("the record of a group is %w", err)
+		}
+		r.fit(at, func() error { return r.group(at, number, incarnation, name) })
+		return nil
+	case recordSave:
+		save, err := in.saveRecord()
+		if err != nil {
+			return fmt.Errorf("the record of a save is %w", err)
+		}
+		first, last, err := rangeOf(save.body)
+		if err == nil {
+			err = decodeEntries(save.body, func(*raftcore.Entry) error { return nil })
+		}
+		if err != nil {
+			return fmt.Errorf("the entries of a save are %w", err)
+		}
+		r.fit(at, func() error { return r.save(at, &save, first, last) })
+		return nil
+	case recordMark:
+		mark, err := in.markRecord()
+		if err != nil {
+			return fmt.Errorf("a mark is %w", err)
+		}
+		r.mark = max(r.mark, mark)
+		return nil
+	default:
+		return fmt.Errorf("the record is of no known kind: %d", kind)
+	}
+}
+
+func (r *replaying) group(at journal.Position, number uint64, incarnation raftcore.Incarnation, name string) error {
+	s := r.s
+	switch next := uint64(len(s.groups)) + 1; {
+	case number > next:
+		return fmt.Errorf("group %d appears before group %d", number, next)
+	case number < next: // Badger knows it already
+		if g := s.groups[number-1]; g.name != name || g.log.Incarnation != incarnation {
+			return fmt.Errorf("group %d is %q here, incarnation %x, and %q in Badger, incarnation %x", number, name, uint64(incarnation), g.name, uint64(g.log.Incarnation))
+		}
+	case s.names[name] != nil:
+		return fmt.Errorf("groups %d and %d are both named %q", s.names[name].number, number, name)
+	default:
+		g := &group{number: number, name: name}
+		g.log.Incarnation = incarnation
+		s.add(g)
+	}
+	s.touch(s.groups[number-1], at.Segment)
+	return nil
+}
+
+func (r *replaying) save(at journal.Position, save *saveRecord, first, last raftcore.Index) error {
+	s := r.s
+	if save.number > uint64(len(s.groups)) {
+		return fmt.Errorf("group %d is not known", save.number)
+	}
+	g := s.groups[save.number-1]
+	s.touch(g, at.Segment)
+	g.log.HardState = save.hard
+	if save.base != nil {
+		g.compact(save.base)
+	}
+	if last == 0 {
+		return nil
+	}
+	g.append(first, last, at)
+	return decodeEntries(save.body, func(e *raftcore.Entry) error {
+		if e.Index > g.log.Base.Index {
+			g.log.Note(e)
+		}
+		return nil
+	})
+}
+
+// fit takes note of what a record says, unless an earlier one did not fit.
+func (r *replaying) fit(at journal.Position, note func() error) {
+	if r.misfit == nil {
+		r.misfit, r.misfitAt = note(), at
+	}
+}
+
+// finish checks what the whole has come to.
+func (r *replaying) finish() error {
+	s := r.s
+	oldest, active := s.journal.Segments()
+	s.segment = active
+	switch {
+	case s.root.generation < r.mark:
+		return s.corruptTable("transactions are lost: there are %d, the journal says that there were %d", s.root.generation, r.mark)
+	case oldest > s.root.next:
+		return &persistence.CorruptError{File: s.journal.File(s.root.next), Detail: "the segment is missing"}
+	case active < s.root.next:
+		return &persistence.CorruptError{File: s.journal.File(s.root.next), Detail: "the segment is missing, or the journal is older than Badger"}
+	case r.misfit != nil:
+		return &persistence.CorruptError{File: s.journal.File(r.misfitAt.Segment), Offset: int64(r.misfitAt.Offset), Detail: r.misfit.Error()}
+	}
+	for _, g := range s.groups {
+		if err := g.whole(); err != nil {
+			return &persistence.CorruptError{File: s.o.Dir, Detail: fmt.Sprintf("group %q: %v", g.name, err)}
+		}
+		g.extents = slices.Clip(g.extents)
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+package badgerstore
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/persistence/journal"
+)
+
+// Options says where a store is, and how it is kept. They are a
+// persistence.Opener. Zero fields mean the default.
+type Options struct {
+	// Dir is the directory of the store. It is made if need be. Required.
+	Dir string
+	// SegmentBytes is the size of a file of the journal, in bytes. Default
+	// 64 MiB; at least 64 KiB, a multiple of 4096.
+	SegmentBytes int64
+	// RetainSegments is how many full segments the journal keeps before what is
+	// still needed of the oldest is handed over to Badger. The more, the less is
+	// still needed then, because groups have compacted it; and the more disk and
+	// the more time to open. Default 4.
+	RetainSegments int
+	// MaxSegments is how many full segments there may be: if Badger does not keep
+	// up, Saves wait. Default 8.
+	MaxSegments int
+	// Logger hears what goes wrong in the background. Default slog.Default().
+	Logger *slog.Logger
+
+	hooks hooks
+}
+
+// hooks put something else in the place of disks, for tests.
+type hooks struct {
+	fs          journal.FS
+	openTable   func(dir string, logger *slog.Logger, failed func(error)) (table, error)
+	removeTable func(dir string) error
+	noRetirer   bool // the test calls handOver itself
+	commitBytes int  // instead of maxCommitBytes
+	closeWait   time.Duration
+	onWait      func() // a Save waits for room
+}
+
+// Dir returns an Opener of the store in a directory, with all options at their
+// defaults.
+func Dir(dir string) persistence.Opener { return Options{Dir: dir} }
+
+// Validate returns every mistake in o at once, or nil.
+func (o Options) Validate() error {
+	var errs []error
+	if o.Dir == "" {
+		errs = append(errs, errors.New("Dir is empty"))
+	}
+	if o.RetainSegments < 0 {
+		errs = append(errs, fmt.Errorf("RetainSegments is %d, negative", o.RetainSegments))
+	}
+	if d := o.withDefaults(); d.MaxSegments < d.RetainSegments {
+		errs = append(errs, fmt.Errorf("MaxSegments is %d, less than RetainSegments (%d)", d.MaxSegments, d.RetainSegments))
+	}
+	errs = append(errs, journal.Options{SegmentBytes: o.SegmentBytes}.Validate())
+	return errors.Join(errs...)
+}
+
+func (o Options) withDefaults() Options {
+	if o.RetainSegments == 0 {
+		o.RetainSegments = 4
+	}
+	if o.MaxSegments == 0 {
+		o.MaxSegments = 2 * o.RetainSegments
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.hooks.fs == nil {
+		o.hooks.fs = journal.OS
+	}
+	if o.hooks.openTable == nil {
+		o.hooks.openTable = openBadger
+	}
+	if o.hooks.commitBytes == 0 {
+		o.hooks.commitBytes = maxCommitBytes
+	}
+	if o.hooks.closeWait == 0 {
+		o.hooks.closeWait = closeWait
+	}
+	if o.hooks.removeTable == nil {
+		o.hooks.removeTable = removeBadger
+	}
+	return o
+}

@@ -1,0 +1,89 @@
+package badgerstore
+
+import (
+	"encoding/binary"
+
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// The kinds of journal records: the first byte of each.
+const (
+	recordGroup = 1 // a group was opened for the first time
+	recordSave  = 2 // one group's part of a Save
+	recordMark  = 3 // Badger holds what it must hold up to here
+)
+
+// maxRecordBytes is how many bytes of entries go into one record. A Save with
+// more is several records of one batch: they are durable together or not at
+// all, and whoever reads one entry back reads no more than this.
+const maxRecordBytes = 64 << 10
+
+// maxNameBytes bounds the name of a group.
+const maxNameBytes = 4096
+
+func appendGroupRecord(b []byte, number uint64, incarnation raftcore.Incarnation, name string) []byte {
+	b = append(b, recordGroup)
+	b = binary.AppendUvarint(b, number)
+	b = binary.LittleEndian.AppendUint64(b, uint64(incarnation))
+	return append(b, name...)
+}
+
+// saveRecord is one group's part of a Save, or a piece of it.
+type saveRecord struct {
+	number uint64
+	hard   raftcore.HardState
+	base   *base  // the log was compacted up to here
+	body   []byte // encoded entries; appendEntries wrote it
+}
+
+const saveHasBase = 0x01
+
+func appendSaveRecord(b []byte, number uint64, hard raftcore.HardState, base *base, entries []raftcore.Entry) []byte {
+	b = append(b, recordSave)
+	b = binary.AppendUvarint(b, number)
+	if base == nil {
+		b = append(b, 0)
+	} else {
+		b = append(b, saveHasBase)
+	}
+	b = appendHardState(b, hard)
+	if base != nil {
+		b = appendBase(b, base)
+	}
+	return appendEntries(b, entries)
+}
+
+func appendMarkRecord(b []byte, generation uint64) []byte {
+	return binary.AppendUvarint(append(b, recordMark), generation)
+}
+
+// groupRecord, saveRecord and markRecord take what follows the kind.
+
+func (r *reader) groupRecord() (number uint64, incarnation raftcore.Incarnation, name string, err error) {
+	number = r.uvarint()
+	incarnation = raftcore.Incarnation(r.fixed64())
+	if r.failed || number == 0 || len(r.b) > maxNameBytes {
+		return 0, 0, "", errMalformed
+	}
+	return number, incarnation, string(r.b), nil
+}
+
+func (r *reader) saveRecord() (saveRecord, error) {
+	s := saveRecord{number: r.uvarint()}
+	flags := r.byte()
+	s.hard = r.hardState()
+	if flags&saveHasBase != 0 {
+		b := r.base()
+		s.base = &b
+	}
+	s.body = r.b
+	if r.failed || s.number == 0 || flags&^saveHasBase != 0 {
+		return saveRecord{}, errMalformed
+	}
+	return s, nil
+}
+
+func (r *reader) markRecord() (generation uint64, err error) {
+	generation = r.uvarint()
+	return generation, r.end()
+}

@@ -1,0 +1,235 @@
+package badgerstore
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/persistence/journal"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// store is an open Store. Its locks, from the outside in:
+//
+//	saving   one Open, Save or CloseGroup at a time
+//	mu       the groups in memory; never held while a disk works
+//
+// The retirer, a goroutine, hands full journal segments over to Badger. Groups
+// are changed under both locks, except for what it changes: held, extents and
+// version, under mu alone.
+type store struct {
+	o      Options
+	logger *slog.Logger
+	unlock func() error
+
+	journal *journal.Journal
+	table   table
+
+	saving  sync.Mutex
+	batch   journal.Batch
+	pieces  []piece // of the Save at hand
+	saves   uint64  // counts them
+	segment uint32  // the active one, as of the last Append
+
+	mu      sync.RWMutex
+	names   map[string]*group
+	groups  []*group // by number - 1
+	touched map[uint32][]*group
+	root    root // the retirer's
+
+	failure atomic.Pointer[error]
+	closed  atomic.Bool
+
+	wake    chan struct{} // the retirer: there may be something to do
+	quit    chan struct{}
+	retired chan struct{} // the retirer has ended
+	roomMu  sync.Mutex
+	room    *sync.Cond // on roomMu: a segment was retired, or nothing matters any more
+}
+
+// usable returns why the store answers nothing any more, if that is so.
+func (s *store) usable() error {
+	if s.closed.Load() {
+		return persistence.ErrClosed
+	}
+	if p := s.failure.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// fail poisons the store.
+func (s *store) fail(err error) error {
+	if errors.Is(err, persistence.ErrClosed) && s.closed.Load() {
+		return err
+	}
+	if !errors.Is(err, persistence.ErrPoisoned) {
+		err = fmt.Errorf("%w: %w", persistence.ErrPoisoned, err)
+	}
+	err = fmt.Errorf("store %s: %w", s.o.Dir, err)
+	if s.failure.CompareAndSwap(nil, &err) {
+		s.logger.Error("the store is poisoned", "dir", s.o.Dir, "err", err)
+		s.makeRoom()
+	}
+	return *s.failure.Load()
+}
+
+// Open begins the use of a group.
+func (s *store) Open(name string) (persistence.Opened, error) {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	if err := s.usable(); err != nil {
+		return persistence.Opened{}, err
+	}
+	g := s.names[name]
+	if g == nil {
+		var err error
+		if g, err = s.found(name); err != nil {
+			return persistence.Opened{}, err
+		}
+	}
+	if g.boot != 0 {
+		return persistence.Opened{}, fmt.Errorf("group %q: %w", name, persistence.ErrGroupOpen)
+	}
+	recovered, err := s.recovered(g)
+	if err != nil {
+		return persistence.Opened{}, fmt.Errorf("group %q: %w", name, err)
+	}
+	boot := random()
+	s.mu.Lock()
+	g.boot = boot
+	s.mu.Unlock()
+	return persistence.Opened{Group: persistence.GroupID(g.number), Boot: boot, Recovered: recovered}, nil
+}
+
+// found makes a group, durably.
+func (s *store) found(name string) (*group, error) {
+	if len(name) > maxNameBytes {
+		return nil, fmt.Errorf("the name of a group has %d bytes, more than %d", len(name), maxNameBytes)
+	}
+	g := &group{number: uint64(len(s.groups)) + 1, name: name}
+	g.log.Incarnation = raftcore.Incarnation(random())
+	if err := s.waitForRoom(); err != nil {
+		return nil, err
+	}
+	s.batch.Reset()
+	s.batch.Add(func(b []byte) []byte { return appendGroupRecord(b, g.number, g.log.Incarnation, name) })
+	positions, err := s.journal.Append(&s.batch)
+	if err != nil {
+		return nil, s.fail(err)
+	}
+	s.mu.Lock()
+	s.add(g)
+	s.touch(g, positions[0].Segment)
+	s.mu.Unlock()
+	s.rolled(positions)
+	return g, nil
+}
+
+// add makes a group known. The caller holds mu.
+func (s *store) add(g *group) {
+	s.groups = append(s.groups, g)
+	s.names[g.name] = g
+}
+
+// touch notes that a segment says something of a group. The caller holds mu.
+func (s *store) touch(g *group, segment uint32) {
+	if g.touched != segment {
+		g.touched = segment
+		s.touched[segment] = append(s.touched[segment], g)
+	}
+}
+
+// rolled wakes the retirer if a segment is full.
+func (s *store) rolled(positions []journal.Position) {
+	if segment := positions[0].Segment; segment != s.segment {
+		s.segment = segment
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// recovered returns what a node starts from.
+func (s *store) recovered(g *group) (raftcore.Recovered, error) {
+	s.mu.RLock()
+	r := g.log
+	r.Runs = slices.Clone(r.Runs)
+	r.Configs = slices.Clone(r.Configs)
+	r.LastTime = g.baseTime
+	s.mu.RUnlock()
+	tail, err := s.tail(g)
+	if err != nil {
+		return raftcore.Recovered{}, err
+	}
+	if n := len(tail); n > 0 {
+		r.Tail, r.LastTime = tail, tail[n-1].Time
+	}
+	return r, nil
+}
+
+// CloseGroup ends the use of a group.
+func (s *store) CloseGroup(id persistence.GroupID) error {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	if err := s.usable(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g, err := s.group(id)
+	if err == nil {
+		g.boot = 0
+	}
+	return err
+}
+
+// group returns an open group. The caller holds mu, or saving.
+func (s *store) group(id persistence.GroupID) (*group, error) {
+	if id == 0 || id > persistence.GroupID(len(s.groups)) || s.groups[id-1].boot == 0 {
+		return nil, persistence.ErrGroupClosed
+	}
+	return s.groups[id-1], nil
+}
+
+// Close lets go of the disk. It waits for what hangs on it, but not for ever: then
+// the locks stay, too.
+func (s *store) Close() error {
+	if s.closed.Swap(true) {
+		return persistence.ErrClosed
+	}
+	close(s.quit)
+	s.makeRoom()
+	err := within(s.o.hooks.closeWait, "store "+s.o.Dir, func() error {
+		<-s.retired
+		return s.table.close()
+	})
+	if !errors.Is(err, errStillOpen) {
+		err = errors.Join(err, s.journal.Close(), s.unlock())
+	}
+	if p := s.failure.Load(); p != nil {
+		return errors.Join(*p, err)
+	}
+	return err
+}
+
+func (s *store) path(name string) string { return filepath.Join(s.o.Dir, name) }
+
+// random draws a number that is not zero.
+func random() uint64 {
+	var b [8]byte
+	for {
+		rand.Read(b[:]) // never fails
+		if n := binary.NativeEndian.Uint64(b[:]); n != 0 {
+			return n
+		}
+	}
+}

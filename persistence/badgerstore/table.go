@@ -1,0 +1,219 @@
+package badgerstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/persistence/journal"
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+)
+
+// table is what the store needs of Badger. Tests put another one in its place
+// that stops in the middle of things.
+type table interface {
+	// commit makes the writes durable as one transaction.
+	commit(writes []write) error
+	// scan hands the keys with a prefix to visit, ascending from a key on, until
+	// it says stop. Key and value are valid until it returns.
+	scan(prefix, from []byte, visit func(key, value []byte) (more bool, err error)) error
+	// sync makes certain that the files themselves do not vanish.
+	sync() error
+	close() error
+}
+
+// write sets a key, or deletes it if the value is nil.
+type write struct{ key, value []byte }
+
+// A transaction is committed when it has more than so many bytes or keys. With
+// what the last write adds, of 256 KiB at most, that is within what Badger takes
+// with our MemTableSize: 1.2 MiB. It refuses more with ErrTxnTooBig; its
+// WriteBatch would not, but make several transactions of it.
+const (
+	maxCommitBytes = 512 << 10
+	maxCommitKeys  = 4096
+)
+
+// closeWait is how long Close waits.
+const closeWait = 10 * time.Second
+
+// badgerTable is the table that lasts.
+type badgerTable struct {
+	db  *badger.DB
+	dir string
+	log *badgerLog
+}
+
+// openBadger opens Badger in a directory. failed is called, from any goroutine,
+// when Badger says of something in the background that it went wrong: there is
+// no other way to learn of it.
+func openBadger(dir string, logger *slog.Logger, failed func(error)) (t table, err error) {
+	log := &badgerLog{logger: logger, failed: failed}
+	o := badger.DefaultOptions(dir).
+		WithLogger(log).
+		// Two syncs per transaction, and without them acknowledged transactions are
+		// lost and databases do not open (measured: 5 power cuts of 25).
+		WithSyncWrites(true).
+		// The log ahead of the memtable is mapped into memory, and a sync of it costs
+		// what lies in it: flat up to 16 MiB, three times as much at 64.
+		WithMemTableSize(8 << 20).
+		WithNumMemtables(2).
+		// Nothing goes into the value log: all values are smaller.
+		WithValueThreshold(1 << 20).
+		WithValueLogFileSize(16 << 20).
+		// Blocks come from mapped files, and are read seldom. No cache is needed
+		// where nothing is compressed; commands rarely compress well.
+		WithCompression(options.None).
+		WithBlockCacheSize(0).
+		WithIndexCacheSize(0).
+		WithChecksumVerificationMode(options.OnBlockRead).
+		WithNumCompactors(2).
+		WithDetectConflicts(false). // there is one writer
+		WithMetricsEnabled(false)
+	defer func() {
+		// Badger dereferences nil when some tables are damaged. It does so in
+		// goroutines of its own, too, where nobody can catch it.
+		if r := recover(); r != nil {
+			t, err = nil, &persistence.CorruptError{File: dir, Detail: fmt.Sprintf("badger panicked: %v", r)}
+		}
+	}()
+	db, err := badger.Open(o)
+	if err != nil {
+		if strings.Contains(err.Error(), "Cannot acquire directory lock") {
+			return nil, fmt.Errorf("%s: %w", dir, persistence.ErrLocked)
+		}
+		return nil, fmt.Errorf("opening badger in %s: %w", dir, err)
+	}
+	t = &badgerTable{db: db, dir: dir, log: log}
+	if complaint := log.opened(); complaint != "" {
+		// It ignores tables with a wrong checksum, and says so in passing.
+		_ = within(closeWait, "badger in "+dir, db.Close) // a failure to close is the lesser one
+		return nil, &persistence.CorruptError{File: dir, Detail: complaint}
+	}
+	return t, nil
+}
+
+func (t *badgerTable) commit(writes []write) error {
+	txn := t.db.NewTransaction(true)
+	defer txn.Discard()
+	for _, w := range writes {
+		var err error
+		if w.value == nil {
+			err = txn.Delete(w.key)
+		} else {
+			err = txn.Set(w.key, w.value)
+		}
+		if err != nil {
+			return fmt.Errorf("badger in %s: %w", t.dir, err)
+		}
+	}
+	if err := txn.Commit(); err != nil {
+		return fmt.Errorf("badger in %s: %w", t.dir, err)
+	}
+	return nil
+}
+
+// scan relies on no more than that what is handed out has a good checksum: an
+// iterator of Badger ends silently at a block that it cannot read. Whoever scans
+// knows what must be there, and checks that it is.
+func (t *badgerTable) scan(prefix, from []byte, visit func(key, value []byte) (bool, error)) error {
+	return t.db.View(func(txn *badger.Txn) error {
+		o := badger.DefaultIteratorOptions
+		o.Prefix = prefix
+		o.PrefetchValues = false
+		it := txn.NewIterator(o)
+		defer it.Close()
+		for it.Seek(from); it.Valid(); it.Next() {
+			item := it.Item()
+			more := false
+			err := item.Value(func(value []byte) (err error) {
+				more, err = visit(item.Key(), value)
+				return err
+			})
+			if err != nil || !more {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// sync syncs the directory. Badger syncs what is in its files, but forgets the
+// directory when it has made a new one for its memtable.
+func (t *badgerTable) sync() error { return journal.OS.SyncDir(t.dir) }
+
+// close closes Badger, which on a dead disk tries for ever to write what it has
+// in memory, although that is durable already.
+func (t *badgerTable) close() error { return t.db.Close() }
+
+// within waits for something that may hang on a dead disk.
+func within(limit time.Duration, what string, do func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return fmt.Errorf("%s did not close within %v: %w", what, limit, errStillOpen)
+	}
+}
+
+var errStillOpen = errors.New("its directory stays in use until the process ends")
+
+// removeBadger removes what an attempt to make a store left behind.
+func removeBadger(dir string) error { return os.RemoveAll(dir) }
+
+// badgerLog hands what Badger logs to slog: its chatter at debug level. What it
+// calls an error is one: a flush that failed, a sync of which it does not tell
+// the caller, a table that it leaves out.
+type badgerLog struct {
+	logger *slog.Logger
+	failed func(error)
+
+	mu         sync.Mutex
+	open       bool
+	complaints []string // while it was being opened
+}
+
+// opened returns what went wrong while Badger was being opened.
+func (l *badgerLog) opened() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open = true
+	return strings.Join(l.complaints, "; ")
+}
+
+func (l *badgerLog) Errorf(format string, args ...any) {
+	message := strings.TrimSpace(fmt.Sprintf(format, args...))
+	l.logger.Error("badger", "err", message)
+	l.mu.Lock()
+	open := l.open
+	if !open {
+		l.complaints = append(l.complaints, message)
+	}
+	l.mu.Unlock()
+	if open {
+		l.failed(errors.New("badger: " + message))
+	}
+}
+
+func (l *badgerLog) Warningf(format string, args ...any) { l.log(slog.LevelWarn, format, args) }
+
+func (l *badgerLog) Infof(format string, args ...any) { l.log(slog.LevelDebug, format, args) }
+
+func (l *badgerLog) Debugf(format string, args ...any) { l.log(slog.LevelDebug, format, args) }
+
+func (l *badgerLog) log(level slog.Level, format string, args []any) {
+	if ctx := context.Background(); l.logger.Enabled(ctx, level) {
+		l.logger.Log(ctx, level, "badger: "+strings.TrimSpace(fmt.Sprintf(format, args...)))
+	}
+}

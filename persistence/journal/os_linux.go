@@ -1,0 +1,38 @@
+package journal
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Sync is fdatasync: it writes metadata only where it is needed to find the
+// data, which is never the case in a segment that was written before.
+func (f osFile) Sync() error {
+	for {
+		err := unix.Fdatasync(int(f.Fd()))
+		if err == nil {
+			return nil
+		}
+		if err != unix.EINTR { // interrupted by a signal: nothing has failed yet
+			return &fs.PathError{Op: "fdatasync", Path: f.Name(), Err: err}
+		}
+	}
+}
+
+// reserve gives the file its size and the disk space for it.
+func reserve(f *os.File, size int64) error {
+	for {
+		err := unix.Fallocate(int(f.Fd()), 0, 0, size)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS):
+			return f.Truncate(size) // this file system reserves nothing: the disk may turn out to be full later
+		case err != unix.EINTR:
+			return err
+		}
+	}
+}

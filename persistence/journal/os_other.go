@@ -1,0 +1,13 @@
+//go:build !linux
+
+package journal
+
+import "os"
+
+// Sync makes the file durable. On Apple's systems File.Sync asks the disk
+// itself to empty its cache, which plain fsync there does not.
+func (f osFile) Sync() error { return f.File.Sync() }
+
+// reserve gives the file its size. It reserves no space: the disk may turn out
+// to be full later.
+func reserve(f *os.File, size int64) error { return f.Truncate(size) }
