@@ -1,0 +1,59 @@
+// Command counter is the smallest replicated state machine: a number that
+// survives. Run it twice.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log"
+	"log/slog"
+	"strconv"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/persistence/badgerstore"
+)
+
+// counter is the state machine. Every member of its group applies the same
+// commands in the same order, and so arrives at the same number.
+type counter struct{ n int }
+
+func (c *counter) Apply(e actors.Entry) []byte {
+	step, _ := strconv.Atoi(string(e.Data))
+	c.n += step
+	return strconv.AppendInt(nil, int64(c.n), 10)
+}
+
+func (c *counter) Query(context.Context, []byte) ([]byte, error) {
+	return strconv.AppendInt(nil, int64(c.n), 10), nil
+}
+
+func main() {
+	dir := flag.String("dir", "castaway-data-counter", "where the log is kept")
+	flag.Parse()
+	ctx := context.Background()
+	quiet := func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+	host, err := actors.Start(actor.NewActorSystem(actor.WithLoggerFactory(quiet)), actors.HostConfig{ID: 1, Store: badgerstore.Dir(*dir)})
+	check(err)
+	defer host.Stop(ctx)
+	group, err := host.Open(ctx, actors.GroupConfig{Name: "counter", Machine: func() actors.StateMachine { return &counter{} }})
+	check(err)
+
+	now, err := group.Read(ctx, nil) // sees everything that was ever acknowledged
+	check(err)
+	fmt.Printf("The counter stands at %s.\n", now)
+	for _, step := range []string{"+1", "+2", "+3"} {
+		now, err = group.Propose(ctx, []byte(step)) // when it returns, it is on the disk
+		check(err)
+		fmt.Printf("%s makes %s.\n", step, now)
+	}
+	fmt.Printf("The log is in %s. Run this again, and it goes on.\n", *dir)
+}
+
+func check(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
+}

@@ -1,0 +1,227 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// These tests run the program as a user does.
+
+var build = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "castaway-kv-test-")
+	if err != nil {
+		return "", err
+	}
+	binary := filepath.Join(dir, "kv")
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		return dir, fmt.Errorf("%w\n%s", err, out)
+	}
+	return binary, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if binary, err := build(); err == nil {
+		os.RemoveAll(filepath.Dir(binary))
+	}
+	os.Exit(code)
+}
+
+func program(t *testing.T) string {
+	t.Helper()
+	binary, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return binary
+}
+
+// A wrong flag is one line that says what to do, and exit code 2; what goes
+// wrong later is one line, and exit code 1.
+func TestMistakesAreOneLine(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	used := taken.Addr().String()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	foreign := filepath.Join(dir, "foreign")
+	if err := os.MkdirAll(foreign, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(foreign, "member"), []byte("2\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	const peers = "1=127.0.0.1:7001,2=127.0.0.1:7002,3=127.0.0.1:7003"
+	for _, c := range []struct {
+		args, want string
+		code       int
+	}{
+		{"-nosuch", "flag provided but not defined: -nosuch", 2},
+		{"-id x", `invalid value "x" for flag -id`, 2},
+		{"-timeout 5", `invalid value "5" for flag -timeout`, 2},
+		{"serve", `"serve" is not a flag`, 2},
+		{"-id 0 -peers " + peers, "-id is 0", 2},
+		{"-id 1", "-id needs -peers", 2},
+		{"-peers " + peers, "-peers needs -id", 2},
+		{"-id 4 -peers " + peers, "-peers has no address for member 4", 2},
+		{"-id 1 -peers 127.0.0.1:7001", `"127.0.0.1:7001" is not NUMBER=HOST:PORT`, 2},
+		{"-id 1 -peers 1=127.0.0.1", `member 1 cannot be reached at "127.0.0.1"`, 2},
+		{"-id 1 -peers 1=127.0.0.1:0", `member 1 cannot be reached at "127.0.0.1:0"`, 2},
+		{"-id 1 -peers 1=127.0.0.1:1,1=127.0.0.1:2", "-peers has member 1 twice", 2},
+		{"-id 1 -peers 1=127.0.0.1:1,2=127.0.0.1:1", "-peers has 127.0.0.1:1 for members 1 and 2", 2},
+		{"-redis 6380", `-redis "6380": not HOST:PORT`, 2},
+		{"-redis 127.0.0.1:99999", `"99999" is not a port`, 2},
+		{"-redis :6380", "can be reached by other machines", 2},
+		{"-listen 0.0.0.0:7380", "can be reached by other machines", 2},
+		{"-timeout 0s", "-timeout is 0s", 2},
+		{"-election 1ms", "-election is 1ms", 2},
+		{"-redis " + used + " -listen 127.0.0.1:0 -dir " + dir + "/a", "cannot serve Redis clients: " + used + ": address already in use", 1},
+		{"-redis 127.0.0.1:0 -listen " + used + " -dir " + dir + "/b", "cannot listen for the other members: " + used + ": address already in use", 1},
+		{"-redis 127.0.0.1:0 -id 1 -peers 1=" + used + " -dir " + dir + "/c", used, 1},
+		{"-redis 127.0.0.1:65534 -listen 127.0.0.1:0 -dir " + dir + "/d", "leaves no room for three ports", 1},
+		{"-redis 127.0.0.1:0 -listen 127.0.0.1:0 -dir " + file, "not a directory", 1},
+		{"-redis 127.0.0.1:0 -id 1 -peers 1=127.0.0.1:1 -dir " + foreign, `belongs to member "2\n", not to 1`, 1},
+	} {
+		var stdout, stderr bytes.Buffer
+		cmd := exec.Command(program(t), strings.Fields(c.args)...)
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		err := cmd.Run()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != c.code {
+			t.Errorf("%s: %v, want exit code %d", c.args, err, c.code)
+		}
+		line := stderr.String()
+		if !strings.HasPrefix(line, "kv: ") || !strings.Contains(line, c.want) || strings.Count(line, "\n") != 1 || stdout.Len() > 0 {
+			t.Errorf("%s\n  says %q\n  want %q\n  and on stdout %q", c.args, line, c.want, stdout.String())
+		}
+	}
+}
+
+func TestHelpExplainsEveryFlag(t *testing.T) {
+	out, err := exec.Command(program(t), "-h").Output()
+	if err != nil || string(out) != usage {
+		t.Errorf("-h: %v\n%s", err, out)
+	}
+	var o options
+	var peers string
+	o.flags(&peers).VisitAll(func(f *flag.Flag) {
+		if !strings.Contains(usage, "\n  -"+f.Name+" ") {
+			t.Errorf("the usage does not explain -%s", f.Name)
+		}
+	})
+}
+
+// process is a running kv.
+type process struct {
+	*exec.Cmd
+	lines  chan string
+	stderr bytes.Buffer
+	redis  []string // addresses
+}
+
+func start(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := &process{Cmd: exec.Command(program(t), args...), lines: make(chan string, 1000)}
+	out, err := p.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Stderr = &p.stderr
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Process.Kill() })
+	go func() {
+		defer close(p.lines)
+		for in := bufio.NewScanner(out); in.Scan(); {
+			p.lines <- in.Text()
+		}
+	}()
+	return p
+}
+
+// until returns when a line of the output contains text.
+func (p *process) until(t *testing.T, text string) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	for {
+		select {
+		case line, more := <-p.lines:
+			if !more {
+				t.Fatalf("it ended before it said %q; on stderr: %s", text, p.stderr.String())
+			}
+			if fields := strings.Fields(line); len(fields) > 3 && fields[0] == "member" && fields[2] == "redis" {
+				p.redis = append(p.redis, fields[3])
+			}
+			if strings.Contains(line, text) {
+				return
+			}
+		case <-deadline:
+			t.Fatalf("it does not say %q; on stderr: %s", text, p.stderr.String())
+		}
+	}
+}
+
+// stop ends the process as a user does.
+func (p *process) stop(t *testing.T, s os.Signal) {
+	t.Helper()
+	began := time.Now()
+	if err := p.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+	p.until(t, "stopped")
+	for range p.lines {
+	}
+	if err := p.Wait(); err != nil || p.stderr.Len() > 0 {
+		t.Errorf("after %v: %v, %s", s, err, p.stderr.String())
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %v to stop", took)
+	}
+}
+
+// TRAPS P8, double start: three members in one process, stopped and started
+// again on the same directory, which meanwhile nobody else can use.
+func TestThreeMembersInOneProcess(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	args := []string{"-redis", "127.0.0.1:0", "-listen", "127.0.0.1:0", "-election", "200ms", "-dir", dir}
+	for run := range 3 {
+		p := start(t, args...)
+		p.until(t, "leads (term")
+		if len(p.redis) != 3 {
+			t.Fatalf("it serves %v", p.redis)
+		}
+		for i, address := range p.redis {
+			conn := dial(t, address)
+			if got, want := conn.pipeline(t, "INCR n"), fmt.Sprintf(":%d", 3*run+i+1); got != want {
+				t.Errorf("run %d, member %d: %s, want %s", run, i+1, got, want)
+			}
+		}
+		other := exec.Command(program(t), args...)
+		var stderr bytes.Buffer
+		other.Stdout, other.Stderr = io.Discard, &stderr
+		if err := other.Run(); err == nil || stderr.String() != "kv: the directory "+dir+"/1 is in use by another process\n" {
+			t.Errorf("a second process on the same directory: %v, %s", err, stderr.String())
+		}
+		p.stop(t, []os.Signal{os.Interrupt, syscall.SIGTERM}[run%2])
+	}
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/persistence/badgerstore"
+	"github.com/castaway-go/castaway/raftcore"
+	"github.com/castaway-go/castaway/remote"
+)
+
+// memberConfig is all that a member needs to know.
+type memberConfig struct {
+	id       raftcore.NodeID
+	listen   string // for the other members
+	peers    map[raftcore.NodeID]string
+	redis    net.Listener // for the clients
+	dir      string
+	timeout  time.Duration
+	election time.Duration
+	insecure bool
+	logger   *slog.Logger
+}
+
+// member is a process's share of the store: an actor system of its own, a host
+// with its disk and its wire, the one group, and a Redis front end.
+type member struct {
+	memberConfig
+	host   *actors.Host
+	group  *actors.Group
+	server *server
+	end    context.CancelFunc
+	rest   sync.WaitGroup
+}
+
+// openMember returns when the member serves clients. Whether there is a leader
+// is another matter.
+func openMember(ctx context.Context, cfg memberConfig) (*member, error) {
+	if err := claim(cfg.dir, cfg.id); err != nil {
+		return nil, err
+	}
+	system := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
+		return slog.New(slog.DiscardHandler) // protoactor tells everybody everything
+	}))
+	host, err := actors.Start(system, actors.HostConfig{
+		ID:    cfg.id,
+		Store: badgerstore.Options{Dir: filepath.Join(cfg.dir, "store"), Logger: cfg.logger},
+		Transport: remote.New(remote.Config{
+			Listen: cfg.listen, Advertise: cfg.peers[cfg.id], Insecure: cfg.insecure, Logger: cfg.logger,
+		}),
+		Peers:   cfg.peers,
+		Cluster: "examples/kv",
+		Raft:    raftcore.Config{ElectionTimeout: cfg.election},
+		Logger:  cfg.logger,
+	})
+	if err != nil {
+		return nil, cfg.explain(err)
+	}
+	m := &member{memberConfig: cfg, host: host}
+	gauges := newGauges()
+	m.group, err = host.Open(ctx, actors.GroupConfig{
+		Name:    "kv",
+		Machine: func() actors.StateMachine { return newMachine(gauges) },
+	})
+	if err != nil {
+		m.stopHost()
+		return nil, cfg.explain(err)
+	}
+	m.server = newServer(cfg.id, cfg.redis, m.group, gauges, cfg.timeout)
+	ctx, m.end = context.WithCancel(context.Background())
+	m.rest.Go(m.server.serve)
+	m.rest.Go(func() { expire(ctx, m.group, gauges) })
+	return m, nil
+}
+
+// claim marks a directory as this member's. A member that came back with the
+// disk of another would vote twice.
+func claim(dir string, id raftcore.NodeID) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("cannot use the directory %s: %w", dir, err)
+	}
+	name, mark := filepath.Join(dir, "member"), fmt.Sprintf("%d\n", id)
+	switch found, err := os.ReadFile(name); {
+	case errors.Is(err, os.ErrNotExist):
+		return os.WriteFile(name, []byte(mark), 0o644)
+	case err != nil:
+		return err
+	case string(found) != mark:
+		return fmt.Errorf("the directory %s belongs to member %.20q, not to %d", dir, found, id)
+	}
+	return nil
+}
+
+// explain puts the mistakes that people make into words for them.
+func (cfg memberConfig) explain(err error) error {
+	var op *net.OpError
+	switch {
+	case errors.Is(err, persistence.ErrLocked):
+		return fmt.Errorf("the directory %s is in use by another process", cfg.dir)
+	case errors.As(err, &op) && op.Op == "listen":
+		return fmt.Errorf("cannot listen for the other members: %w", listenError(err))
+	}
+	return err
+}
+
+// close stops the member. Clients are cut off; what they wait for has an unknown
+// outcome.
+func (m *member) close() error {
+	m.end()
+	m.server.close()
+	m.rest.Wait()
+	return m.stopHost()
+}
+
+func (m *member) stopHost() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return m.host.Stop(ctx)
+}

@@ -1,0 +1,271 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+const usage = `kv is a replicated key-value store that speaks the Redis protocol.
+
+Three members in one process, to try it:
+
+  kv [-dir D]
+
+One member per process, on one machine or on three:
+
+  kv -id 1 -redis 127.0.0.1:6380 -dir data1 \
+     -peers 1=127.0.0.1:7001,2=127.0.0.1:7002,3=127.0.0.1:7003
+
+The other two are started with -id 2 and -id 3, and with a -redis address and a
+-dir of their own. A member that was stopped, or killed, is started again the
+same way.
+
+  -id N              Which member this is: one of those in -peers. Without it,
+                     three members run in this process.
+  -peers LIST        All members, this one included, and the addresses at which
+                     they talk to each other: 1=HOST:PORT,2=HOST:PORT,3=HOST:PORT.
+                     The same for every member, and for ever.
+  -dir D             Where the data is kept: for one member, or for three in
+                     D/1, D/2 and D/3. Default: a new directory, which is printed.
+  -redis ADDR        Where to serve Redis clients. Default 127.0.0.1:6380; three
+                     members take three ports in a row, and any free ones with
+                     port 0.
+  -listen ADDR       Where to listen for the other members. Default: this member's
+                     address in -peers; for three members in one process three
+                     ports in a row from 127.0.0.1:7380. With -id it may differ
+                     from -peers, say 0.0.0.0:7001.
+  -timeout D         How long a command may take, waiting for a leader included.
+                     Default 5s.
+  -election D        After how long without a sign of the leader the others elect
+                     another. Default 1s; the same for every member.
+  -insecure          Allow addresses that other machines can reach. There is no
+                     password and no encryption: only for a network you trust.
+  -v                 Log what the library reports, to stderr.
+
+Example, in one terminal and in another:
+
+  go run ./examples/kv -dir /tmp/islands
+  redis-cli -p 6381 set friday "a man"
+`
+
+// options are the flags.
+type options struct {
+	id                 uint64
+	peers              map[raftcore.NodeID]string
+	dir, redis, listen string
+	timeout, election  time.Duration
+	insecure, verbose  bool
+	temporary          bool // dir was not given
+}
+
+// flags returns the flags, to be read into o and peers.
+func (o *options) flags(peers *string) *flag.FlagSet {
+	f := flag.NewFlagSet("kv", flag.ContinueOnError)
+	f.SetOutput(io.Discard) // usage is ours
+	f.Uint64Var(&o.id, "id", 0, "")
+	f.StringVar(peers, "peers", "", "")
+	f.StringVar(&o.dir, "dir", "", "")
+	f.StringVar(&o.redis, "redis", "127.0.0.1:6380", "")
+	f.StringVar(&o.listen, "listen", "", "")
+	f.DurationVar(&o.timeout, "timeout", 5*time.Second, "")
+	f.DurationVar(&o.election, "election", time.Second, "")
+	f.BoolVar(&o.insecure, "insecure", false, "")
+	f.BoolVar(&o.verbose, "v", false, "")
+	return f
+}
+
+func parseOptions(args []string) (o options, err error) {
+	var peers string
+	f := o.flags(&peers)
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if f.NArg() > 0 {
+		return o, fmt.Errorf("%q is not a flag", f.Arg(0))
+	}
+	if peers != "" {
+		if o.peers, err = parsePeers(peers); err != nil {
+			return o, err
+		}
+	}
+	given := map[string]bool{}
+	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	return o, o.check(given["id"])
+}
+
+// check says what is wrong with flags that are well formed.
+func (o *options) check(one bool) error {
+	own := o.peers[raftcore.NodeID(o.id)]
+	switch {
+	case one && o.id == 0:
+		return errors.New("-id is 0: members are numbered from 1")
+	case one && o.peers == nil:
+		return errors.New("-id needs -peers: the addresses of all members")
+	case !one && o.peers != nil:
+		return errors.New("-peers needs -id: which of them this member is")
+	case one && own == "":
+		return fmt.Errorf("-peers has no address for member %d, which is this one by -id", o.id)
+	case o.timeout <= 0:
+		return fmt.Errorf("-timeout is %v: it must be positive", o.timeout)
+	case o.election < 10*time.Millisecond:
+		return fmt.Errorf("-election is %v: it must be 10ms at least, and well over a round trip and a sync of the disk", o.election)
+	}
+	if o.listen == "" {
+		if o.listen = own; !one {
+			o.listen = "127.0.0.1:7380"
+		}
+	}
+	if err := o.checkAddress("-redis", o.redis); err != nil {
+		return err
+	}
+	return o.checkAddress("-listen", o.listen)
+}
+
+func (o *options) checkAddress(name, address string) error {
+	host, _, err := splitAddress(address)
+	if err != nil {
+		return fmt.Errorf("%s %q: %w", name, address, err)
+	}
+	if ip := net.ParseIP(host); !o.insecure && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("%s %s can be reached by other machines, and there is no password: allow it with -insecure", name, address)
+	}
+	return nil
+}
+
+func splitAddress(address string) (host string, port int, err error) {
+	host, p, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, errors.New("not HOST:PORT")
+	}
+	n, err := strconv.ParseUint(p, 10, 16)
+	if err != nil {
+		return "", 0, fmt.Errorf("%q is not a port", p)
+	}
+	return host, int(n), nil
+}
+
+func parsePeers(list string) (map[raftcore.NodeID]string, error) {
+	peers := map[raftcore.NodeID]string{}
+	for item := range strings.SplitSeq(list, ",") {
+		number, address, found := strings.Cut(item, "=")
+		id, err := strconv.ParseUint(number, 10, 64)
+		if !found || err != nil || id == 0 {
+			return nil, fmt.Errorf("-peers: %q is not NUMBER=HOST:PORT", item)
+		}
+		if host, port, err := splitAddress(address); err != nil || host == "" || port == 0 {
+			return nil, fmt.Errorf("-peers: member %d cannot be reached at %q", id, address)
+		}
+		if peers[raftcore.NodeID(id)] != "" {
+			return nil, fmt.Errorf("-peers has member %d twice", id)
+		}
+		for other, taken := range peers {
+			if taken == address {
+				return nil, fmt.Errorf("-peers has %s for members %d and %d", address, other, id)
+			}
+		}
+		peers[raftcore.NodeID(id)] = address
+	}
+	return peers, nil
+}
+
+// members returns what the flags ask for, with the clients' ports taken.
+func (o *options) members() (configs []memberConfig, err error) {
+	if o.dir == "" {
+		if o.dir, err = os.MkdirTemp("", "castaway-kv-"); err != nil {
+			return nil, err
+		}
+		o.temporary = true
+	}
+	logger := slog.New(slog.DiscardHandler)
+	if o.verbose {
+		logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	base := memberConfig{
+		id: raftcore.NodeID(o.id), listen: o.listen, peers: o.peers, dir: o.dir,
+		timeout: o.timeout, election: o.election, insecure: o.insecure, logger: logger,
+	}
+	configs = []memberConfig{base}
+	if o.id == 0 {
+		if configs, err = o.three(base); err != nil {
+			return nil, err
+		}
+	}
+	for i := range configs {
+		address, err := portAfter(o.redis, i)
+		if err == nil {
+			configs[i].redis, err = net.Listen("tcp", address)
+		}
+		if err != nil {
+			for _, c := range configs[:i] {
+				c.redis.Close()
+			}
+			return nil, fmt.Errorf("cannot serve Redis clients: %w", listenError(err))
+		}
+	}
+	return configs, nil
+}
+
+// three returns the members of a whole group.
+func (o *options) three(base memberConfig) ([]memberConfig, error) {
+	base.peers = map[raftcore.NodeID]string{}
+	var configs []memberConfig
+	for i := range 3 {
+		address, err := portAfter(o.listen, i)
+		if err != nil {
+			return nil, fmt.Errorf("-listen: %w", err)
+		}
+		// Everybody must know every address before anybody listens, so a free port
+		// is found by trying, and a used one is noticed here.
+		ln, err := net.Listen("tcp", address)
+		if err != nil {
+			return nil, fmt.Errorf("cannot listen for the other members: %w", listenError(err))
+		}
+		defer ln.Close()
+		c := base
+		c.id = raftcore.NodeID(i + 1)
+		c.listen = ln.Addr().String()
+		c.dir = filepath.Join(o.dir, fmt.Sprint(c.id))
+		c.peers[c.id] = c.listen
+		configs = append(configs, c)
+	}
+	return configs, nil
+}
+
+// portAfter returns the address whose port is n further on. Port 0 is any port.
+func portAfter(address string, n int) (string, error) {
+	host, port, err := splitAddress(address)
+	switch {
+	case err != nil:
+		return "", err
+	case port == 0:
+		return address, nil
+	case port+n > 65535:
+		return "", fmt.Errorf("%s leaves no room for three ports", address)
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port+n)), nil
+}
+
+// listenError says why an address cannot be listened on, without the system's
+// ceremony.
+func listenError(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		var call *os.SyscallError
+		if errors.As(op.Err, &call) {
+			return fmt.Errorf("%v: %w", op.Addr, call.Err)
+		}
+		return fmt.Errorf("%v: %w", op.Addr, op.Err)
+	}
+	return err
+}
