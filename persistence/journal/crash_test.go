@@ -17,7 +17,7 @@ import (
 
 var (
 	seedFlag   = flag.Uint64("seed", 0, "run one round of the random tests, with this seed")
-	roundsFlag = flag.Int("rounds", 3000, "how many rounds of the random tests to run")
+	roundsFlag = flag.Int("rounds", 300, "how many rounds of the random tests to run")
 )
 
 // rounds runs a test with many seeds, and says how to repeat the one that

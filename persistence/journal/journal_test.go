@@ -430,13 +430,17 @@ func TestMissingAndForeignSegmentsAreReported(t *testing.T) {
 		o       func(o journal.Options) journal.Options
 		mention string
 	}{
-		"all":     {spoil: func(_ *testing.T, d *journaltest.Disk) { *d = *journaltest.New(9) }, o: func(o journal.Options) journal.Options { o.Create = false; return o }, mention: "gone"},
-		"middle":  {spoil: func(_ *testing.T, d *journaltest.Disk) { d.Delete("d/0000000002.segment") }, mention: "0000000002.segment"},
-		"swapped": {spoil: func(_ *testing.T, d *journaltest.Disk) { d.Put("d/0000000002.segment", d.Contents("d/0000000001.segment")) }, mention: "segment 1"},
+		"all":    {spoil: func(_ *testing.T, d *journaltest.Disk) { *d = *journaltest.New(9) }, o: func(o journal.Options) journal.Options { o.Create = false; return o }, mention: "gone"},
+		"middle": {spoil: func(_ *testing.T, d *journaltest.Disk) { d.Delete("d/0000000002.segment") }, mention: "0000000002.segment"},
+		"swapped": {spoil: func(_ *testing.T, d *journaltest.Disk) {
+			d.Put("d/0000000002.segment", d.Contents("d/0000000001.segment"))
+		}, mention: "segment 1"},
 		"foreign": {spoil: func(*testing.T, *journaltest.Disk) {}, o: func(o journal.Options) journal.Options { o.ID = 8; return o }, mention: "journal"},
 		"named":   {spoil: func(_ *testing.T, d *journaltest.Disk) { d.Put("d/two.segment", nil) }, mention: "two.segment"},
 		"empty":   {spoil: func(_ *testing.T, d *journaltest.Disk) { d.Put("d/0000000003.segment", nil) }, mention: "shorter"},
-		"cut":     {spoil: func(_ *testing.T, d *journaltest.Disk) { d.Put("d/0000000002.segment", d.Contents("d/0000000002.segment")[:9000]) }, mention: "0000000002.segment"},
+		"cut": {spoil: func(_ *testing.T, d *journaltest.Disk) {
+			d.Put("d/0000000002.segment", d.Contents("d/0000000002.segment")[:9000])
+		}, mention: "0000000002.segment"},
 		"twins": {spoil: func(t *testing.T, d *journaltest.Disk) {
 			// Another journal of the same ID, with other batches of the same numbers.
 			twin := journaltest.New(2)
