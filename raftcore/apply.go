@@ -9,6 +9,15 @@ type applying struct {
 	batches inflight // what lies between, in bytes
 	loading bool
 	retryAt Instant // after a Load that failed
+
+	restore   *SnapshotMeta // to be handed out when it is durable
+	restoring bool          // the machine is being restored to sent
+}
+
+// restoreFrom has the state machine begin from a snapshot.
+func (n *Node) restoreFrom(s *SnapshotMeta) {
+	own := *s
+	n.applying = applying{sent: s.Last.Index, done: n.applying.done, restore: &own}
 }
 
 // apply hands committed entries to the state machine, as far as they are on
@@ -16,6 +25,13 @@ type applying struct {
 // the log that explains it.
 func (n *Node) apply() {
 	a := &n.applying
+	if a.restore != nil && n.log.saved >= a.restore.Last.Index {
+		n.out.Restore = a.restore
+		a.restore, a.restoring = nil, true
+	}
+	if a.restore != nil || a.restoring {
+		return
+	}
 	upTo := min(n.log.commit, n.log.saved)
 	room := n.cfg.MaxApplyBytes - a.batches.bytes
 	if a.sent >= upTo || room <= 0 || a.loading || n.now < a.retryAt || len(n.out.Apply.Entries) > 0 {
@@ -39,6 +55,7 @@ func (n *Node) handOut(entries []Entry) {
 		bytes += entries[i].Size()
 	}
 	a.sent = entries[len(entries)-1].Index
+	n.snapshots.bytes += bytes
 	a.batches.add(a.sent, bytes)
 	n.out.Apply.Entries = entries
 	done := 0
@@ -71,6 +88,10 @@ func (n *Node) applied(index Index) {
 	if index > a.sent {
 		n.broken(RuleAppliedCommitted, "applied %d, handed out %d", index, a.sent)
 	}
+	if (a.restore != nil || a.restoring) && index < a.sent {
+		return // what it had applied before
+	}
+	a.restoring = false
 	a.done = max(a.done, index)
 	a.batches.free(a.done)
 }

@@ -37,7 +37,7 @@ func TestMaxUncommittedBytes(t *testing.T) {
 			accepted++
 			continue
 		}
-		if n.out.Replies[0] != (Reply{Tag: tag, Outcome: Busy, Leader: 1}) || n.state.Last != last {
+		if n.out.Replies[0] != (Reply{Tag: tag, Outcome: Busy, Limit: "MaxUncommittedBytes", Leader: 1}) || n.state.Last != last {
 			t.Fatalf("%v; %v", n.out.Replies, n.node)
 		}
 		break
@@ -178,7 +178,7 @@ func TestMaxReads(t *testing.T) {
 	}
 	n.wantsNothing()
 	n.steps(Read{Tag: 5})
-	n.wants("Reply tag=5 busy leader=1")
+	n.wants("Reply tag=5 busy MaxReads leader=1")
 	n.accepted(2, 3)
 	n.accepted(2, 3)
 	n.steps(Read{Tag: 6})

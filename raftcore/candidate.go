@@ -2,8 +2,9 @@ package raftcore
 
 // campaign is a candidate's, or a pre-candidate's, count of the votes.
 type campaign struct {
-	number uint64
-	votes  []vote
+	number   uint64
+	votes    []vote
+	transfer bool // the leader asked for it
 }
 
 type vote struct {
@@ -15,6 +16,7 @@ type vote struct {
 func (c *campaign) begin() {
 	c.number++
 	c.votes = c.votes[:0]
+	c.transfer = false
 }
 
 // note counts a voter's answer, once.
@@ -34,9 +36,15 @@ func (c *campaign) ballot(from NodeID) ballot {
 }
 
 // mayCampaign reports whether this node could lead: only voters do, and no
-// newcomers.
+// newcomers. Who was a voter until the configuration in force is one until that
+// is committed: its log may be the only one that has it, and those who lack it
+// need it to (thesis §4.2.2). It does not count its own vote.
 func (n *Node) mayCampaign() bool {
-	return n.members.current().Votes(n.cfg.ID) && n.mayVoteFor(n.log.lastID())
+	votes := n.members.current().Votes(n.cfg.ID)
+	if h := n.members.history; !votes && len(h) > 1 && n.members.at() > n.log.commit {
+		votes = h[len(h)-2].Conf.Votes(n.cfg.ID)
+	}
+	return votes && n.mayVoteFor(n.log.lastID())
 }
 
 // becomePreCandidate asks the voters whether they would elect this node. No
@@ -68,7 +76,7 @@ func (n *Node) becomeCandidate() {
 
 // askForVotes sends the question and counts this node's own vote.
 func (n *Node) askForVotes(pre bool) {
-	request := VoteRequest{Pre: pre, Last: n.log.lastID(), Campaign: n.campaign.number}
+	request := VoteRequest{Pre: pre, Transfer: n.campaign.transfer, Priority: n.cfg.Priority, Last: n.log.lastID(), Campaign: n.campaign.number}
 	for _, id := range n.members.current().Members() {
 		if id != n.cfg.ID && n.members.current().Votes(id) {
 			n.sendVoteRequest(id, request)
@@ -81,15 +89,42 @@ func (n *Node) askForVotes(pre bool) {
 // answerPreVote says whether this node would vote for the asker. It must not
 // change anything: no term, no vote, no timer.
 func (n *Node) answerPreVote(m *Message, r *VoteRequest) {
-	yes := m.Term >= n.hard.Term && !n.leaderAlive() && r.Last.AtLeast(n.log.lastID()) && n.mayVoteFor(r.Last)
+	yes := m.Term >= n.hard.Term && !n.leaderAlive() && r.Last.AtLeast(n.log.lastID()) && n.mayVoteFor(r.Last) && !n.deserves(r)
 	n.sendVoteReply(m.From, VoteReply{Pre: true, Granted: yes, Campaign: r.Campaign})
+}
+
+// deserves reports whether this node should lead rather than who asks: its
+// priority is higher, and its log as good. It is given a few election timeouts
+// to come forward; nobody waits longer for it.
+func (n *Node) deserves(r *VoteRequest) bool {
+	lonelyFrom := n.lonelyFrom
+	if n.leaderID != Nobody {
+		lonelyFrom = n.following.heardAt
+	}
+	return n.cfg.Priority > r.Priority && n.mayCampaign() && n.log.lastID().AtLeast(r.Last) && n.now < lonelyFrom.Add(4*n.cfg.ElectionTimeout)
+}
+
+// campaignNow starts an election by hand.
+func (n *Node) campaignNow() {
+	if n.role == Follower && n.mayCampaign() && !n.leaderAlive() && !n.promises.candidacy {
+		n.becomePreCandidate()
+	}
+}
+
+// campaignOnDemand starts one because somebody needs a leader, though not more
+// often than every election timeout.
+func (n *Node) campaignOnDemand() {
+	if n.cfg.CampaignOnDemand && n.leaderID == Nobody && (n.demandedAt == 0 || n.now >= n.demandedAt.Add(n.cfg.ElectionTimeout)) {
+		n.demandedAt = n.now
+		n.campaignNow()
+	}
 }
 
 // voteRequest decides about a vote in the current term (Raft §5.2, §5.4.1).
 // A learner decides, too: the asker may know of a promotion that has not
 // reached it.
 func (n *Node) voteRequest(m *Message, r *VoteRequest) {
-	if n.leaderID != Nobody || n.hard.Vote != Nobody && n.hard.Vote != m.From || !r.Last.AtLeast(n.log.lastID()) || !n.mayVoteFor(r.Last) {
+	if n.leaderID != Nobody || n.leaderAlive() && !r.Transfer || n.hard.Vote != Nobody && n.hard.Vote != m.From || !r.Last.AtLeast(n.log.lastID()) || !n.mayVoteFor(r.Last) {
 		if n.hardDurable() {
 			n.sendVoteReply(m.From, VoteReply{Campaign: r.Campaign})
 		}

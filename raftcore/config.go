@@ -28,6 +28,36 @@ type Config struct {
 	// HeartbeatInterval is how often an idle leader shows itself. Default: a
 	// tenth of ElectionTimeout; at most a third of it.
 	HeartbeatInterval time.Duration
+	// Priority says who should lead if several could: while one with a higher
+	// priority and a log as good is there, others wait for it, for a few election
+	// timeouts. Default 0, for all alike.
+	Priority int
+	// CampaignOnDemand has a proposal or read that finds no leader start an
+	// election.
+	CampaignOnDemand bool
+	// Quiesce has a group fall silent that has had nothing to do for a few
+	// heartbeats: no ticks, no messages. Only for hosts that notice when the host
+	// of a leader is gone, and say so with Unreachable.
+	Quiesce bool
+	// LeaseReads has a leader answer reads without asking a quorum, for as long as
+	// an earlier answer of one proves that nobody else can lead. That proof rests
+	// on clocks that run evenly: see MaxClockDrift. Set it on all members alike.
+	LeaseReads bool
+	// MaxClockDrift bounds how much faster or slower than real time any member's
+	// monotonic clock may run, in parts per thousand. Leases are cut short
+	// accordingly. Default 50.
+	MaxClockDrift int
+
+	// SnapshotEntries, SnapshotBytes and SnapshotAge say when to ask for a
+	// snapshot: when so many entries, or bytes of them, have been applied since
+	// the last one, or when it is so old and something has been applied. Zero: not
+	// for this reason.
+	SnapshotEntries int
+	SnapshotBytes   int
+	SnapshotAge     time.Duration
+	// KeepEntries is how many entries before a snapshot's last are kept for
+	// followers that are a little behind. Default 1024; negative: none.
+	KeepEntries int
 
 	// MaxAppendBytes bounds the entries of one AppendRequest, and of one Load.
 	// An entry that is larger travels alone. Default 256 KiB.
@@ -45,6 +75,13 @@ type Config struct {
 	// MaxApplyBytes bounds the committed entries that are handed to the state
 	// machine and not yet applied. Default 4 MiB.
 	MaxApplyBytes int
+	// MaxUnapplied bounds the entries in a leader's log that its state machine has
+	// not applied; beyond it proposals are refused with Busy. Default 1,048,576.
+	MaxUnapplied int
+	// MaxUnsavedBytes bounds what a follower takes in before its disk has it;
+	// beyond it entries are dropped, and the leader sends them again. Default
+	// 16 MiB.
+	MaxUnsavedBytes int
 	// MaxReads bounds the reads that wait for confirmation. Default 65,536.
 	MaxReads int
 	// MaxWindowBytes bounds the entries that are held in memory after they are
@@ -72,7 +109,11 @@ func (c Config) WithDefaults() Config {
 	def(&c.MaxCommandBytes, 4<<20)
 	def(&c.MaxUncommittedBytes, 16<<20)
 	def(&c.MaxApplyBytes, 4<<20)
+	def(&c.MaxUnapplied, 1<<20)
+	def(&c.MaxUnsavedBytes, 16<<20)
 	def(&c.MaxReads, 1<<16)
+	def(&c.MaxClockDrift, 50)
+	def(&c.KeepEntries, 1024)
 	def(&c.MaxWindowBytes, 4<<20)
 	return c
 }
@@ -91,6 +132,12 @@ func (c Config) Validate() error {
 	if c.HeartbeatInterval <= 0 || c.HeartbeatInterval > c.ElectionTimeout/3 {
 		bad("HeartbeatInterval is %v, not between 0 and a third of ElectionTimeout (%v)", c.HeartbeatInterval, c.ElectionTimeout/3)
 	}
+	if c.MaxClockDrift < 0 || c.MaxClockDrift >= 1000 {
+		bad("MaxClockDrift is %d, not between 0 and 999", c.MaxClockDrift)
+	}
+	if c.SnapshotEntries < 0 || c.SnapshotBytes < 0 || c.SnapshotAge < 0 {
+		bad("SnapshotEntries, SnapshotBytes and SnapshotAge are %d, %d and %v; none may be negative", c.SnapshotEntries, c.SnapshotBytes, c.SnapshotAge)
+	}
 	for _, f := range []struct {
 		name  string
 		value int
@@ -101,6 +148,8 @@ func (c Config) Validate() error {
 		{"MaxCommandBytes", c.MaxCommandBytes},
 		{"MaxUncommittedBytes", c.MaxUncommittedBytes},
 		{"MaxApplyBytes", c.MaxApplyBytes},
+		{"MaxUnapplied", c.MaxUnapplied},
+		{"MaxUnsavedBytes", c.MaxUnsavedBytes},
 		{"MaxReads", c.MaxReads},
 		{"MaxWindowBytes", c.MaxWindowBytes},
 	} {

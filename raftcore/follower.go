@@ -28,24 +28,45 @@ func (n *Node) becomeFollower(term Term) {
 	led := n.role == Leader
 	n.setRole(Follower, Nobody)
 	if led {
+		n.abandonChange(LeadershipLost)
 		n.leader = leading{}
-		n.refuseReads()
 		n.resetElection()
 	}
 }
 
 // setRole notes who this node is, and who leads.
 func (n *Node) setRole(role Role, leader NodeID) {
+	if leader == Nobody && n.leaderID != Nobody {
+		n.lonelyFrom = n.now
+	}
+	before := n.leaderID
 	n.role = role
 	n.leaderID = leader
+	if before != leader {
+		n.refuseReads() // whoever was to confirm them does not lead any more
+	}
+	n.quiet = false
 	n.out.StatusChanged = true
+	n.traced(TraceRole, nil)
+	n.transferEnded()
+}
+
+// adopt puts the configuration of an appended entry in force.
+func (n *Node) adopt(index Index, conf *ConfState) {
+	n.members.adopt(index, conf)
+	n.out.StatusChanged = true
+	n.traced(TraceConfig, nil)
 }
 
 // leaderAlive reports whether this node has a sign of life of a leader that is
 // younger than the shortest election timeout: then nobody needs an election.
 // A leader is alive to itself: it steps down by itself when it loses its quorum.
+//
+// With leases a node that was restarted may have promised, and forgotten, to
+// hold still for a timeout.
 func (n *Node) leaderAlive() bool {
-	return n.role == Leader || n.leaderID != Nobody && n.now < n.following.heardAt.Add(n.cfg.ElectionTimeout)
+	return n.role == Leader || n.leaderID != Nobody && n.now < n.following.heardAt.Add(n.cfg.ElectionTimeout) ||
+		n.cfg.LeaseReads && n.hard.Joined && n.log.last > founding && n.now < n.startedAt.Add(n.cfg.ElectionTimeout)
 }
 
 // appendRequest takes entries, or a heartbeat, from the leader of this term
@@ -74,17 +95,29 @@ func (n *Node) appendRequest(m *Message, r *AppendRequest) {
 		return
 	}
 	f.rejecting = false
-	n.accept(r.Entries)
-	last := r.Prev.Index + Index(len(r.Entries))
+	entries := r.Entries
+	if n.flooded() {
+		entries = nil // as if they had been lost: the leader finds out, and sends them again
+	}
+	n.accept(entries)
+	last := r.Prev.Index + Index(len(entries))
 	f.verified = max(f.verified, last)
-	n.log.commit = max(n.log.commit, min(r.Commit, f.verified))
+	n.commitTo(min(r.Commit, f.verified))
 	n.joinIfComplete(m, r)
 	// A new round is answered at once, whatever the disk does: reads and the
 	// leader's office hang on it. Entries are acknowledged when they are durable,
 	// and again if they come again.
-	if fresh || len(r.Entries) > 0 && last <= f.acked {
+	if fresh || len(entries) > 0 && last <= f.acked {
 		f.owes = true
 	}
+	if r.Quiesce && r.Round == f.round && !f.owes && n.log.saved == n.log.last && n.log.commit == n.log.last && last == n.log.last {
+		n.quiet = true
+	}
+}
+
+// flooded reports whether more waits for the disk than may.
+func (n *Node) flooded() bool {
+	return n.log.windowBytes > n.cfg.MaxUnsavedBytes && n.log.unsavedBytes() > n.cfg.MaxUnsavedBytes
 }
 
 // wellFormed reports whether m can be what a node says.
@@ -101,6 +134,14 @@ func (m *Message) wellFormed() bool {
 		return b != nil && b.wellFormed(m.Term)
 	case *AppendReply:
 		return b != nil
+	case *SnapshotRequest:
+		return b != nil && b.Snapshot.valid() && b.Snapshot.Last.Term <= m.Term
+	case *TimeoutNow:
+		return b != nil
+	case *ReadRequest:
+		return b != nil
+	case *ReadReply:
+		return b != nil && b.Index <= maxIndex
 	}
 	return false
 }
@@ -135,10 +176,10 @@ func (n *Node) accept(entries []Entry) {
 	n.log.append(entries...)
 	for i := range entries {
 		if e := &entries[i]; e.Kind == EntryConfig {
-			n.members.adopt(e.Index, e.Config)
-			n.out.StatusChanged = true
+			n.adopt(e.Index, e.Config)
 		}
 	}
+	n.traced(TraceAppend, nil)
 }
 
 // truncate cuts off entries that another leader has overruled.
@@ -152,13 +193,28 @@ func (n *Node) truncate(from Index) {
 	n.log.truncate(from)
 	if n.members.truncate(from) {
 		n.out.StatusChanged = true
+		n.traced(TraceConfig, nil)
 	}
+	n.overwritten(from)
+}
+
+// overwritten ends the proposals whose entries are not in the log any more.
+func (n *Node) overwritten(from Index) {
 	keep := len(n.tags)
 	for keep > 0 && n.tags[keep-1].Index >= from {
 		keep--
 	}
 	for _, t := range n.tags[keep:] {
 		n.reply(t.Tag, Overwritten)
+		n.unwatch(t.Tag)
 	}
 	n.tags = n.tags[:keep]
+}
+
+// commitTo moves the commit index, which never goes back.
+func (n *Node) commitTo(index Index) {
+	if index > n.log.commit {
+		n.log.commit = index
+		n.traced(TraceCommit, nil)
+	}
 }

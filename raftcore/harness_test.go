@@ -228,7 +228,7 @@ func (m *member) obeysTheRules() {
 					m.t.Fatalf("node %d grants a vote that is not durable: %v", m.id, msg)
 				}
 			}
-		case *AppendRequest:
+		default:
 			names = msg.Term
 		case *AppendReply:
 			names = msg.Term
@@ -313,6 +313,9 @@ func cloneMessage(m *Message) Message {
 	case *AppendReply:
 		c := *b
 		out.Body = &c
+	case *SnapshotRequest, *TimeoutNow, *ReadRequest, *ReadReply: // made for each message
+	default:
+		panic(fmt.Sprintf("a message of type %T", b))
 	}
 	return out
 }

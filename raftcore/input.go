@@ -21,12 +21,41 @@ type Receive struct{ Message Message }
 type Propose struct {
 	Tag  Tag
 	Data []byte
+	// Watch asks to be told of every stage that the proposal goes through, in
+	// Output.Stages.
+	Watch bool
 }
 
 // Read asks for a point in the log at which a query answers linearizably
-// (thesis §6.4). The outcome comes back under its Tag: in Output.Reads, or as
-// a Reply that refuses it.
+// (thesis §6.4), on any node: those that do not lead ask the leader. The outcome
+// comes back under its Tag: in Output.Reads, or as a Reply that refuses it.
 type Read struct{ Tag Tag }
+
+// ChangeConfig asks for another configuration: voters and learners as they are
+// to be, any number of changes in one call (Raft §6). New voters join as
+// learners first, and the change goes on when they have caught up (thesis
+// §4.2.1). The outcome comes back as a Reply: Done when the new configuration
+// alone is in force and committed. Asking again for the same is harmless.
+type ChangeConfig struct {
+	Tag  Tag
+	Conf ConfState // Outgoing is empty
+	// Expect, if it is not zero, is the index of the configuration that the asker
+	// has seen (Status.ConfIndex). If another one is in force meanwhile, the
+	// change is refused with ConfigChanged.
+	Expect Index
+}
+
+// Transfer asks a leader to hand its office over (thesis §3.10). The outcome
+// comes back as a Reply: Done when To leads. To is Nobody to let the leader
+// choose, or the leader itself to call off the transfer that is under way.
+type Transfer struct {
+	Tag Tag
+	To  NodeID
+}
+
+// Campaign asks a voter to try and become the leader now, as if its election
+// timeout had passed. A leader that is alive is not deposed by it.
+type Campaign struct{}
 
 // Bootstrap founds a group on a pristine node. Every founding member must be
 // given the same Cluster and Conf; any number of them may, at any time, and
@@ -52,15 +81,46 @@ type Loaded struct {
 // Index.
 type Applied struct{ Index Index }
 
-// Unreachable is the fact that messages to a peer were lost, or will be.
+// SnapshotTaken is the fact that the state machine has a snapshot, durable, of
+// what it was after applying entry Index. Zero says that taking one has failed.
+type SnapshotTaken struct {
+	Index Index
+	Time  int64 // of that entry
+}
+
+// SnapshotSent tells how it stands with a snapshot on its way to a peer.
+type SnapshotSent struct {
+	Peer NodeID
+	// Index of the last entry that the snapshot covers.
+	Index  Index
+	Status SnapshotStatus
+}
+
+// SnapshotStatus is how it stands with a transfer of a snapshot.
+type SnapshotStatus uint8
+
+// The states of a transfer.
+const (
+	SnapshotMoving    SnapshotStatus = iota + 1 // part of it has arrived since the last time
+	SnapshotDelivered                           // all of it has; the peer will say so itself
+	SnapshotFailed                              // it has been given up
+)
+
+// Unreachable is the fact that messages to a peer were lost, or will be. It
+// wakes a quiescent node: the host of its leader may be gone.
 type Unreachable struct{ Peer NodeID }
 
-func (Tick) input()        {}
-func (Receive) input()     {}
-func (Propose) input()     {}
-func (Read) input()        {}
-func (Bootstrap) input()   {}
-func (Saved) input()       {}
-func (Loaded) input()      {}
-func (Applied) input()     {}
-func (Unreachable) input() {}
+func (Tick) input()          {}
+func (Receive) input()       {}
+func (Propose) input()       {}
+func (Read) input()          {}
+func (Bootstrap) input()     {}
+func (ChangeConfig) input()  {}
+func (Transfer) input()      {}
+func (Campaign) input()      {}
+func (SnapshotTaken) input() {}
+func (SnapshotSent) input()  {}
+func (Saved) input()         {}
+func (Loaded) input()        {}
+func (Applied) input()       {}
+func (Unreachable) input()   {}

@@ -10,19 +10,20 @@ type Rule string
 
 // The rules that are cheap enough to be checked always.
 const (
-	RuleTermMonotonic    Rule = "a node's term never falls"
-	RuleOneVotePerTerm   Rule = "a node votes at most once in a term"
-	RuleCommitMonotonic  Rule = "a commit index never falls"
-	RuleCommitInLog      Rule = "what is committed is in the log"
-	RuleCommittedKept    Rule = "a committed entry is never cut off"
-	RuleLeaderAppendOnly Rule = "a leader never cuts off entries of its own log"
-	RuleSavedInLog       Rule = "what is saved is in the log"
-	RuleSaveCompletes    Rule = "only a Save that was handed out can complete"
-	RuleLogContiguous    Rule = "entries follow one another without a gap"
-	RuleAppliedCommitted Rule = "only what is committed is applied, in order, once"
-	RuleLeaderVotes      Rule = "who campaigns or leads is a voter"
-	RuleKnownInput       Rule = "inputs are those of package raftcore"
-	RuleRecovered        Rule = "a recovered state is consistent"
+	RuleTermMonotonic      Rule = "a node's term never falls"
+	RuleOneVotePerTerm     Rule = "a node votes at most once in a term"
+	RuleCommitMonotonic    Rule = "a commit index never falls"
+	RuleCommitInLog        Rule = "what is committed is in the log"
+	RuleCommittedKept      Rule = "a committed entry is never cut off"
+	RuleLeaderAppendOnly   Rule = "a leader never cuts off entries of its own log"
+	RuleSavedInLog         Rule = "what is saved is in the log"
+	RuleSaveCompletes      Rule = "only a Save that was handed out can complete"
+	RuleLogContiguous      Rule = "entries follow one another without a gap"
+	RuleAppliedCommitted   Rule = "only what is committed is applied, in order, once"
+	RuleLeaderVotes        Rule = "who campaigns or leads is a voter"
+	RuleKnownInput         Rule = "inputs are those of package raftcore"
+	RuleRecovered          Rule = "a recovered state is consistent"
+	RuleSnapshotCoversBase Rule = "a snapshot stands for what the log has no more"
 )
 
 // The rules that cost a walk through the state. They are checked in tests and
@@ -76,12 +77,14 @@ func (n *Node) check() {
 		n.broken(RuleAppliedCommitted, "applied %d, handed out %d, committed %d", n.applying.done, n.applying.sent, l.commit)
 	}
 	if deepChecks {
-		n.checkDeep()
+		n.CheckInvariants()
 	}
 }
 
-// checkDeep checks what is too dear to check always.
-func (n *Node) checkDeep() {
+// CheckInvariants checks what is too dear to check always, and panics with an
+// InvariantError if it does not hold. Builds with the tags race or invariants do
+// so at the end of every Step and Drain.
+func (n *Node) CheckInvariants() {
 	l := &n.log
 	if len(l.window) > 0 && l.window[len(l.window)-1].EntryID != l.lastID() {
 		n.broken(RuleWindowIsTail, "the window ends in %v, the log in %v", l.window[len(l.window)-1].EntryID, l.lastID())
@@ -91,18 +94,24 @@ func (n *Node) checkDeep() {
 			n.broken(RuleTermsAscend, "runs %v", l.runs)
 		}
 	}
+	if len(l.runs) > 0 && l.runs[0].First != l.base.Index+1 || len(l.runs) == 0 && l.last != l.base.Index {
+		n.broken(RuleLogContiguous, "base %v, runs %v, last %d", l.base, l.runs, l.last)
+	}
+	if s := n.snapshots.newest.Last.Index; s < l.base.Index || s > l.last {
+		n.broken(RuleSnapshotCoversBase, "the newest is of %d, the log goes from %v to %d", s, l.base, l.last)
+	}
 	if conf := n.members.current(); len(conf.Voters) > 0 && !conf.valid() {
 		n.broken(RuleConfigWellFormed, "%v", conf)
 	}
 	if n.role != Leader {
 		return
 	}
-	if !n.members.current().Votes(n.cfg.ID) {
-		n.broken(RuleLeaderVotes, "the configuration is %v", n.members.current())
+	if conf := n.members.current(); !conf.Votes(n.cfg.ID) && conf.Joint() {
+		n.broken(RuleLeaderVotes, "the configuration is %v", conf)
 	}
 	for i := range n.leader.peers {
 		p := &n.leader.peers[i]
-		if p.match >= p.next {
+		if p.state != snapshot && p.match >= p.next {
 			n.broken(RuleMatchBeforeNext, "peer %d: match %d, next %d", p.id, p.match, p.next)
 		}
 		if p.match > l.last {

@@ -1,6 +1,10 @@
 package raftcore
 
-import "math"
+import (
+	"cmp"
+	"math"
+	"slices"
+)
 
 // leading is what a leader knows, beside its log. It is made anew for every
 // term.
@@ -15,7 +19,16 @@ type leading struct {
 	round       uint64 // the newest round
 	due         uint64 // the newest round that every peer must hear of
 	heartbeatAt Instant
+	opened      [rounds]Instant // when the newest rounds were opened
+
+	change    *change // a change of the configuration that is under way
+	urged     bool    // somebody was told to campaign: no lease holds any more in this term
+	idleSince Instant // since when there has been nothing to do
 }
+
+// rounds is of how many of its newest rounds a leader knows when they were
+// opened.
+const rounds = 64
 
 // becomeLeader opens the term with an entry of its own: only its commit can
 // tell what of the earlier entries is committed (Raft §5.4.2, §8).
@@ -25,24 +38,42 @@ func (n *Node) becomeLeader() {
 	}
 	n.setRole(Leader, n.cfg.ID)
 	n.leader = leading{start: n.log.last + 1, released: n.log.last, heartbeatAt: n.now.Add(n.cfg.HeartbeatInterval)}
-	for _, id := range n.members.current().Members() {
-		if id != n.cfg.ID {
-			n.leader.peers = append(n.leader.peers, progress{id: id, next: n.log.last + 1, heardAt: n.now})
+	n.reconfigure()
+	n.appendOwn(Entry{Kind: EntryNoop})
+}
+
+// reconfigure makes the peers those of the configuration in force. Who has been
+// left behind is told so.
+func (n *Node) reconfigure() {
+	var peers []progress
+	members := n.members.current().Members()
+	for i := range n.leader.peers {
+		p := n.leader.peers[i]
+		stays, departed := slices.Contains(members, p.id), p.departing
+		p.departing = !stays
+		if stays && !departed || !stays && p.state == replicate {
+			peers = append(peers, p) // who comes back begins anew: its disk may be another
 		}
 	}
-	n.appendOwn(EntryNoop, nil)
+	for _, id := range members {
+		if id != n.cfg.ID && !slices.ContainsFunc(peers, func(p progress) bool { return p.id == id }) {
+			peers = append(peers, progress{
+				id: id, next: n.log.last + 1, heardAt: n.now, since: n.leader.round,
+				catchUp: catchUp{target: n.log.last, began: n.now},
+			})
+		}
+	}
+	slices.SortFunc(peers, func(a, b progress) int { return cmp.Compare(a.id, b.id) })
+	n.leader.peers = peers
 }
 
 // appendOwn appends an entry of this leader.
-func (n *Node) appendOwn(kind EntryKind, data []byte) Index {
-	e := Entry{
-		EntryID: EntryID{Term: n.hard.Term, Index: n.log.last + 1},
-		Time:    max(n.time, n.log.lastTime),
-		Kind:    kind,
-		Data:    data,
-	}
+func (n *Node) appendOwn(e Entry) Index {
+	e.EntryID = EntryID{Term: n.hard.Term, Index: n.log.last + 1}
+	e.Time = max(n.time, n.log.lastTime)
 	n.log.append(e)
 	n.leader.uncommittedBytes += e.Size()
+	n.traced(TraceAppend, nil)
 	return e.Index
 }
 
@@ -52,14 +83,22 @@ func (n *Node) propose(in Propose) {
 	switch {
 	case n.role != Leader:
 		n.reply(in.Tag, NotLeader)
+		n.campaignOnDemand()
 	case len(in.Data) > n.cfg.MaxCommandBytes:
 		n.reply(in.Tag, TooLarge)
+	case n.transfer.active():
+		n.reply(in.Tag, Transferring)
 	case n.leader.uncommittedBytes > n.cfg.MaxUncommittedBytes:
-		n.reply(in.Tag, Busy)
+		n.busy(in.Tag, "MaxUncommittedBytes")
+	case n.log.last-n.applying.done >= Index(n.cfg.MaxUnapplied):
+		n.busy(in.Tag, "MaxUnapplied")
 	default:
-		index := n.appendOwn(EntryCommand, in.Data)
+		index := n.appendOwn(Entry{Kind: EntryCommand, Data: in.Data})
 		if in.Tag != 0 {
 			n.tags = append(n.tags, TagAt{Tag: in.Tag, Index: index})
+			if in.Watch {
+				n.watch(in.Tag, EntryID{Term: n.hard.Term, Index: index})
+			}
 		}
 	}
 }
@@ -77,7 +116,7 @@ func (n *Node) replicate(p *progress) {
 	case probe:
 		if !p.probed && !p.loading {
 			p.probed = true
-			n.leader.round++ // a new round, because only that is answered at once
+			n.openedRound() // a new round, because only that is answered at once
 			var entries []Entry
 			if p.sentRound == 0 {
 				// The first question of a term carries the no-op, in the hope that
@@ -94,6 +133,10 @@ func (n *Node) replicate(p *progress) {
 				break
 			}
 			n.sendOptimistically(p, entries)
+		}
+	case snapshot:
+		if n.now >= p.snapshotBy {
+			p.becomeProbe(p.next) // lost, or arrived and not reported: ask
 		}
 	}
 	// A round and a commit index travel with entries if there are any, and alone
@@ -166,9 +209,13 @@ func (n *Node) appendReply(m *Message, r *AppendReply) {
 		n.refused++
 		return
 	}
+	p.newcomer = r.Newcomer
 	if r.Round > p.round {
 		p.round = r.Round
 		p.heardAt = n.now
+		if n.leader.round-r.Round < rounds {
+			p.leaseFrom = max(p.leaseFrom, n.leader.opened[r.Round%rounds])
+		}
 		n.confirmReads()
 	}
 	if r.Rejected {
@@ -179,11 +226,20 @@ func (n *Node) appendReply(m *Message, r *AppendReply) {
 		n.refused++ // it cannot have what this leader never sent
 		return
 	}
-	p.match = max(p.match, r.Match)
+	if r.Match > p.match {
+		p.match = r.Match
+		if c := n.leader.change; c != nil && slices.Contains(c.target.Voters, p.id) {
+			c.deadline = n.now.Add(maxCatchUpRounds * n.cfg.ElectionTimeout)
+		}
+	}
+	p.catchUp.note(p.match, n.log.last, n.now, n.cfg.ElectionTimeout)
 	p.inflight.free(p.match)
 	p.next = max(p.next, p.match+1)
 	if p.state == probe && p.asked != 0 && r.Round >= p.asked {
 		p.becomeReplicate() // it agreed with this question
+	}
+	if p.state == snapshot && p.match >= p.snapshot {
+		p.becomeReplicate() // it has arrived
 	}
 	n.advanceCommit()
 }
@@ -191,10 +247,14 @@ func (n *Node) appendReply(m *Message, r *AppendReply) {
 // rejected finds an earlier place to ask about. A rejection that speaks of
 // another place than the one in question is old, and says nothing new.
 func (n *Node) rejected(p *progress, r *AppendReply) {
-	if r.Probed.Index <= p.match || r.Probed.Index >= p.next {
+	if p.state == snapshot || r.Probed.Index <= p.match || r.Probed.Index >= p.next {
 		return
 	}
 	if p.state == probe && r.Probed.Index != p.next-1 {
+		return
+	}
+	if r.Probed.Index <= n.log.base.Index {
+		n.sendSnapshot(p) // what comes before is not here any more
 		return
 	}
 	guess := n.log.newestUpTo(r.Hint)
@@ -219,8 +279,8 @@ func (n *Node) advanceCommit() {
 		}
 		return 0
 	}))
-	if quorum > l.commit && quorum >= n.leader.start {
-		l.commit = quorum
+	if quorum >= n.leader.start {
+		n.commitTo(min(quorum, l.last))
 	}
 	n.release()
 }
@@ -264,9 +324,15 @@ func (n *Node) expireLeader() {
 
 // newRound opens a round that every peer has to answer, and returns it.
 func (n *Node) newRound() uint64 {
-	n.leader.round++
-	n.leader.due = n.leader.round
+	n.leader.due = n.openedRound()
 	return n.leader.due
+}
+
+// openedRound opens a round, and notes when.
+func (n *Node) openedRound() uint64 {
+	n.leader.round++
+	n.leader.opened[n.leader.round%rounds] = n.now
+	return n.leader.round
 }
 
 // quorumHeardAt returns the latest instant at which a quorum had shown itself.

@@ -32,6 +32,9 @@ type log struct {
 	handed Index
 	saved  Index
 	saving []saving // Saves that were handed out and not completed, oldest first
+	// replaced, if not zero, is the first entry that a snapshot has replaced which
+	// is in no Save yet.
+	replaced Index
 }
 
 // saving is a Save under way: entries first to last, or none (last is zero).
@@ -41,7 +44,7 @@ type saving struct {
 }
 
 func newLog(r *Recovered) log {
-	l := log{base: r.Base, runs: slices.Clone(r.Runs), last: r.Last, lastTime: r.LastTime, commit: r.Base.Index, handed: r.Last, saved: r.Last}
+	l := log{base: r.Base, runs: slices.Clone(r.Runs), last: r.Last, lastTime: r.LastTime, commit: max(r.Base.Index, r.Snapshot.Last.Index), handed: r.Last, saved: r.Last}
 	l.window = slices.Clone(r.Tail)
 	for i := range l.window {
 		l.windowBytes += l.window[i].Size()
@@ -173,17 +176,68 @@ func within(entries []Entry, maxBytes int) []Entry {
 // trim lets go of the oldest entries in the window until it fits maxBytes, but
 // of none after limit.
 func (l *log) trim(limit Index, maxBytes int) {
-	n := 0
+	n, bytes := 0, l.windowBytes
 	first := l.windowFirst()
-	for l.windowBytes > maxBytes && n < len(l.window) && first+Index(n) <= limit {
-		l.windowBytes -= l.window[n].Size()
-		l.trimmed += l.window[n].Size()
+	for bytes > maxBytes && n < len(l.window) && first+Index(n) <= limit {
+		bytes -= l.window[n].Size()
 		n++
 	}
-	l.window = l.window[n:]
+	l.drop(n)
 	if l.trimmed > maxBytes {
 		l.window, l.trimmed = slices.Clone(l.window), 0 // the array lets go of them, too
 	}
+}
+
+// drop lets go of the n oldest entries in the window.
+func (l *log) drop(n int) {
+	n = min(n, len(l.window))
+	for i := range n {
+		size := l.window[i].Size()
+		l.windowBytes -= size
+		l.trimmed += size
+	}
+	if n > 0 {
+		l.window = l.window[n:]
+	}
+}
+
+// unsavedBytes returns the size of what the disk does not have yet.
+func (l *log) unsavedBytes() int {
+	bytes := 0
+	for k := len(l.window) - 1; k >= 0 && l.window[k].Index > l.saved; k-- {
+		bytes += l.window[k].Size()
+	}
+	return bytes
+}
+
+// compact forgets the entries up to a new base, which is in the log.
+func (l *log) compact(base EntryID) {
+	first := base.Index + 1
+	n := 0
+	for n < len(l.runs) && (n+1 < len(l.runs) && l.runs[n+1].First <= first || n+1 == len(l.runs) && l.last < first) {
+		n++
+	}
+	l.runs = slices.Clone(l.runs[n:])
+	if len(l.runs) > 0 {
+		l.runs[0].First = max(l.runs[0].First, first)
+	}
+	l.drop(int(first) - int(l.windowFirst()))
+	l.base = base
+}
+
+// reset puts a snapshot in the place of the whole log. Of what the disk has,
+// what is committed still counts until the Save of the snapshot is done; what
+// comes after it has been overruled.
+func (l *log) reset(s *SnapshotMeta) {
+	l.saved = min(l.saved, l.commit)
+	if l.replaced == 0 || l.saved < l.replaced {
+		l.replaced = l.saved + 1
+	}
+	l.base, l.runs = s.Last, nil
+	l.last, l.lastTime = s.Last.Index, s.Time
+	l.window, l.windowBytes, l.trimmed = nil, 0, 0
+	l.commit = s.Last.Index
+	l.handed = s.Last.Index
 }
 
 // toSave returns the entries that are in no Save yet, and notes that the Save
@@ -195,6 +249,10 @@ func (l *log) toSave(sequence uint64) []Entry {
 		entries = l.slice(l.handed+1, l.last, math.MaxInt)
 		s.first, s.last = l.handed+1, l.last
 		l.handed = l.last
+	}
+	if l.replaced > 0 {
+		s.first, s.last = l.replaced, l.last
+		l.replaced = 0
 	}
 	l.saving = append(l.saving, s)
 	return entries
@@ -216,6 +274,9 @@ func (l *log) complete(sequence uint64) {
 	}
 	l.saving = slices.Delete(l.saving, 0, n)
 	durable = min(durable, l.handed)
+	if l.replaced > 0 {
+		durable = min(durable, l.replaced-1)
+	}
 	for _, s := range l.saving {
 		if s.last > 0 {
 			durable = min(durable, s.first-1)

@@ -8,7 +8,9 @@ import "slices"
 type ConfState struct {
 	Voters   []NodeID // ascending
 	Outgoing []NodeID // the voters that are being left behind; ascending
-	Learners []NodeID // receive the log, do not vote; ascending
+	// Learners receive the log and do not vote; ascending. One that is in Outgoing,
+	// too, is a voter until that is left behind.
+	Learners []NodeID
 }
 
 // Joint reports whether c is between two configurations.
@@ -42,7 +44,7 @@ func (c *ConfState) Equal(d *ConfState) bool {
 }
 
 // valid reports whether c is well formed: somebody votes, each list ascends
-// strictly, nobody is named zero, and no learner votes.
+// strictly, nobody is named zero, and no learner is to vote.
 func (c *ConfState) valid() bool {
 	for _, list := range [][]NodeID{c.Voters, c.Outgoing, c.Learners} {
 		before := Nobody
@@ -54,7 +56,7 @@ func (c *ConfState) valid() bool {
 		}
 	}
 	for _, id := range c.Learners {
-		if c.Votes(id) {
+		if slices.Contains(c.Voters, id) {
 			return false
 		}
 	}
@@ -77,6 +79,27 @@ func (m *membership) current() *ConfState { return &m.history[len(m.history)-1].
 
 // at returns the index of the entry that set the configuration in force.
 func (m *membership) at() Index { return m.history[len(m.history)-1].Index }
+
+// asOf returns the configuration that was in force at an index.
+func (m *membership) asOf(index Index) ConfigAt {
+	k := len(m.history) - 1
+	for k > 0 && m.history[k].Index > index {
+		k--
+	}
+	return m.history[k]
+}
+
+// compact forgets the configurations that were replaced before a new base.
+func (m *membership) compact(base Index) {
+	k := 0
+	for k+1 < len(m.history) && m.history[k+1].Index <= base {
+		k++
+	}
+	m.history = slices.Delete(m.history, 0, k)
+}
+
+// reset begins anew with the configuration of a snapshot.
+func (m *membership) reset(c ConfigAt) { m.history = []ConfigAt{c} }
 
 // adopt puts the configuration of a newly appended entry in force.
 func (m *membership) adopt(index Index, conf *ConfState) {

@@ -6,6 +6,9 @@ package raftcore
 //	body            from       to          answered by    asks or says
 //	VoteRequest     candidate  voters      VoteReply      vote for me (or: would you?)
 //	AppendRequest   leader     all others  AppendReply    take these entries; I still lead
+//	SnapshotRequest leader     who is far behind  AppendReply  take this in place of the log
+//	TimeoutNow      leader     a voter     VoteRequest    campaign, I hand over to you
+//	ReadRequest     any other  leader      ReadReply      where may I read?
 //
 // A message that was drained points into the Output it came with: see Output.
 type Message struct {
@@ -31,6 +34,11 @@ type Body interface{ body() }
 // whether one would be given in the term after it (thesis §9.6).
 type VoteRequest struct {
 	Pre bool
+	// Transfer: the leader itself has asked the candidate to campaign, so its being
+	// alive is no reason to refuse (thesis §3.10).
+	Transfer bool
+	// Priority is the candidate's Config.Priority.
+	Priority int
 	// Last is the last entry of the candidate's log.
 	Last EntryID
 	// Campaign numbers the candidate's attempts, so that an answer to an older
@@ -58,6 +66,9 @@ type AppendRequest struct {
 	// it proves that the follower still followed when the round was sent:
 	// reads wait for that, and a repeated old heartbeat proves nothing.
 	Round uint64
+	// Quiesce: there is nothing to say until something happens. A follower that
+	// has everything waits in silence, too.
+	Quiesce bool
 }
 
 // AppendReply tells a leader how far the follower's log is known to equal its
@@ -73,9 +84,36 @@ type AppendReply struct {
 	Rejected bool
 	Probed   EntryID
 	Hint     EntryID
+	// Newcomer: this member does not vote yet. See newcomer.go.
+	Newcomer bool
 }
 
-func (*VoteRequest) body()   {}
-func (*VoteReply) body()     {}
-func (*AppendRequest) body() {}
-func (*AppendReply) body()   {}
+// SnapshotRequest gives a follower a snapshot in place of entries that the
+// leader has no more. The core sees what it stands for, and sees it when the
+// snapshot itself has arrived whole: carrying it is up to the transport, which
+// tells the leader how it stands with SnapshotSent. It is answered like an
+// AppendRequest.
+type SnapshotRequest struct{ Snapshot SnapshotMeta }
+
+// TimeoutNow has a voter campaign at once.
+type TimeoutNow struct{}
+
+// ReadRequest asks the leader for a point to read at, for all reads that wait
+// here.
+type ReadRequest struct{ Sequence uint64 }
+
+// ReadReply answers a ReadRequest.
+type ReadReply struct {
+	Sequence uint64 // of the request
+	Refused  bool   // its sender does not lead, or has too many reads waiting
+	Index    Index
+}
+
+func (*VoteRequest) body()     {}
+func (*VoteReply) body()       {}
+func (*AppendRequest) body()   {}
+func (*AppendReply) body()     {}
+func (*SnapshotRequest) body() {}
+func (*TimeoutNow) body()      {}
+func (*ReadRequest) body()     {}
+func (*ReadReply) body()       {}

@@ -33,6 +33,14 @@ type Node struct {
 	reads      reads
 	promises   promises
 	applying   applying
+	snapshots  snapshots
+	transfer   transferring
+	watched    []watched
+	lonelyFrom Instant // since when no leader is known; what CampaignOnDemand and Priority count from
+	startedAt  Instant // the first Tick
+	demandedAt Instant // the last campaign on demand
+	quiet      bool    // quiescent
+	trace      func(TraceEvent)
 
 	sequence      uint64 // the newest Save
 	savedSequence uint64 // the newest one that is durable
@@ -65,8 +73,17 @@ func New(cfg Config, r Recovered) (*Node, error) {
 		log:         newLog(&r),
 		members:     newMembership(r.BaseConf, r.Configs),
 	}
+	n.snapshots.newest = r.Snapshot
 	n.applying.sent, n.applying.done = r.Base.Index, r.Base.Index
-	n.campaign.number = cfg.Boot << 32 // so that answers to an earlier start do not fit
+	if last := r.Snapshot.Last.Index; last > 0 {
+		if n.applying.sent, n.applying.done = r.Applied, r.Applied; r.Applied < last {
+			n.restoreFrom(&n.snapshots.newest)
+		}
+	} else if r.Applied > 0 {
+		n.applying.sent, n.applying.done = r.Applied, r.Applied
+	}
+	n.log.commit = max(n.log.commit, n.applying.done) // what was applied was committed
+	n.campaign.number = cfg.Boot << 32                // so that answers to an earlier start do not fit
 	n.checkedCommit = n.log.commit
 	n.check()
 	return n, nil
@@ -106,6 +123,12 @@ func (r *Recovered) validate() error {
 	if r.HardState.Term == 0 && r.HardState.Vote != Nobody {
 		bad("a vote for %d in no term", r.HardState.Vote)
 	}
+	if s := &r.Snapshot; s.Last != (EntryID{}) && !s.valid() || s.Last.Index < r.Base.Index || s.Last.Index > r.Last {
+		bad("the snapshot is of %v, the log goes from %d to %d", s.Last, r.Base.Index, r.Last)
+	}
+	if r.Applied > r.Last || r.Applied > 0 && r.Applied < r.Base.Index && r.Applied >= r.Snapshot.Last.Index {
+		bad("applied is %d, the log goes from %d to %d", r.Applied, r.Base.Index, r.Last)
+	}
 	l := log{base: r.Base, runs: r.Runs, last: r.Last}
 	for i := range r.Tail {
 		if e := &r.Tail[i]; len(errs) == 0 && (e.Index != r.Tail[0].Index+Index(i) || !l.has(e.EntryID)) {
@@ -128,6 +151,9 @@ func (r *Recovered) validate() error {
 // Step takes one input. It never blocks and never fails: a refusal is a Reply.
 // It panics with an InvariantError if a rule is broken.
 func (n *Node) Step(in Input) {
+	if n.quiet {
+		n.wakes(in)
+	}
 	switch in := in.(type) {
 	case Tick:
 		n.tick(in)
@@ -137,8 +163,18 @@ func (n *Node) Step(in Input) {
 		n.propose(in)
 	case Read:
 		n.read(in)
+	case ChangeConfig:
+		n.changeConfig(in)
+	case Transfer:
+		n.transferRequest(in)
+	case Campaign:
+		n.campaignNow()
 	case Bootstrap:
 		n.bootstrap(in)
+	case SnapshotTaken:
+		n.snapshotTaken(in)
+	case SnapshotSent:
+		n.snapshotSent(in)
 	case Saved:
 		n.saved(in.Token)
 	case Loaded:
@@ -162,15 +198,22 @@ func (n *Node) Step(in Input) {
 func (n *Node) Drain(out *Output) {
 	n.expire()
 	if n.role == Leader {
+		n.advanceChange()
+		n.advanceTransfer()
 		n.openRound()
 		n.replicateAll()
+		n.retire()
+		n.fallSilent()
 	} else {
 		n.acknowledge()
+		n.askLeader()
 	}
 	n.save()
 	n.apply()
+	n.askForSnapshot()
+	n.tellStages()
 	n.log.trim(min(n.log.saved, n.log.commit), n.cfg.MaxWindowBytes)
-	n.out.Deadline = n.deadline()
+	n.out.Deadline, n.out.Quiescent = n.deadline(), n.quiet
 	n.check()
 	*out, n.out = n.out, *out
 	n.out.reset()
@@ -185,14 +228,16 @@ func (n *Node) tick(in Tick) {
 	first := n.now == 0
 	n.now = in.Now
 	if first {
+		n.startedAt, n.lonelyFrom, n.snapshots.at = n.now, n.now, n.now
 		n.resetElection()
 	}
 }
 
 // expire acts on the timeouts that have passed.
 func (n *Node) expire() {
+	n.expireTransfer()
 	switch {
-	case n.now == 0:
+	case n.now == 0 || n.quiet:
 	case n.role == Leader:
 		n.expireLeader()
 	case n.now >= n.electionAt && n.promises.candidacy:
@@ -205,15 +250,22 @@ func (n *Node) expire() {
 // deadline returns when a Drain has something to do although nothing happened.
 func (n *Node) deadline() Instant {
 	var at Instant
+	earliest := func(t Instant) {
+		if t > n.now && (at == 0 || t < at) {
+			at = t
+		}
+	}
 	switch {
+	case n.quiet:
 	case n.role == Leader:
 		at = n.leaderDeadline()
 	case n.mayCampaign():
 		at = n.electionAt
 	}
-	if retry := n.applying.retryAt; retry > n.now && (at == 0 || retry < at) {
-		at = retry
-	}
+	earliest(n.applying.retryAt)
+	earliest(n.reads.askAgainAt)
+	earliest(n.transfer.deadline)
+	earliest(n.snapshotDue())
 	return at
 }
 
@@ -228,6 +280,7 @@ func (n *Node) resetElection() {
 // receive applies the rules that hold for every message, then hands it to the
 // role.
 func (n *Node) receive(m *Message) {
+	n.traced(TraceReceive, m)
 	foreign := m.Cluster != n.hard.Cluster && m.Cluster != 0 && n.hard.Cluster != 0
 	late := m.ToIncarnation != n.incarnation && m.ToIncarnation != 0 // for who had this ID before
 	if m.To != n.cfg.ID || m.From == n.cfg.ID || m.From == Nobody || foreign || late || !m.wellFormed() {
@@ -240,7 +293,7 @@ func (n *Node) receive(m *Message) {
 			n.answerPreVote(m, b) // a pure question: it changes nothing here
 			return
 		}
-		if m.Term > n.hard.Term && n.leaderAlive() {
+		if m.Term > n.hard.Term && n.leaderAlive() && !b.Transfer {
 			return // stickiness: somebody who lost sight of the leader must not depose it (thesis §4.2.3)
 		}
 	case *VoteReply:
@@ -272,6 +325,14 @@ func (n *Node) receive(m *Message) {
 		n.appendRequest(m, b)
 	case *AppendReply:
 		n.appendReply(m, b)
+	case *SnapshotRequest:
+		n.snapshotRequest(m, b)
+	case *TimeoutNow:
+		n.timeoutNow(m)
+	case *ReadRequest:
+		n.readRequest(m, b)
+	case *ReadReply:
+		n.readReply(m, b)
 	default:
 		n.refused++
 	}
@@ -287,8 +348,12 @@ func (n *Node) teachTerm(m *Message) {
 	switch b := m.Body.(type) {
 	case *AppendRequest:
 		n.sendAppendReply(m.From, AppendReply{Rejected: true, Probed: b.Prev})
+	case *SnapshotRequest:
+		n.sendAppendReply(m.From, AppendReply{Rejected: true, Probed: b.Snapshot.Last})
 	case *VoteRequest:
 		n.sendVoteReply(m.From, VoteReply{Campaign: b.Campaign})
+	case *ReadRequest:
+		n.send(m.From, &ReadReply{Sequence: b.Sequence, Refused: true})
 	}
 }
 
@@ -310,8 +375,7 @@ func (n *Node) bootstrap(in Bootstrap) {
 		n.hardDirty = true
 		conf := in.Conf
 		n.log.append(Entry{EntryID: EntryID{Term: 1, Index: 1}, Kind: EntryConfig, Config: &conf})
-		n.members.adopt(1, &conf)
-		n.out.StatusChanged = true
+		n.adopt(1, &conf)
 		n.resetElection()
 		if len(conf.Voters) == 1 {
 			n.electionAt = n.now // nobody to wait for
@@ -322,7 +386,8 @@ func (n *Node) bootstrap(in Bootstrap) {
 
 // save collects what the disk has to keep, if there is anything new.
 func (n *Node) save() {
-	if !n.hardDirty && n.log.handed == n.log.last {
+	s := &n.snapshots
+	if !n.hardDirty && n.log.handed == n.log.last && n.log.replaced == 0 && !s.unsaved {
 		return
 	}
 	n.sequence++
@@ -334,6 +399,14 @@ func (n *Node) save() {
 		Token:     Token{Boot: n.cfg.Boot, Sequence: n.sequence},
 		HardState: n.hard,
 		Entries:   n.log.toSave(n.sequence),
+	}
+	if s.unsaved {
+		s.unsaved = false
+		snapshot := s.newest
+		n.out.Save.Snapshot = &snapshot
+		if n.log.base.Index > 0 {
+			n.out.Save.Base = &SnapshotMeta{Last: n.log.base, Time: snapshot.Time, Conf: n.members.asOf(n.log.base.Index)}
+		}
 	}
 }
 
@@ -348,6 +421,7 @@ func (n *Node) saved(t Token) {
 	}
 	n.savedSequence = t.Sequence
 	n.log.complete(t.Sequence)
+	n.traced(TraceSaved, nil)
 	n.keepPromises()
 	if n.role == Leader {
 		n.advanceCommit()
@@ -377,9 +451,14 @@ func (n *Node) follows(in *Loaded) bool {
 	return len(in.Entries) > 0
 }
 
-func (n *Node) reply(tag Tag, outcome Outcome) {
-	if tag != 0 {
-		n.out.Replies = append(n.out.Replies, Reply{Tag: tag, Outcome: outcome, Leader: n.leaderID})
+func (n *Node) reply(tag Tag, outcome Outcome) { n.refuse(Reply{Tag: tag, Outcome: outcome}) }
+
+func (n *Node) busy(tag Tag, limit string) { n.refuse(Reply{Tag: tag, Outcome: Busy, Limit: limit}) }
+
+func (n *Node) refuse(r Reply) {
+	if r.Tag != 0 {
+		r.Leader = n.leaderID
+		n.out.Replies = append(n.out.Replies, r)
 	}
 }
 
@@ -390,6 +469,7 @@ func (n *Node) send(to NodeID, body Body) {
 		m.ToIncarnation = p.incarnation
 	}
 	n.out.Send = append(n.out.Send, m)
+	n.traced(TraceSend, &n.out.Send[len(n.out.Send)-1])
 }
 
 func (n *Node) sendVoteRequest(to NodeID, b VoteRequest) {
@@ -408,6 +488,7 @@ func (n *Node) sendAppendRequest(to NodeID, b AppendRequest) {
 }
 
 func (n *Node) sendAppendReply(to NodeID, b AppendReply) {
+	b.Newcomer = !n.hard.Joined
 	n.out.appendReplies = append(n.out.appendReplies, b)
 	n.send(to, &n.out.appendReplies[len(n.out.appendReplies)-1])
 }

@@ -19,13 +19,26 @@ type Output struct {
 	// Apply is for the state machine, when it has Entries: contiguous, after
 	// those of the Apply before it.
 	Apply Apply
+	// Restore is for the state machine, if it is not nil: it must become what this
+	// snapshot holds, and say Applied for it. Nothing is handed out in Apply
+	// before it has.
+	Restore *SnapshotMeta
+	// Compact is for the state machine, too: take a snapshot, of whatever is
+	// applied by then, and say SnapshotTaken.
+	Compact bool
 	// Reads are for the state machine: each may be answered as soon as it has
 	// applied all entries up to the read's Index.
 	Reads []ReadReady
 	// Replies are for those who asked.
 	Replies []Reply
+	// Stages are what watched proposals have come to.
+	Stages []StageAt
 	// StatusChanged says that role, term, leader, or configuration changed.
 	StatusChanged bool
+	// Quiescent: this node has nothing to do until something happens; it sends
+	// nothing, and expects nothing, not even from its leader. Its host must step
+	// Unreachable when the host of the leader is gone.
+	Quiescent bool
 	// Deadline is when the node wants a Tick even if nothing else happens; zero
 	// if time means nothing to it.
 	Deadline Instant
@@ -47,6 +60,7 @@ func (o *Output) reset() {
 		Apply:          Apply{Tags: o.Apply.Tags[:0]},
 		Reads:          o.Reads[:0],
 		Replies:        o.Replies[:0],
+		Stages:         o.Stages[:0],
 		voteRequests:   o.voteRequests[:0],
 		voteReplies:    o.voteReplies[:0],
 		appendRequests: o.appendRequests[:0],
@@ -57,7 +71,7 @@ func (o *Output) reset() {
 // Empty reports whether o asks for nothing but time.
 func (o *Output) Empty() bool {
 	return o.Save.Token.Sequence == 0 && len(o.Load) == 0 && len(o.Send) == 0 && len(o.Apply.Entries) == 0 &&
-		len(o.Reads) == 0 && len(o.Replies) == 0 && !o.StatusChanged
+		o.Restore == nil && !o.Compact && len(o.Reads) == 0 && len(o.Replies) == 0 && len(o.Stages) == 0 && !o.StatusChanged
 }
 
 // Token names a Save. It comes back in Saved.
@@ -75,6 +89,13 @@ type Save struct {
 	Token Token
 	// HardState is the current one, changed or not.
 	HardState HardState
+	// Snapshot, if it is not nil, is the newest snapshot from now on.
+	Snapshot *SnapshotMeta
+	// Base, if it is not nil, is where the log begins from now on: entries up to
+	// Base.Last are not needed any more. If the log that was saved has no entry
+	// Base.Last, or another one there, a snapshot has taken the place of all of
+	// it, and none of its entries is left. It comes before Entries.
+	Base *SnapshotMeta
 	// Entries follow what was saved before, or replace it: every saved entry
 	// with an index of at least Entries[0].Index is gone afterwards.
 	Entries []Entry
@@ -105,6 +126,24 @@ type TagAt struct {
 	Index Index
 }
 
+// Stage is how far a watched proposal has come.
+type Stage uint8
+
+// The stages, in their order. A proposal that leaves this path ends in a Reply.
+const (
+	StageQueued    Stage = iota + 1 // it has a place in the leader's log
+	StageSaved                      // it is on the leader's disk
+	StageCommitted                  // it is on a quorum's, and will be applied everywhere
+	StageApplied                    // this node's state machine has applied it
+)
+
+// StageAt says that a proposal has come to a stage.
+type StageAt struct {
+	Tag   Tag
+	Stage Stage
+	Entry EntryID
+}
+
 // ReadReady says at which index a read answers linearizably.
 type ReadReady struct {
 	Tag   Tag
@@ -117,10 +156,14 @@ type Reply struct {
 	Outcome Outcome
 	// Leader is where to ask instead, if known.
 	Leader NodeID
+	// Limit names the bound in Config that is reached, for Busy.
+	Limit string
+	// MaybeHappened: nobody here knows whether it happened, or may yet. Without it
+	// every Outcome but Done says that it did not and never will.
+	MaybeHappened bool
 }
 
-// Outcome is how a request ended inside the core. All of them but Done say
-// that it did not happen and never will.
+// Outcome is how a request ended inside the core.
 type Outcome uint8
 
 // The outcomes.
@@ -140,4 +183,27 @@ const (
 	NotPristine
 	// BadConfig: the configuration names no voter, or a node twice.
 	BadConfig
+	// ConfigChanged: another configuration is in force than the one expected.
+	ConfigChanged
+	// ChangeInProgress: another change of the configuration is under way.
+	ChangeInProgress
+	// NotReady: this leader has not yet committed an entry of its term, or the
+	// configuration in force: ask again soon.
+	NotReady
+	// NotCaughtUp: a new voter does not catch up. It stays a learner.
+	NotCaughtUp
+	// Transferring: the leader is handing its office over.
+	Transferring
+	// NotVoter: the target of a transfer cannot lead.
+	NotVoter
+	// TimedOut: the transfer was not over in time, and has been called off.
+	TimedOut
+	// CalledOff: the transfer was called off, by a request or by a change of the
+	// configuration.
+	CalledOff
+	// LeadershipLost: this node stopped leading before the request was carried out.
+	LeadershipLost
+	// Compacted: a snapshot has taken the place of the proposal's entry, and the
+	// result, if there was one, is not known here.
+	Compacted
 )

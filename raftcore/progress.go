@@ -1,5 +1,7 @@
 package raftcore
 
+import "time"
+
 // progressState is how a leader sends to one peer.
 type progressState uint8
 
@@ -10,10 +12,13 @@ const (
 	// replicate: the logs are known to agree up to match; entries after it are
 	// sent without waiting, as many as the inflight window holds.
 	replicate
+	// snapshot: the peer needs entries that the leader has no more. A snapshot is
+	// on its way, and until it has arrived nothing else helps.
+	snapshot
 )
 
 func (s progressState) String() string {
-	return [...]string{"probe", "replicate"}[s]
+	return [...]string{"probe", "replicate", "snapshot"}[s]
 }
 
 // progress is a leader's view of one peer.
@@ -29,16 +34,30 @@ type progress struct {
 	// newest round that was open when it was last heard of, 0 if it never was.
 	incarnation Incarnation
 	met         uint64
+	// since is the round that was open when the peer became a member. What it says
+	// of a round before that was said in an earlier membership, maybe of another
+	// disk.
+	since uint64
+	// departing: it is no member any more, and is sent the news of that.
+	departing bool
+	newcomer  bool // it does not vote yet
 
 	probed   bool   // in probe: an answer is awaited
 	asked    uint64 // in probe: the first round that asked the present question
 	loading  bool   // a Load is under way
 	inflight inflight
 
+	snapshot   Index   // in snapshot: the last entry that it covers
+	snapshotBy Instant // in snapshot: when to think that it was lost
+	catchUp    catchUp
+
 	// round is the newest heartbeat round that the peer has echoed, and heardAt
 	// when it came.
 	round   uint64
 	heardAt Instant
+	// leaseFrom is when the newest round that the peer has echoed was opened. For
+	// an election timeout after that, by its own clock, it elects nobody else.
+	leaseFrom Instant
 
 	sentRound  uint64 // the newest round sent
 	sentCommit Index  // the newest commit index sent
@@ -62,12 +81,50 @@ func (p *progress) becomeReplicate() {
 	p.inflight.clear()
 }
 
+// becomeSnapshot waits for a snapshot to arrive.
+func (p *progress) becomeSnapshot(last Index, by Instant) {
+	p.state = snapshot
+	p.snapshot, p.snapshotBy = last, by
+	p.loading = false
+	p.inflight.clear()
+}
+
+// catchUp measures whether a learner could vote without holding up the others
+// (thesis §4.2.1). A round is over when the peer has what the leader's log had
+// when the round began.
+type catchUp struct {
+	target Index
+	began  Instant
+	rounds int
+	quick  bool // the last round took no longer than an election timeout
+}
+
+// note takes the news of a peer's match.
+func (c *catchUp) note(match, last Index, now Instant, timeout time.Duration) {
+	if match < c.target {
+		return
+	}
+	c.quick = now <= c.began.Add(timeout)
+	if match < last || c.target < last {
+		c.rounds++
+	}
+	c.target, c.began = last, now
+}
+
+// caughtUp reports whether a peer could vote now.
+func (n *Node) caughtUp(p *progress) bool {
+	return !p.newcomer && p.catchUp.quick && p.match+1 > n.log.base.Index && n.now < p.heardAt.Add(n.cfg.ElectionTimeout)
+}
+
 // fromPresentLife reports whether a reply of life i, which echoes a round,
 // speaks of the disk that the peer has now. Another life proves that it is a
 // later one by echoing a round that was opened after the present one was last
 // heard of: a life that ended before that cannot have heard such a round. Then
 // the peer's progress begins anew, at next: the disk that held match is gone.
 func (p *progress) fromPresentLife(i Incarnation, echoed, newest uint64, next Index) bool {
+	if p.met == 0 && echoed <= p.since && p.since > 0 {
+		return false
+	}
 	if i != p.incarnation && p.met != 0 {
 		if echoed <= p.met {
 			return false

@@ -174,12 +174,16 @@ func TestQ2_EveryGroupSizeNeedsAMajority(t *testing.T) {
 }
 
 func TestQ9_AJointConfigurationConfirmsInBothHalves(t *testing.T) {
-	n := lead(t, given{Voters: voters(1, 2, 3), Outgoing: voters(1, 4, 5)})
-	n.steps(Read{Tag: 1})
+	n := lead(t, given{Voters: voters(1, 2, 3), Learners: voters(4, 5)})
+	n.steps(ChangeConfig{Conf: ConfState{Voters: voters(1, 4, 5)}}, Read{Tag: 1})
+	if !n.state.Conf.Joint() {
+		t.Fatalf("%v", &n.state.Conf)
+	}
 	n.ignore()
-	n.accepted(2, 3)
+	n.acknowledged(2, 1) // the round, but not the entry: the configuration stays joint
+	n.acknowledged(3, 1)
 	n.wantsNothing()
-	n.accepted(5)
+	n.acknowledged(5, 1)
 	n.wants("Read tag=1 at 1")
 }
 
@@ -242,18 +246,65 @@ func TestQ7_ReadsThatWaitForTheFirstCommitAreRefusedToo(t *testing.T) {
 	}
 }
 
-func TestQ7_WhoDoesNotLeadRefusesAtOnce(t *testing.T) {
+func TestQ7_WhoKnowsNoLeaderRefusesAtOnce(t *testing.T) {
 	n := start(t, given{})
 	n.steps(Read{Tag: 1})
 	n.wants("Reply tag=1 not leader")
 	n.hears(3, 1, &AppendRequest{Round: 1})
-	n.ignore()
-	n.steps(Read{Tag: 2})
-	n.wants("Reply tag=2 not leader leader=3")
+	n.saves()
 	n.timesOut()
 	n.ignore()
 	n.steps(Read{Tag: 3})
 	n.wants("Reply tag=3 not leader")
+}
+
+func TestAFollowerAsksItsLeaderWhereToRead(t *testing.T) {
+	n := start(t, given{Log: terms(1, 1), Term: 1})
+	n.hears(3, 1, &AppendRequest{Prev: id(1, 2), Round: 1})
+	n.ignore()
+	n.steps(Read{Tag: 1}, Read{Tag: 2})
+	n.wants("1->3 term=1 ReadRequest #1")
+	n.steps(Read{Tag: 3}) // waits for the next request
+	n.wantsNothing()
+	n.hears(2, 1, &ReadReply{Sequence: 1, Index: 1}) // it does not lead
+	n.hears(3, 1, &ReadReply{Sequence: 0, Index: 1}) // not the answer to this
+	n.wantsNothing()
+	n.hears(3, 1, &ReadReply{Sequence: 1, Index: 2})
+	n.wants("1->3 term=1 ReadRequest #2", "Read tag=1 at 2", "Read tag=2 at 2")
+	n.hears(3, 1, &ReadReply{Sequence: 1, Index: 2}) // again
+	n.wantsNothing()
+	n.waits(2 * heartbeatInterval) // the answer was lost
+	n.wants("1->3 term=1 ReadRequest #2")
+	n.hears(3, 1, &ReadReply{Sequence: 2, Refused: true})
+	n.wants("Reply tag=3 not leader leader=3")
+}
+
+func TestQ7_AReadThatWasAskedForElsewhereEndsWithTheLeader(t *testing.T) {
+	n := start(t, given{Log: terms(1, 1), Term: 1})
+	n.hears(3, 1, &AppendRequest{Prev: id(1, 2), Round: 1})
+	n.steps(Read{Tag: 1})
+	n.steps(Read{Tag: 2})
+	n.ignore()
+	n.hears(2, 2, &AppendRequest{Prev: id(1, 2), Round: 1})
+	n.saves()
+	replies := 0
+	for _, line := range n.said {
+		if line == "Reply tag=1 not leader" || line == "Reply tag=2 not leader" {
+			replies++
+		}
+	}
+	if replies != 2 {
+		t.Errorf("%q", n.said)
+	}
+}
+
+func TestALeaderAnswersAFollowersReadWhenAQuorumHasEchoed(t *testing.T) {
+	n := lead(t, given{})
+	n.hears(2, 1, &ReadRequest{Sequence: 7})
+	n.hears(2, 1, &ReadRequest{Sequence: 7}) // it was impatient
+	n.ignore()
+	n.accepted(3)
+	n.wants("1->2 term=1 ReadReply #7 at 1")
 }
 
 func TestReadsOfAFormerOfficeAreNotConfirmedInTheNext(t *testing.T) {

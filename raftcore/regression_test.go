@@ -288,6 +288,7 @@ func TestBugALeaderWithASnapshotPanicsWhenAPeerIsBehindIt(t *testing.T) {
 					t.Errorf("%s: %v", name, r)
 				}
 			}()
+			r.Snapshot = SnapshotMeta{Last: r.Base, Conf: r.BaseConf}
 			n, err := New(Config{ID: 1}, r)
 			if err != nil {
 				t.Fatal(err)

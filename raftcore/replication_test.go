@@ -350,6 +350,7 @@ func TestR6_WhatTheSnapshotStandsForMatches(t *testing.T) {
 		node, err := New(Config{ID: 1}, Recovered{
 			HardState: HardState{Term: 5, Cluster: cluster, Joined: true}, Base: id(3, 10), Runs: []TermRun{{First: 11, Term: 4}}, Last: 11,
 			BaseConf: ConfigAt{Index: 1, Conf: ConfState{Voters: voters(1, 2)}},
+			Snapshot: SnapshotMeta{Last: id(3, 10), Conf: ConfigAt{Index: 1, Conf: ConfState{Voters: voters(1, 2)}}},
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -77,6 +77,26 @@ func (o Outcome) String() string {
 		return "not pristine"
 	case BadConfig:
 		return "bad configuration"
+	case ConfigChanged:
+		return "the configuration has changed"
+	case ChangeInProgress:
+		return "a change is in progress"
+	case NotReady:
+		return "not ready"
+	case NotCaughtUp:
+		return "not caught up"
+	case Transferring:
+		return "transferring"
+	case NotVoter:
+		return "not a voter"
+	case TimedOut:
+		return "timed out"
+	case CalledOff:
+		return "called off"
+	case LeadershipLost:
+		return "leadership lost"
+	case Compacted:
+		return "compacted"
 	}
 	return fmt.Sprintf("outcome-%d", uint8(o))
 }
@@ -86,10 +106,17 @@ func (m Message) String() string {
 }
 
 func (b *VoteRequest) String() string {
+	s := fmt.Sprintf("VoteRequest last=%v", b.Last)
 	if b.Pre {
-		return fmt.Sprintf("PreVoteRequest last=%v", b.Last)
+		s = "Pre" + s
 	}
-	return fmt.Sprintf("VoteRequest last=%v", b.Last)
+	if b.Transfer {
+		s += " transfer"
+	}
+	if b.Priority != 0 {
+		s += fmt.Sprintf(" priority=%d", b.Priority)
+	}
+	return s
 }
 
 func (b *VoteReply) String() string {
@@ -108,7 +135,43 @@ func (b *AppendRequest) String() string {
 	if len(b.Entries) > 0 {
 		s += " " + entriesString(b.Entries)
 	}
+	if b.Quiesce {
+		s += " quiesce"
+	}
 	return s
+}
+
+func (s *SnapshotMeta) String() string {
+	return fmt.Sprintf("snapshot of %v, %v", s.Last, &s.Conf.Conf)
+}
+
+func (b *SnapshotRequest) String() string { return "SnapshotRequest " + b.Snapshot.String() }
+
+func (*TimeoutNow) String() string { return "TimeoutNow" }
+
+func (b *ReadRequest) String() string { return fmt.Sprintf("ReadRequest #%d", b.Sequence) }
+
+func (b *ReadReply) String() string {
+	if b.Refused {
+		return fmt.Sprintf("ReadReply #%d refused", b.Sequence)
+	}
+	return fmt.Sprintf("ReadReply #%d at %d", b.Sequence, b.Index)
+}
+
+func (s Stage) String() string {
+	names := [...]string{"none", "queued", "saved", "committed", "applied"}
+	if int(s) < len(names) {
+		return names[s]
+	}
+	return fmt.Sprintf("stage-%d", uint8(s))
+}
+
+func (s CommitStatus) String() string {
+	names := [...]string{"unknown", "in progress", "committed", "rejected"}
+	if int(s) < len(names) {
+		return names[s]
+	}
+	return fmt.Sprintf("status-%d", uint8(s))
 }
 
 func (b *AppendReply) String() string {
@@ -130,6 +193,12 @@ func (s Save) String() string {
 	if s.HardState.Vote != Nobody {
 		out += fmt.Sprintf(" vote=%d", s.HardState.Vote)
 	}
+	if s.Snapshot != nil {
+		out += " " + s.Snapshot.String()
+	}
+	if s.Base != nil {
+		out += fmt.Sprintf(" base=%v", s.Base.Last)
+	}
 	if len(s.Entries) > 0 {
 		out += " " + entriesString(s.Entries)
 	}
@@ -142,6 +211,12 @@ func (a Apply) String() string { return "Apply " + entriesString(a.Entries) }
 
 func (r Reply) String() string {
 	s := fmt.Sprintf("Reply tag=%d %v", r.Tag, r.Outcome)
+	if r.Limit != "" {
+		s += " " + r.Limit
+	}
+	if r.MaybeHappened {
+		s += " (may have happened)"
+	}
 	if r.Leader != Nobody {
 		s += fmt.Sprintf(" leader=%d", r.Leader)
 	}

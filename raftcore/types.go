@@ -133,13 +133,32 @@ type ConfigAt struct {
 	Conf  ConfState
 }
 
+// SnapshotMeta is what Raft must know of a snapshot of the state machine: what
+// stands in the log's place (Raft §7). The zero value is no snapshot.
+type SnapshotMeta struct {
+	Last EntryID  // the last entry that the snapshot covers
+	Time int64    // of that entry
+	Conf ConfigAt // in force as of that entry, a joint one included
+}
+
+// valid reports whether m can be a snapshot.
+func (m *SnapshotMeta) valid() bool {
+	return m.Last.Index > 0 && m.Last.Index <= maxIndex && m.Last.Term > 0 && m.Conf.Index <= m.Last.Index && m.Conf.Conf.valid()
+}
+
 // Recovered is what a node starts from: everything that its disk kept. The
 // zero value is a pristine node.
 type Recovered struct {
 	HardState   HardState
 	Incarnation Incarnation
-	// Base is the entry before the first one of the log: zero, or the last one
-	// that a snapshot stands for.
+	// Snapshot is the newest snapshot of the state machine; zero if there is none.
+	Snapshot SnapshotMeta
+	// Applied is the last entry that a machine has applied which keeps its state
+	// on a disk of its own. Zero for machines in memory: they are restored from
+	// Snapshot.
+	Applied Index
+	// Base is the entry before the first one of the log: zero, or one that the
+	// snapshot covers. Some entries before the snapshot's last may be kept.
 	Base EntryID
 	// BaseConf is the configuration as of Base.
 	BaseConf ConfigAt

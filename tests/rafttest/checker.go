@@ -15,6 +15,17 @@ type checker struct {
 	chains    map[raftcore.EntryID]uint64
 	committed []committedAt // committed[i] is index i+1
 	acked     raftcore.Index
+	confAt    raftcore.Index // of the newest configuration that was applied
+}
+
+// prefix returns the chains of what was committed, up to an index: what a
+// snapshot of it stands for.
+func (c *checker) prefix(index raftcore.Index) []uint64 {
+	chain := make([]uint64, 0, index)
+	for i := range min(int(index), len(c.committed)) {
+		chain = append(chain, c.committed[i].chain)
+	}
+	return chain
 }
 
 // committedAt is a committed entry: its chain, and the term in which the first
@@ -30,8 +41,7 @@ func newChecker() *checker {
 
 // shadow is a node's log as its Saves describe it, whether durable or not.
 type shadow struct {
-	ids    []raftcore.EntryID
-	chain  []uint64
+	chain  []uint64      // chain[i] is index i+1
 	leader raftcore.Term // the term that the node leads in, or 0
 	commit raftcore.Index
 }
@@ -47,22 +57,36 @@ func chainHash(before uint64, e *raftcore.Entry) uint64 {
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%d %d %d %d %d ", before, e.Term, e.Index, e.Kind, e.Time)
 	h.Write(e.Data)
+	if e.Config != nil {
+		fmt.Fprint(h, e.Config)
+	}
 	return h.Sum64()
 }
 
 // saved checks a Save that node id hands out.
 func (c *checker) saved(id raftcore.NodeID, s *shadow, save *raftcore.Save) error {
+	if b := save.Base; b != nil {
+		if int(b.Last.Index) > len(c.committed) {
+			return fmt.Errorf("node %d compacts its log to %v, which is not committed", id, b.Last)
+		}
+		if want := c.committed[b.Last.Index-1].chain; s.chainAt(b.Last.Index) != want {
+			if c.chains[b.Last] != want {
+				return fmt.Errorf("node %d begins its log at %v, which is not what was committed", id, b.Last)
+			}
+			s.chain = c.prefix(b.Last.Index) // a snapshot has taken the log's place
+		}
+	}
 	if len(save.Entries) == 0 {
 		return nil
 	}
 	first := save.Entries[0].Index
-	if int(first) > len(s.ids)+1 {
-		return fmt.Errorf("node %d saves entry %d after %d: a gap", id, first, len(s.ids))
+	if int(first) > len(s.chain)+1 {
+		return fmt.Errorf("node %d saves entry %d after %d: a gap", id, first, len(s.chain))
 	}
-	if int(first) <= len(s.ids) && s.leader != 0 {
+	if int(first) <= len(s.chain) && s.leader != 0 {
 		return fmt.Errorf("leader append-only: node %d leads term %d and overwrites entry %d", id, s.leader, first)
 	}
-	s.ids, s.chain = s.ids[:first-1], s.chain[:first-1]
+	s.chain = s.chain[:first-1]
 	for i := range save.Entries {
 		e := &save.Entries[i]
 		chain := chainHash(s.chainAt(e.Index-1), e)
@@ -70,7 +94,6 @@ func (c *checker) saved(id raftcore.NodeID, s *shadow, save *raftcore.Save) erro
 			return fmt.Errorf("log matching: node %d has another entry %v, or others before it", id, e.EntryID)
 		}
 		c.chains[e.EntryID] = chain
-		s.ids = append(s.ids, e.EntryID)
 		s.chain = append(s.chain, chain)
 	}
 	return nil

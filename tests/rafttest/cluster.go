@@ -22,12 +22,15 @@ type Cluster struct {
 	nodes []*node
 
 	founders raftcore.ConfState
+	conf     raftcore.ConfState // the newest committed one
 
 	check *checker
 	cut   map[link]bool // links that a partition cuts, one-way
 	calm  bool          // no faults any more
 
 	reads   map[raftcore.Tag]raftcore.Index // what was acknowledged when a read was asked for
+	writes  map[raftcore.Tag]raftcore.Index // and a proposal
+	changes map[raftcore.Tag]bool
 	lastTag raftcore.Tag
 	trace   func(string)
 
@@ -39,7 +42,9 @@ type Cluster struct {
 type Stats struct {
 	Steps, Messages, Lost, Elections, Crashes, Partitions int
 	Proposed, Acknowledged, Refused, Overwritten          int
-	Reads, ReadsRefused, Loads                            int
+	Reads, FollowerReads, ReadsRefused, Loads             int
+	Changes, ChangesDone, Transfers, TransfersDone, Wiped int
+	Snapshots, Installs, Quiescent                        int
 }
 
 type link struct{ from, to raftcore.NodeID }
@@ -47,36 +52,62 @@ type link struct{ from, to raftcore.NodeID }
 // node is a simulated process: a core, or nothing while it is down, and a disk.
 type node struct {
 	id      raftcore.NodeID
+	rate    float64 // of its clock
 	core    *raftcore.Node
 	boot    uint64
+	founder bool
+	machine machine
 	disk    disk
 	shadow  shadow
 	out     raftcore.Output
 	wake    time.Duration // when a tick is scheduled for; 0: none
 	diskAt  time.Duration // when the newest pending Save completes
-	applied raftcore.Index
+	quiet   bool
+}
+
+// machine is a simulated state machine: its state is the chain hash of what it
+// has applied.
+type machine struct {
+	applied raftcore.Index // handed out to it
+	chain   uint64
+	time    int64
+}
+
+// clock is what the node's own clock shows.
+func (n *node) clock(now time.Duration) raftcore.Instant {
+	return raftcore.Instant(float64(now) * n.rate)
+}
+
+// due is when the node's own clock shows an instant.
+func (n *node) due(at raftcore.Instant) time.Duration {
+	return time.Duration(float64(at)/n.rate) + time.Nanosecond
 }
 
 // NewCluster returns a group of plan.Voters fresh nodes, founded.
 func NewCluster(plan Plan) (*Cluster, error) {
 	c := &Cluster{
-		plan:  plan,
-		rng:   rand.New(rand.NewPCG(plan.Seed, 0x73_69_6d)),
-		now:   time.Millisecond,
-		check: newChecker(),
-		cut:   map[link]bool{},
-		reads: map[raftcore.Tag]raftcore.Index{},
+		plan:    plan,
+		rng:     rand.New(rand.NewPCG(plan.Seed, 0x73_69_6d)),
+		now:     time.Millisecond,
+		check:   newChecker(),
+		cut:     map[link]bool{},
+		reads:   map[raftcore.Tag]raftcore.Index{},
+		writes:  map[raftcore.Tag]raftcore.Index{},
+		changes: map[raftcore.Tag]bool{},
 	}
 	conf := raftcore.ConfState{}
 	for i := range plan.Voters {
 		conf.Voters = append(conf.Voters, raftcore.NodeID(i+1))
 	}
-	for _, id := range conf.Voters {
-		n := &node{id: id}
+	for i := range plan.Voters + plan.Spares {
+		n := &node{id: raftcore.NodeID(i + 1), founder: i < plan.Voters, rate: 1}
+		if plan.Leases { // clocks run as unevenly as is declared
+			n.rate += float64(c.rng.IntN(2*clockDrift+1)-clockDrift) / 1000
+		}
 		n.disk.incarnation = raftcore.Incarnation(c.rng.Uint64())
 		c.nodes = append(c.nodes, n)
 	}
-	c.founders = conf
+	c.founders, c.conf = conf, conf
 	for _, n := range c.nodes {
 		if err := c.start(n); err != nil {
 			return nil, err
@@ -109,18 +140,27 @@ func (c *Cluster) start(n *node) error {
 	if err != nil {
 		return err
 	}
-	n.core, n.applied, n.wake = core, 0, 0
-	n.shadow.ids, n.shadow.chain = nil, nil
-	n.shadow.leader, n.shadow.commit = 0, 0
+	n.core, n.machine, n.wake, n.quiet = core, machine{}, 0, false
+	n.shadow = shadow{chain: c.check.prefix(r.Base.Index)}
 	for i := range n.disk.kept.entries {
 		e := &n.disk.kept.entries[i]
-		n.shadow.ids = append(n.shadow.ids, e.EntryID)
 		n.shadow.chain = append(n.shadow.chain, chainHash(n.shadow.chainAt(e.Index-1), e))
 	}
 	c.tracef("%d start %v", n.id, &r)
+	if !n.founder {
+		return c.step(n)
+	}
 	// Every start founds the group, as the actor shell does: it is idempotent,
 	// and the first one may not have reached the disk.
 	return c.step(n, raftcore.Bootstrap{Cluster: 1, Conf: c.founders})
+}
+
+// wipe gives a node a new disk. It joins, whatever it was before.
+func (c *Cluster) wipe(n *node) {
+	c.tracef("%d lost its disk", n.id)
+	c.Stats.Wiped++
+	n.disk = disk{incarnation: raftcore.Incarnation(c.rng.Uint64())}
+	n.founder = false
 }
 
 // crash takes a node down. Of the Saves under way a random number made it.
@@ -135,11 +175,12 @@ func (c *Cluster) crash(n *node) {
 // step gives a node its inputs and carries out what it wants.
 func (c *Cluster) step(n *node, inputs ...raftcore.Input) error {
 	c.Stats.Steps++
-	n.core.Step(raftcore.Tick{Now: raftcore.Instant(c.now), Time: c.now.Milliseconds()})
+	n.core.Step(raftcore.Tick{Now: n.clock(c.now), Time: c.now.Milliseconds()})
 	for _, in := range inputs {
 		n.core.Step(in)
 	}
 	n.core.Drain(&n.out)
+	n.core.CheckInvariants()
 	return c.act(n, &n.out)
 }
 
@@ -163,8 +204,18 @@ func (c *Cluster) act(n *node, out *raftcore.Output) error {
 	if err := c.check.status(&st, &n.shadow); err != nil {
 		return err
 	}
+	if out.Quiescent && !n.quiet {
+		c.Stats.Quiescent++
+	}
+	n.quiet = out.Quiescent
+	if err := c.restore(n, out.Restore); err != nil {
+		return err
+	}
 	if err := c.apply(n, out); err != nil {
 		return err
+	}
+	if out.Compact {
+		c.snapshot(n)
 	}
 	for _, l := range out.Load {
 		c.Stats.Loads++
@@ -191,14 +242,16 @@ func (c *Cluster) act(n *node, out *raftcore.Output) error {
 	for i := range out.Send {
 		c.transmit(clone(&out.Send[i]))
 	}
-	c.arm(n, time.Duration(out.Deadline))
+	if out.Deadline != 0 {
+		c.arm(n, n.due(out.Deadline))
+	}
 	return nil
 }
 
 // arm schedules a tick for the node's deadline. An earlier one stays: the node
 // is asked again then.
 func (c *Cluster) arm(n *node, deadline time.Duration) {
-	if deadline == 0 || n.wake != 0 && n.wake <= deadline {
+	if n.wake != 0 && n.wake <= deadline {
 		return
 	}
 	deadline = max(deadline, c.now+time.Microsecond)
@@ -229,13 +282,23 @@ func (c *Cluster) apply(n *node, out *raftcore.Output) error {
 	if len(entries) == 0 {
 		return nil
 	}
-	if err := c.check.applied(n.id, &out.Apply, n.applied); err != nil {
+	if err := c.check.applied(n.id, &out.Apply, n.machine.applied); err != nil {
 		return err
 	}
-	last := entries[len(entries)-1].Index
-	n.applied = last
+	m := &n.machine
+	for i := range entries {
+		e := &entries[i]
+		m.applied, m.chain, m.time = e.Index, chainHash(m.chain, e), e.Time
+		if e.Kind == raftcore.EntryConfig && e.Index > c.check.confAt {
+			c.check.confAt, c.conf = e.Index, *e.Config
+		}
+	}
+	last := m.applied
 	c.Stats.Acknowledged += len(out.Apply.Tags)
 	for _, t := range out.Apply.Tags {
+		if floor := c.writes[t.Tag]; t.Index <= floor {
+			return fmt.Errorf("linearizability: node %d applies at %d what was proposed after %d was acknowledged", n.id, t.Index, floor)
+		}
 		c.check.acked = max(c.check.acked, t.Index)
 	}
 	boot := n.boot
@@ -252,6 +315,9 @@ func (c *Cluster) apply(n *node, out *raftcore.Output) error {
 // anybody, when it was asked for.
 func (c *Cluster) readDone(n *node, r raftcore.ReadReady) error {
 	c.Stats.Reads++
+	if n.shadow.leader == 0 {
+		c.Stats.FollowerReads++
+	}
 	if floor := c.reads[r.Tag]; r.Index < floor {
 		return fmt.Errorf("linearizability: node %d reads at %d what was acknowledged at %d before the read began", n.id, r.Index, floor)
 	}
@@ -267,6 +333,14 @@ func (c *Cluster) replied(n *node, r raftcore.Reply) {
 		return
 	}
 	switch r.Outcome {
+	case raftcore.Done:
+		switch {
+		case r.Tag == 0:
+		case c.changes[r.Tag]:
+			c.Stats.ChangesDone++
+		default:
+			c.Stats.TransfersDone++
+		}
 	case raftcore.Overwritten:
 		c.Stats.Overwritten++
 	default:
@@ -277,18 +351,19 @@ func (c *Cluster) replied(n *node, r raftcore.Reply) {
 // Propose has a client propose a command to the node that leads, as far as the
 // client can see, or to any.
 func (c *Cluster) Propose(data string) error {
-	n := c.target()
+	n := c.target(0.05)
 	if n == nil {
 		return nil
 	}
 	c.lastTag++
+	c.writes[c.lastTag] = c.check.acked
 	c.Stats.Proposed++
 	return c.step(n, raftcore.Propose{Tag: c.lastTag, Data: []byte(data)})
 }
 
 // Read has a client ask for a linearizable read.
 func (c *Cluster) Read() error {
-	n := c.target()
+	n := c.target(0.4)
 	if n == nil {
 		return nil
 	}
@@ -298,8 +373,8 @@ func (c *Cluster) Read() error {
 }
 
 // target picks a node that believes it leads, usually; during a partition there
-// may be two. Now and then it picks any node.
-func (c *Cluster) target() *node {
+// may be two. With some chance it picks any node.
+func (c *Cluster) target(any float64) *node {
 	var up, leading []*node
 	for _, n := range c.nodes {
 		if n.core != nil {
@@ -309,7 +384,7 @@ func (c *Cluster) target() *node {
 			}
 		}
 	}
-	if len(leading) > 0 && c.rng.IntN(20) > 0 {
+	if len(leading) > 0 && c.rng.Float64() >= any {
 		return leading[c.rng.IntN(len(leading))]
 	}
 	if len(up) == 0 {
@@ -365,15 +440,15 @@ func (c *Cluster) run(t time.Duration, done func() bool) error {
 	return nil
 }
 
-// converged reports whether every node is up and has applied the same log, at
-// least as long as what was ever committed.
+// converged reports whether every member is up and has applied everything that
+// was ever committed, and no change is under way.
 func (c *Cluster) converged() bool {
-	for _, n := range c.nodes {
-		if n.core == nil || int(n.applied) < len(c.check.committed) || n.applied != c.nodes[0].applied {
+	for _, id := range c.conf.Members() {
+		if n := c.nodes[id-1]; n.core == nil || int(n.machine.applied) < len(c.check.committed) {
 			return false
 		}
 	}
-	return true
+	return !c.conf.Joint()
 }
 
 // event is something that will happen.
@@ -412,6 +487,15 @@ func (s Stats) Add(o Stats) Stats {
 	s.Overwritten += o.Overwritten
 	s.Reads += o.Reads
 	s.ReadsRefused += o.ReadsRefused
+	s.FollowerReads += o.FollowerReads
 	s.Loads += o.Loads
+	s.Changes += o.Changes
+	s.ChangesDone += o.ChangesDone
+	s.Transfers += o.Transfers
+	s.TransfersDone += o.TransfersDone
+	s.Wiped += o.Wiped
+	s.Snapshots += o.Snapshots
+	s.Installs += o.Installs
+	s.Quiescent += o.Quiescent
 	return s
 }

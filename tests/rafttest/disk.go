@@ -10,25 +10,52 @@ import (
 // ones that have not completed may or may not survive a crash.
 type disk struct {
 	kept        contents
+	files       map[raftcore.Index]machine // snapshots, by their last index
 	incarnation raftcore.Incarnation
 	pending     []raftcore.Save
 }
 
 // contents is what a disk holds.
 type contents struct {
-	hard    raftcore.HardState
-	entries []raftcore.Entry // entries[i] has index i+1
+	hard     raftcore.HardState
+	snapshot raftcore.SnapshotMeta
+	base     raftcore.SnapshotMeta
+	entries  []raftcore.Entry // after the base
+}
+
+func (c *contents) last() raftcore.Index {
+	return c.base.Last.Index + raftcore.Index(len(c.entries))
 }
 
 func (c *contents) apply(s raftcore.Save) {
 	c.hard = s.HardState
+	if s.Snapshot != nil {
+		c.snapshot = *s.Snapshot
+	}
+	if s.Base != nil {
+		c.begin(s.Base)
+	}
 	if len(s.Entries) == 0 {
 		return
 	}
-	if keep := int(s.Entries[0].Index - 1); keep < len(c.entries) {
+	if keep := int(s.Entries[0].Index - c.base.Last.Index - 1); keep < len(c.entries) {
 		c.entries = slices.Clip(c.entries[:keep]) // slices of the rest have been handed out
 	}
 	c.entries = append(c.entries, s.Entries...)
+}
+
+// begin makes the log begin after a new base.
+func (c *contents) begin(b *raftcore.SnapshotMeta) {
+	at := int(b.Last.Index) - int(c.base.Last.Index)
+	switch {
+	case at <= 0:
+		return
+	case at <= len(c.entries) && c.entries[at-1].EntryID == b.Last:
+		c.entries = slices.Clone(c.entries[at:])
+	default:
+		c.entries = nil
+	}
+	c.base = *b
 }
 
 // complete makes the oldest pending Save durable.
@@ -47,12 +74,20 @@ func (d *disk) crash(n int) {
 	d.pending = nil
 }
 
+// keepFile keeps a snapshot.
+func (d *disk) keepFile(m machine) {
+	if d.files == nil {
+		d.files = map[raftcore.Index]machine{}
+	}
+	d.files[m.applied] = m
+}
+
 // load reads saved entries.
 func (d *disk) load(l raftcore.Load) []raftcore.Entry {
 	var out []raftcore.Entry
 	bytes := 0
-	for i := l.From; i <= l.To && int(i) <= len(d.kept.entries); i++ {
-		e := d.kept.entries[i-1]
+	for i := l.From; i <= l.To && i > d.kept.base.Last.Index && i <= d.kept.last(); i++ {
+		e := d.kept.entries[i-d.kept.base.Last.Index-1]
 		if bytes += e.Size(); bytes > l.MaxBytes && len(out) > 0 {
 			break
 		}
@@ -64,10 +99,14 @@ func (d *disk) load(l raftcore.Load) []raftcore.Entry {
 // recovered returns what a node that starts from this disk is told, with the
 // newest tail entries.
 func (d *disk) recovered(tail int) raftcore.Recovered {
-	r := raftcore.Recovered{HardState: d.kept.hard, Incarnation: d.incarnation}
-	for i := range d.kept.entries {
-		r.Note(&d.kept.entries[i])
+	k := &d.kept
+	r := raftcore.Recovered{
+		HardState: k.hard, Incarnation: d.incarnation, Snapshot: k.snapshot,
+		Base: k.base.Last, BaseConf: k.base.Conf, Last: k.base.Last.Index, LastTime: k.base.Time,
 	}
-	r.Tail = slices.Clone(d.kept.entries[max(0, len(d.kept.entries)-tail):])
+	for i := range k.entries {
+		r.Note(&k.entries[i])
+	}
+	r.Tail = slices.Clone(k.entries[max(0, len(k.entries)-tail):])
 	return r
 }

@@ -24,6 +24,8 @@ func clone(m *raftcore.Message) raftcore.Message {
 	case *raftcore.AppendReply:
 		c := *b
 		out.Body = &c
+	case *raftcore.SnapshotRequest, *raftcore.TimeoutNow, *raftcore.ReadRequest, *raftcore.ReadReply:
+		// These are made for one message each.
 	default:
 		panic(fmt.Sprintf("rafttest: a message of type %T", m.Body))
 	}
@@ -33,6 +35,10 @@ func clone(m *raftcore.Message) raftcore.Message {
 // transmit puts a message on the network.
 func (c *Cluster) transmit(m raftcore.Message) {
 	c.Stats.Messages++
+	if r, ok := m.Body.(*raftcore.SnapshotRequest); ok {
+		c.transmitSnapshot(m, r.Snapshot)
+		return
+	}
 	copies := 1
 	if !c.calm && c.chance(c.plan.Duplicate) {
 		copies = 2

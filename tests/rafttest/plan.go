@@ -13,7 +13,8 @@ import (
 // report, the seed being the other.
 type Plan struct {
 	Seed   uint64
-	Voters int
+	Voters int // the founders
+	Spares int // nodes that may be added
 
 	Faults    time.Duration // how long faults go on, in virtual time
 	Proposals int           // how many commands clients propose meanwhile
@@ -34,8 +35,20 @@ type Plan struct {
 	Forgetful bool          // restarted nodes recover without a tail: older entries must be loaded
 	TinyLimit bool          // small windows and batches, so that bounds and loads come into play
 
+	Change    time.Duration // mean time between changes of the configuration; 0: none
+	Transfer  time.Duration // mean time between transfers of the leader's office; 0: none
+	Snapshots int           // a snapshot is taken every so many entries; 0: never
+	Keep      int           // how many entries are kept behind it
+	Leases    bool          // reads by lease, with clocks that drift as much as is allowed
+	Quiesce   bool          // idle groups fall silent
+	Prefer    bool          // nodes have different priorities
+	OnDemand  bool          // whoever finds no leader starts an election
+
 	ElectionTimeout time.Duration
 }
+
+// clockDrift is how unevenly clocks run, in parts per thousand.
+const clockDrift = 50
 
 // DrawPlan draws a plan from a seed.
 func DrawPlan(seed uint64) Plan {
@@ -46,6 +59,15 @@ func DrawPlan(seed uint64) Plan {
 	}
 	return Plan{
 		Seed:            seed,
+		Spares:          []int{0, 0, 1, 2, 3}[r.IntN(5)],
+		Change:          ms(0, 500, 2000),
+		Transfer:        ms(0, 0, 1000, 3000),
+		Snapshots:       []int{0, 0, 5, 20, 100}[r.IntN(5)],
+		Keep:            []int{-1, 5, 50}[r.IntN(3)],
+		Leases:          r.IntN(3) == 0,
+		Quiesce:         r.IntN(3) == 0,
+		Prefer:          r.IntN(4) == 0,
+		OnDemand:        r.IntN(3) == 0,
 		Voters:          []int{1, 2, 3, 3, 3, 4, 5, 5}[r.IntN(8)],
 		Faults:          time.Duration(5+r.IntN(20)) * time.Second,
 		Proposals:       50 + r.IntN(300),
@@ -73,7 +95,14 @@ func (p Plan) String() string {
 
 // config returns the configuration of node id.
 func (p Plan) config(id raftcore.NodeID, boot uint64) raftcore.Config {
-	c := raftcore.Config{ID: id, Boot: boot, Seed: p.Seed ^ boot<<32, ElectionTimeout: p.ElectionTimeout}
+	c := raftcore.Config{
+		ID: id, Boot: boot, Seed: p.Seed ^ boot<<32, ElectionTimeout: p.ElectionTimeout,
+		SnapshotEntries: p.Snapshots, KeepEntries: p.Keep,
+		LeaseReads: p.Leases, MaxClockDrift: clockDrift, Quiesce: p.Quiesce, CampaignOnDemand: p.OnDemand,
+	}
+	if p.Prefer {
+		c.Priority = int(id) % 3
+	}
 	if p.TinyLimit {
 		c.MaxAppendBytes = 300
 		c.MaxInflight = 3
@@ -81,6 +110,8 @@ func (p Plan) config(id raftcore.NodeID, boot uint64) raftcore.Config {
 		c.MaxUncommittedBytes = 4000
 		c.MaxApplyBytes = 500
 		c.MaxWindowBytes = 1000
+		c.MaxUnapplied = 50
+		c.MaxUnsavedBytes = 2000
 	}
 	return c
 }

@@ -65,6 +65,8 @@ func (c *Cluster) scheduleFaults() {
 		}
 		c.at(c.around(c.plan.Partition), cut)
 	}
+	c.every(c.plan.Change, c.ChangeConfig)
+	c.every(c.plan.Transfer, c.TransferLeader)
 	if c.plan.Crash > 0 {
 		var crash func() error
 		crash = func() error {
@@ -80,6 +82,73 @@ func (c *Cluster) scheduleFaults() {
 		}
 		c.at(c.around(c.plan.Crash), crash)
 	}
+}
+
+// every has f happen again and again while the faults go on.
+func (c *Cluster) every(mean time.Duration, f func() error) {
+	if mean == 0 {
+		return
+	}
+	var again func() error
+	again = func() error {
+		if c.calm {
+			return nil
+		}
+		if err := f(); err != nil {
+			return err
+		}
+		c.at(c.now+c.around(mean), again)
+		return nil
+	}
+	c.at(c.around(mean), again)
+}
+
+// ChangeConfig has an operator ask for a configuration drawn at random. Now and
+// then a node that is no member loses its disk before.
+func (c *Cluster) ChangeConfig() error {
+	n := c.target(0.05)
+	if n == nil {
+		return nil
+	}
+	var conf raftcore.ConfState
+	for _, m := range c.nodes {
+		switch c.rng.IntN(6) {
+		case 0:
+			conf.Learners = append(conf.Learners, m.id)
+		case 1, 2, 3:
+			conf.Voters = append(conf.Voters, m.id)
+		}
+	}
+	if len(conf.Voters) == 0 {
+		return nil
+	}
+	for _, m := range c.nodes {
+		if known := c.nodes[n.id-1].core.Status().Conf; m.core == nil && !c.conf.Contains(m.id) && !known.Contains(m.id) && c.chance(0.3) {
+			c.wipe(m)
+		}
+	}
+	c.lastTag++
+	c.changes[c.lastTag] = true
+	c.Stats.Changes++
+	in := raftcore.ChangeConfig{Tag: c.lastTag, Conf: conf}
+	if c.chance(0.3) {
+		in.Expect = n.core.Status().ConfIndex
+	}
+	c.tracef("%d is asked for %v", n.id, &conf)
+	return c.step(n, in)
+}
+
+// TransferLeader has an operator ask for another leader.
+func (c *Cluster) TransferLeader() error {
+	n := c.target(0.05)
+	if n == nil {
+		return nil
+	}
+	c.lastTag++
+	c.Stats.Transfers++
+	to := raftcore.NodeID(c.rng.IntN(len(c.nodes) + 1))
+	c.tracef("%d is asked to hand over to %d", n.id, to)
+	return c.step(n, raftcore.Transfer{Tag: c.lastTag, To: to})
 }
 
 func (c *Cluster) restart(n *node) error {

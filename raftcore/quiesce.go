@@ -1,0 +1,83 @@
+package raftcore
+
+// A group in which nothing happens need not send heartbeats: its leader tells
+// the others that it will be silent, and everybody who has everything waits
+// without a clock. What ends the silence is a request, a message, or the news
+// that the leader's host is gone.
+//
+// Somebody who missed the word times out, and asks for votes; that wakes the
+// others, who believe in their leader for one more election timeout, and say a
+// word to it. If it is alive, it speaks up.
+
+// idleHeartbeats is after how many intervals of idleness a leader falls silent.
+const idleHeartbeats = 3
+
+// fallSilent ends the heartbeats of a leader that has had nothing to do.
+func (n *Node) fallSilent() {
+	if n.role != Leader || n.quiet || !n.cfg.Quiesce {
+		return
+	}
+	if !n.idle() {
+		n.leader.idleSince = n.now
+		return
+	}
+	if n.now < n.leader.idleSince.Add(idleHeartbeats*n.cfg.HeartbeatInterval) {
+		return
+	}
+	for i := range n.leader.peers {
+		p := &n.leader.peers[i]
+		n.sendAppendRequest(p.id, AppendRequest{Prev: n.log.lastID(), Commit: n.log.commit, Round: p.round, Quiesce: true})
+	}
+	n.quiet = true
+	n.out.StatusChanged = true
+}
+
+// idle reports whether everybody has everything, and nobody waits.
+func (n *Node) idle() bool {
+	l := &n.log
+	if l.commit != l.last || l.saved != l.last || n.applying.done != l.last || n.snapshots.unsaved ||
+		len(n.reads.waiting)+len(n.reads.confirming) > 0 || n.leader.change != nil || n.transfer.active() || n.members.current().Joint() {
+		return false
+	}
+	for i := range n.leader.peers {
+		if p := &n.leader.peers[i]; p.departing || p.state != replicate || p.match != l.last || p.sentCommit != l.commit || p.round != n.leader.round {
+			return false
+		}
+	}
+	return true
+}
+
+// wakes ends the silence of this node, if an input is a reason to.
+func (n *Node) wakes(in Input) {
+	switch in := in.(type) {
+	case Tick, Saved, Loaded, Applied, SnapshotTaken, SnapshotSent:
+		return
+	case Unreachable:
+		if n.role != Leader && in.Peer != n.leaderID {
+			return
+		}
+		n.wake(false)
+	default:
+		n.wake(true)
+	}
+}
+
+// wake ends the silence. From now on signs of life are expected again; until the
+// first one would be late, the others are taken to be alive.
+func (n *Node) wake(believe bool) {
+	n.quiet = false
+	n.out.StatusChanged = true
+	if n.role == Leader {
+		n.leader.heartbeatAt = n.now
+		n.leader.idleSince = n.now
+		for i := range n.leader.peers {
+			n.leader.peers[i].heardAt = n.now
+		}
+		return
+	}
+	n.resetElection()
+	if believe && n.leaderID != Nobody {
+		n.following.heardAt = n.now
+		n.following.owes = true // a word to the leader: it wakes up, too
+	}
+}
