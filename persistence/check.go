@@ -11,6 +11,7 @@ import (
 // is the last chance to notice before it is on the disk.
 type Log struct {
 	HardState raftcore.HardState
+	Snapshot  raftcore.Index   // the last entry that the newest snapshot covers
 	Base      raftcore.Index   // the entry before the first one
 	Last      raftcore.EntryID // the last entry, or the base
 }
@@ -29,17 +30,40 @@ func (l *Log) Follow(s *raftcore.Save) error {
 	case l.HardState.Joined && !h.Joined:
 		return bad("a member that has joined would be a newcomer again")
 	}
+	snapshot, base, last := l.Snapshot, l.Base, l.Last
+	if s.Snapshot != nil {
+		if snapshot = s.Snapshot.Last.Index; snapshot < l.Snapshot || s.Snapshot.Last.Term > h.Term {
+			return bad("the snapshot is of %v, the one before of %d, and the term is %d", s.Snapshot.Last, l.Snapshot, h.Term)
+		}
+	}
+	switch b := s.Base; {
+	case s.Reset && b == nil:
+		return bad("a snapshot would take the log's place, and it is not said which")
+	case b != nil && b.Last.Index > snapshot:
+		return bad("the log would begin after %v, the snapshot is of %d", b.Last, snapshot)
+	case s.Reset && b.Last.Index <= base:
+		return bad("a snapshot of %v would take the place of a log that begins after %d", b.Last, base)
+	case s.Reset:
+		base, last = b.Last.Index, b.Last
+	case b != nil && b.Last.Index > last.Index:
+		return bad("the log would begin after %v, and it ends at %v", b.Last, last)
+	case b != nil:
+		base = max(base, b.Last.Index)
+	}
+	if snapshot > last.Index {
+		return bad("the snapshot is of %d, and the log ends at %v", snapshot, last)
+	}
 	if len(s.Entries) == 0 {
-		l.HardState = h
+		l.HardState, l.Snapshot, l.Base, l.Last = h, snapshot, base, last
 		return nil
 	}
 	first := s.Entries[0].Index
-	if first <= l.Base || first > l.Last.Index+1 {
-		return bad("its entries begin at %d, the log goes from %d to %d", first, l.Base+1, l.Last.Index)
+	if first <= snapshot || first > last.Index+1 {
+		return bad("its entries begin at %d, the log goes from %d to %d, and up to %d there is a snapshot", first, base+1, last.Index, snapshot)
 	}
 	var before raftcore.Term
-	if first == l.Last.Index+1 {
-		before = l.Last.Term
+	if first == last.Index+1 {
+		before = last.Term
 	}
 	for i := range s.Entries {
 		e := &s.Entries[i]
@@ -55,7 +79,7 @@ func (l *Log) Follow(s *raftcore.Save) error {
 		}
 		before = e.Term
 	}
-	l.HardState, l.Last = h, s.Entries[len(s.Entries)-1].EntryID
+	l.HardState, l.Snapshot, l.Base, l.Last = h, snapshot, base, s.Entries[len(s.Entries)-1].EntryID
 	return nil
 }
 

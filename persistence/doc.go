@@ -17,7 +17,8 @@
 // What is durable when: everything in a Save, and in every Save before it, from
 // the moment Save returns nil. If the process dies before that, each group has
 // either all of its part of the Save or nothing of it, and of several Saves a
-// prefix.
+// prefix. Snapshots themselves are not in a Store: it keeps what they stand for,
+// and lets go of the entries that they make needless.
 //
 // A write or a sync that fails is never tried again: after a failure nobody
 // knows what the disk holds. The Store that saw it answers every later call

@@ -27,7 +27,13 @@ type memoryGroup struct {
 	boot        uint64 // 0: not open
 	hard        raftcore.HardState
 	incarnation raftcore.Incarnation
-	entries     []raftcore.Entry // entries[i] has index i+1
+	snapshot    raftcore.SnapshotMeta
+	base        raftcore.SnapshotMeta
+	entries     []raftcore.Entry // after the base
+}
+
+func (g *memoryGroup) last() raftcore.Index {
+	return g.base.Last.Index + raftcore.Index(len(g.entries))
 }
 
 func (m *memory) Open() (Store, error) {
@@ -88,6 +94,7 @@ func (s *memoryStore) Save(saves []Save) error {
 	for i := range saves {
 		g := s.byID[saves[i].Group-1]
 		g.hard = saves[i].HardState
+		g.compact(&saves[i].Save)
 		g.append(saves[i].Entries)
 	}
 	return nil
@@ -100,10 +107,11 @@ func (s *memoryStore) Load(id GroupID, l raftcore.Load) ([]raftcore.Entry, error
 	if err != nil {
 		return nil, err
 	}
-	if l.From == 0 || l.From > l.To || l.To > raftcore.Index(len(g.entries)) {
-		return nil, fmt.Errorf("entries %d to %d are not all in the log, which ends at %d", l.From, l.To, len(g.entries))
+	base := g.base.Last.Index
+	if l.From <= base || l.From > l.To || l.To > g.last() {
+		return nil, fmt.Errorf("entries %d to %d are not all in the log, which goes from %d to %d", l.From, l.To, base+1, g.last())
 	}
-	entries := g.entries[l.From-1 : l.To : l.To]
+	entries := g.entries[l.From-base-1 : l.To-base : l.To-base]
 	bytes := 0
 	for i := range entries {
 		if bytes += len(entries[i].Data); bytes > l.MaxBytes && i > 0 {
@@ -147,11 +155,25 @@ func (s *memoryStore) group(id GroupID) (*memoryGroup, error) {
 }
 
 func (g *memoryGroup) log() *Log {
-	l := &Log{HardState: g.hard}
+	l := &Log{HardState: g.hard, Snapshot: g.snapshot.Last.Index, Base: g.base.Last.Index, Last: g.base.Last}
 	if n := len(g.entries); n > 0 {
 		l.Last = g.entries[n-1].EntryID
 	}
 	return l
+}
+
+// compact notes a snapshot, and forgets what it stands for.
+func (g *memoryGroup) compact(s *raftcore.Save) {
+	if s.Snapshot != nil {
+		g.snapshot = *s.Snapshot
+	}
+	switch {
+	case s.Reset:
+		g.base, g.entries = *s.Base, nil
+	case s.Base != nil && s.Base.Last.Index > g.base.Last.Index:
+		g.entries = slices.Clone(g.entries[s.Base.Last.Index-g.base.Last.Index:])
+		g.base = *s.Base
+	}
 }
 
 // append adds entries after those before the first of them.
@@ -159,14 +181,17 @@ func (g *memoryGroup) append(entries []raftcore.Entry) {
 	if len(entries) == 0 {
 		return
 	}
-	if keep := int(entries[0].Index - 1); keep < len(g.entries) {
+	if keep := int(entries[0].Index - g.base.Last.Index - 1); keep < len(g.entries) {
 		g.entries = slices.Clip(g.entries[:keep]) // slices of the rest have been handed out
 	}
 	g.entries = append(g.entries, entries...)
 }
 
 func (g *memoryGroup) recovered() raftcore.Recovered {
-	r := raftcore.Recovered{HardState: g.hard, Incarnation: g.incarnation, Last: raftcore.Index(len(g.entries))}
+	r := raftcore.Recovered{
+		HardState: g.hard, Incarnation: g.incarnation, Snapshot: g.snapshot,
+		Base: g.base.Last, BaseConf: g.base.Conf, Last: g.base.Last.Index, LastTime: g.base.Time,
+	}
 	for i := range g.entries {
 		r.Note(&g.entries[i])
 	}

@@ -395,9 +395,11 @@ func (n *Node) save() {
 		n.hardDirty = false
 		n.hardSequence = n.sequence
 	}
+	reset := n.log.replaced > 0
 	n.out.Save = Save{
 		Token:     Token{Boot: n.cfg.Boot, Sequence: n.sequence},
 		HardState: n.hard,
+		Reset:     reset,
 		Entries:   n.log.toSave(n.sequence),
 	}
 	if s.unsaved {

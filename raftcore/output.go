@@ -92,10 +92,12 @@ type Save struct {
 	// Snapshot, if it is not nil, is the newest snapshot from now on.
 	Snapshot *SnapshotMeta
 	// Base, if it is not nil, is where the log begins from now on: entries up to
-	// Base.Last are not needed any more. If the log that was saved has no entry
-	// Base.Last, or another one there, a snapshot has taken the place of all of
-	// it, and none of its entries is left. It comes before Entries.
+	// Base.Last are not needed any more. Its Time is that of the snapshot. It comes
+	// before Entries.
 	Base *SnapshotMeta
+	// Reset says that a leader's snapshot takes the place of the whole log: of the
+	// entries that were saved before none is left, and the log begins after Base.
+	Reset bool
 	// Entries follow what was saved before, or replace it: every saved entry
 	// with an index of at least Entries[0].Index is gone afterwards.
 	Entries []Entry

@@ -199,6 +199,9 @@ func (s Save) String() string {
 	if s.Base != nil {
 		out += fmt.Sprintf(" base=%v", s.Base.Last)
 	}
+	if s.Reset {
+		out += " reset"
+	}
 	if len(s.Entries) > 0 {
 		out += " " + entriesString(s.Entries)
 	}

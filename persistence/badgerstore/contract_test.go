@@ -144,6 +144,11 @@ func TestD8_GapsAndOtherImpossibleSavesAreRefusedAsAWhole(t *testing.T) {
 			return save
 		}
 		hard := raftcore.HardState{Term: 2, Vote: 1, Cluster: 5, Joined: true}
+		compacted := func(s *raftcore.SnapshotMeta, reset bool) persistence.Save {
+			save := with(hard)
+			save.Snapshot, save.Base, save.Reset = s, s, reset
+			return save
+		}
 		broken := commands(2, 6, 8)
 		broken[1].Index++
 		noConfig := commands(2, 6, 6)
@@ -151,19 +156,23 @@ func TestD8_GapsAndOtherImpossibleSavesAreRefusedAsAWhole(t *testing.T) {
 		noKind := commands(2, 6, 6)
 		noKind[0].Kind = 0
 		for name, save := range map[string]persistence.Save{
-			"a gap":                         with(hard, commands(2, 7, 7)...),
-			"entry zero":                    with(hard, commands(2, 0, 1)...),
-			"a gap inside":                  with(hard, broken...),
-			"a falling term in the log":     with(hard, commands(1, 6, 6)...),
-			"an entry of a term to come":    with(hard, commands(3, 6, 6)...),
-			"a falling term":                with(raftcore.HardState{Term: 1, Cluster: 5, Joined: true}),
-			"a second vote in a term":       with(raftcore.HardState{Term: 2, Vote: 2, Cluster: 5, Joined: true}),
-			"a vote that is taken back":     with(raftcore.HardState{Term: 2, Cluster: 5, Joined: true}),
-			"a newcomer again":              with(raftcore.HardState{Term: 2, Vote: 1, Cluster: 5}),
-			"another cluster":               with(raftcore.HardState{Term: 2, Vote: 1, Cluster: 6, Joined: true}),
-			"a configuration without one":   with(hard, noConfig...),
-			"an entry of no kind":           with(hard, noKind...),
-			"a gap that was filled in part": with(hard, append(commands(2, 6, 6), commands(2, 8, 8)...)...),
+			"a gap":                              with(hard, commands(2, 7, 7)...),
+			"entry zero":                         with(hard, commands(2, 0, 1)...),
+			"a gap inside":                       with(hard, broken...),
+			"a falling term in the log":          with(hard, commands(1, 6, 6)...),
+			"an entry of a term to come":         with(hard, commands(3, 6, 6)...),
+			"a falling term":                     with(raftcore.HardState{Term: 1, Cluster: 5, Joined: true}),
+			"a second vote in a term":            with(raftcore.HardState{Term: 2, Vote: 2, Cluster: 5, Joined: true}),
+			"a vote that is taken back":          with(raftcore.HardState{Term: 2, Cluster: 5, Joined: true}),
+			"a newcomer again":                   with(raftcore.HardState{Term: 2, Vote: 1, Cluster: 5}),
+			"another cluster":                    with(raftcore.HardState{Term: 2, Vote: 1, Cluster: 6, Joined: true}),
+			"a configuration without one":        with(hard, noConfig...),
+			"an entry of no kind":                with(hard, noKind...),
+			"a log that begins after its end":    compacted(&raftcore.SnapshotMeta{Last: raftcore.EntryID{Term: 2, Index: 9}}, false),
+			"a log that begins after a snapshot": {Group: a.Group, Save: raftcore.Save{Token: before.Token, HardState: hard, Base: &raftcore.SnapshotMeta{Last: log[3].EntryID}}},
+			"a snapshot of a term to come":       compacted(&raftcore.SnapshotMeta{Last: raftcore.EntryID{Term: 3, Index: 9}}, true),
+			"a snapshot of what, nobody knows":   compacted(nil, true),
+			"a gap that was filled in part":      with(hard, append(commands(2, 6, 6), commands(2, 8, 8)...)...),
 		} {
 			good := saveOf(b, 1, commands(1, 2, 3)...)
 			if err := s.Save([]persistence.Save{good, save}); !errors.Is(err, persistence.ErrBadSave) || !strings.Contains(err.Error(), "") {
@@ -213,6 +222,51 @@ func TestD4_NoFieldOfTheHardStateIsForgotten(t *testing.T) {
 		if got := mustOpenGroup(t, mustOpen(t, opener), "a").Recovered.HardState; got != want {
 			t.Errorf("saved was %+v, the disk has %+v", want, got)
 		}
+	})
+}
+
+// A snapshot of the group's own state lets a prefix of the log go; one that a
+// leader sent takes the place of all of it.
+func TestS2S14_WhatASnapshotStandsForGoesAndNothingElse(t *testing.T) {
+	eachStore(t, func(t *testing.T, opener persistence.Opener) {
+		s := mustOpen(t, opener)
+		a := mustOpenGroup(t, s, "a")
+		log := commands(2, 1, 9)
+		mustSave(t, s, saveOf(a, 2, log...))
+		conf := raftcore.ConfigAt{Index: 1, Conf: raftcore.ConfState{Voters: []raftcore.NodeID{1, 2}, Outgoing: []raftcore.NodeID{3}}}
+		own := saveOf(a, 2)
+		own.Snapshot = &raftcore.SnapshotMeta{Last: log[6].EntryID, Time: 7, Conf: conf}
+		own.Base = &raftcore.SnapshotMeta{Last: log[3].EntryID, Time: 7, Conf: conf}
+		mustSave(t, s, own)
+		wantLog(t, s, a, log[4:])
+		if _, err := s.Load(a.Group, raftcore.Load{From: 4, To: 5, MaxBytes: 1}); err == nil {
+			t.Error("entry 4 is still there")
+		}
+		if err := s.Save([]persistence.Save{saveOf(a, 3, commands(3, 7, 7)...)}); !errors.Is(err, persistence.ErrBadSave) {
+			t.Errorf("cutting off what a snapshot covers: %v", err)
+		}
+		reopened := func() persistence.Opened {
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = mustOpen(t, opener)
+			return mustOpenGroup(t, s, "a")
+		}
+		a = reopened()
+		if r := a.Recovered; r.Snapshot.Last != log[6].EntryID || r.Snapshot.Time != 7 || !r.Snapshot.Conf.Conf.Equal(&conf.Conf) || r.Base != log[3].EntryID || !r.BaseConf.Conf.Joint() || r.Last != 9 {
+			t.Errorf("recovered is %+v", r)
+		}
+
+		sent := saveOf(a, 5, commands(5, 21, 22)...)
+		sent.Snapshot = &raftcore.SnapshotMeta{Last: raftcore.EntryID{Term: 4, Index: 20}, Time: 30, Conf: conf}
+		sent.Base, sent.Reset = sent.Snapshot, true
+		mustSave(t, s, sent)
+		wantLog(t, s, a, commands(5, 21, 22))
+		a = reopened()
+		if r := a.Recovered; r.Snapshot.Last != sent.Base.Last || r.Base != sent.Base.Last || r.Last != 22 || len(r.Runs) != 1 || len(r.Tail) != 2 {
+			t.Errorf("recovered is %+v", r)
+		}
+		wantLog(t, s, a, commands(5, 21, 22))
 	})
 }
 

@@ -15,7 +15,7 @@ import (
 )
 
 // examples are one of each thing that is encoded.
-func examples() (entries []raftcore.Entry, b base, g groupValue, r root) {
+func examples() (entries []raftcore.Entry, b raftcore.SnapshotMeta, g groupValue, r root) {
 	conf := raftcore.ConfState{Voters: []raftcore.NodeID{1, 2, math.MaxUint64}, Outgoing: []raftcore.NodeID{2}, Learners: []raftcore.NodeID{300}}
 	entries = []raftcore.Entry{
 		{EntryID: raftcore.EntryID{Term: 3, Index: 1000}, Time: 1_700_000_000_000, Kind: raftcore.EntryNoop},
@@ -24,11 +24,11 @@ func examples() (entries []raftcore.Entry, b base, g groupValue, r root) {
 		{EntryID: raftcore.EntryID{Term: 4, Index: 1003}, Time: 1_700_000_000_004, Kind: raftcore.EntryCommand},
 		{EntryID: raftcore.EntryID{Term: 500, Index: 1004}, Time: 1_700_000_100_000, Kind: raftcore.EntryConfig, Config: &conf},
 	}
-	b = base{id: raftcore.EntryID{Term: 2, Index: 999}, time: 1_600_000_000_000, conf: raftcore.ConfigAt{Index: 7, Conf: conf}}
+	b = raftcore.SnapshotMeta{Last: raftcore.EntryID{Term: 2, Index: 999}, Time: 1_600_000_000_000, Conf: raftcore.ConfigAt{Index: 7, Conf: conf}}
 	g = groupValue{
 		name: "orders", incarnation: 0x0102030405060708, version: 9,
-		hard: raftcore.HardState{Term: 500, Vote: 2, Cluster: 0x1122334455667788, Joined: true},
-		base: b, last: 1004,
+		hard:     raftcore.HardState{Term: 500, Vote: 2, Cluster: 0x1122334455667788, Joined: true},
+		snapshot: b, base: b, last: 1004,
 		runs:    []raftcore.TermRun{{First: 1000, Term: 3}, {First: 1002, Term: 4}, {First: 1004, Term: 500}},
 		configs: []raftcore.ConfigAt{{Index: 1004, Conf: conf}},
 	}
@@ -50,8 +50,9 @@ func TestTheFormatIsPinned(t *testing.T) {
 		}
 	}
 	show("record: a group", nil, appendGroupRecord(nil, 300, 0x0102030405060708, "orders"))
-	show("record: a save", nil, appendSaveRecord(nil, 300, g.hard, nil, entries))
-	show("record: a save without entries that compacts", nil, appendSaveRecord(nil, 300, g.hard, &b, nil))
+	show("record: a save", nil, appendSaveRecord(nil, 300, g.hard, compaction{}, entries))
+	show("record: a save without entries that compacts", nil, appendSaveRecord(nil, 300, g.hard, compaction{&b, &b, false}, nil))
+	show("record: a save of a snapshot that takes the log's place", nil, appendSaveRecord(nil, 300, g.hard, compaction{&b, &b, true}, entries))
 	show("record: a mark", nil, appendMarkRecord(nil, 300))
 	show("root", rootKey, r.encode())
 	show("ticket", ticketKey(4097), encodeTicket(ticketKey(4097), 4097))
@@ -82,12 +83,12 @@ func TestTheFormatIsPinned(t *testing.T) {
 
 func TestWhatIsEncodedIsDecodedTheSame(t *testing.T) {
 	entries, b, g, r := examples()
-	record := reader{b: appendSaveRecord(nil, 300, g.hard, &b, entries)}
+	record := reader{b: appendSaveRecord(nil, 300, g.hard, compaction{&b, &b, true}, entries)}
 	if record.byte() != recordSave {
 		t.Error("it is no save")
 	}
 	save, err := record.saveRecord()
-	if err != nil || save.number != 300 || save.hard != g.hard || !reflect.DeepEqual(*save.base, b) {
+	if err != nil || save.number != 300 || save.hard != g.hard || !reflect.DeepEqual(save.compaction, compaction{&b, &b, true}) {
 		t.Errorf("the save is %+v, %v", save, err)
 	}
 	var got []raftcore.Entry

@@ -95,14 +95,27 @@ func (g *group) append(first, last raftcore.Index, at journal.Position) {
 	g.extents = append(g.extents, extent{first: first, at: at})
 }
 
+// begin notes what a Save says of snapshots, and of where the log begins.
+func (g *group) begin(c *compaction) {
+	if c.snapshot != nil && c.snapshot.Last.Index > g.log.Snapshot.Last.Index {
+		g.log.Snapshot = *c.snapshot
+	}
+	if c.reset {
+		g.truncate(g.log.Base.Index + 1)
+	}
+	if c.base != nil {
+		g.compact(c.base)
+	}
+}
+
 // compact forgets the entries up to a new base. It never goes back.
-func (g *group) compact(b *base) {
+func (g *group) compact(b *raftcore.SnapshotMeta) {
 	l := &g.log
-	if b.id.Index <= l.Base.Index {
+	if b.Last.Index <= l.Base.Index {
 		return
 	}
 	g.changes++
-	first := b.id.Index + 1
+	first := b.Last.Index + 1
 	// The run that holds first begins there now, unless the log ends before.
 	n := 0
 	for n+1 < len(l.Runs) && l.Runs[n+1].First <= first {
@@ -126,12 +139,12 @@ func (g *group) compact(b *base) {
 	if len(g.extents) > 0 {
 		g.extents[0].first = max(g.extents[0].first, first)
 	}
-	l.Base, l.BaseConf, g.baseTime = b.id, b.conf, b.time
-	if l.Last <= b.id.Index { // a snapshot took the place of the whole log
-		l.Last = b.id.Index
+	l.Base, l.BaseConf, g.baseTime = b.Last, b.Conf, b.Time
+	if l.Last <= b.Last.Index { // a snapshot took the place of the whole log
+		l.Last = b.Last.Index
 		l.Runs, l.Configs, g.extents = nil, nil, nil
 	}
-	g.held = max(g.held, b.id.Index)
+	g.held = max(g.held, b.Last.Index)
 }
 
 // whole returns whether every entry is somewhere.
@@ -190,7 +203,8 @@ func (g *group) value(last raftcore.Index) groupValue {
 		incarnation: l.Incarnation,
 		version:     g.version + 1,
 		hard:        l.HardState,
-		base:        base{id: l.Base, time: g.baseTime, conf: l.BaseConf},
+		snapshot:    l.Snapshot,
+		base:        raftcore.SnapshotMeta{Last: l.Base, Time: g.baseTime, Conf: l.BaseConf},
 		last:        last,
 		runs:        l.Runs[:runs],
 		configs:     l.Configs[:configs],
@@ -199,7 +213,7 @@ func (g *group) value(last raftcore.Index) groupValue {
 
 // valueBytes is about what value takes when it is encoded, rather more.
 func (g *group) valueBytes() int {
-	n := 128 + len(g.name) + 8*len(g.log.Runs) + confBytes(&g.log.BaseConf.Conf)
+	n := 128 + len(g.name) + 8*len(g.log.Runs) + confBytes(&g.log.BaseConf.Conf) + confBytes(&g.log.Snapshot.Conf.Conf)
 	for i := range g.log.Configs {
 		n += confBytes(&g.log.Configs[i].Conf)
 	}
@@ -217,14 +231,15 @@ func newGroup(number uint64, v *groupValue) *group {
 		name:   v.name,
 		log: raftcore.Recovered{
 			HardState:   v.hard,
+			Snapshot:    v.snapshot,
 			Incarnation: v.incarnation,
-			Base:        v.base.id,
-			BaseConf:    v.base.conf,
+			Base:        v.base.Last,
+			BaseConf:    v.base.Conf,
 			Runs:        v.runs,
 			Last:        v.last,
 			Configs:     v.configs,
 		},
-		baseTime: v.base.time,
+		baseTime: v.base.Time,
 		held:     v.last,
 		version:  v.version,
 	}

@@ -22,7 +22,8 @@ type modelGroup struct {
 	name        string
 	incarnation raftcore.Incarnation // 0: was never opened for certain
 	hard        raftcore.HardState
-	base        base
+	snapshot    raftcore.SnapshotMeta
+	base        raftcore.SnapshotMeta
 	entries     []raftcore.Entry // after the base
 
 	opened persistence.Opened // if it is open
@@ -30,9 +31,9 @@ type modelGroup struct {
 
 // modelSave is one group's part of a Save.
 type modelSave struct {
-	group   *modelGroup
-	hard    raftcore.HardState
-	base    *base
+	group *modelGroup
+	hard  raftcore.HardState
+	compaction
 	entries []raftcore.Entry
 }
 
@@ -41,14 +42,14 @@ func newModel(seed uint64) *model {
 }
 
 func (g *modelGroup) last() raftcore.Index {
-	return g.base.id.Index + raftcore.Index(len(g.entries))
+	return g.base.Last.Index + raftcore.Index(len(g.entries))
 }
 
 func (g *modelGroup) id(i raftcore.Index) raftcore.EntryID {
-	if i == g.base.id.Index {
-		return g.base.id
+	if i == g.base.Last.Index {
+		return g.base.Last
 	}
-	return g.entries[i-g.base.id.Index-1].EntryID
+	return g.entries[i-g.base.Last.Index-1].EntryID
 }
 
 // apply is a Save as the contract says it.
@@ -56,12 +57,17 @@ func (m *model) apply(saves []modelSave) {
 	for _, s := range saves {
 		g := s.group
 		g.hard = s.hard
-		if s.base != nil {
-			g.entries = slices.Clone(g.entries[s.base.id.Index-g.base.id.Index:])
+		if s.snapshot != nil {
+			g.snapshot = *s.snapshot
+		}
+		if s.reset {
+			g.base, g.entries = *s.base, nil
+		} else if s.base != nil {
+			g.entries = slices.Clone(g.entries[s.base.Last.Index-g.base.Last.Index:])
 			g.base = *s.base
 		}
 		if len(s.entries) > 0 {
-			keep := s.entries[0].Index - g.base.id.Index - 1
+			keep := s.entries[0].Index - g.base.Last.Index - 1
 			g.entries = append(slices.Clip(g.entries[:keep]), s.entries...)
 		}
 	}
@@ -69,7 +75,7 @@ func (m *model) apply(saves []modelSave) {
 
 // recovered is what the group must be opened with, but for the tail.
 func (g *modelGroup) recovered() raftcore.Recovered {
-	r := raftcore.Recovered{HardState: g.hard, Base: g.base.id, BaseConf: g.base.conf, Last: g.base.id.Index, LastTime: g.base.time}
+	r := raftcore.Recovered{HardState: g.hard, Snapshot: g.snapshot, Base: g.base.Last, BaseConf: g.base.Conf, Last: g.base.Last.Index, LastTime: g.base.Time}
 	for i := range g.entries {
 		r.Note(&g.entries[i])
 	}
@@ -120,7 +126,11 @@ func (m *model) draw() []modelSave {
 	var saves []modelSave
 	for _, g := range open {
 		if m.rng.IntN(2) == 0 {
-			saves = append(saves, m.part(g))
+			if m.rng.IntN(12) == 0 {
+				saves = append(saves, m.compact(g))
+			} else {
+				saves = append(saves, m.part(g))
+			}
 		}
 	}
 	return saves
@@ -138,15 +148,15 @@ func (m *model) part(g *modelGroup) modelSave {
 	first := g.last() + 1
 	n := m.rng.IntN(1 + m.rng.IntN(40))
 	if m.rng.IntN(4) == 0 {
-		first -= raftcore.Index(m.rng.IntN(min(30, len(g.entries)+1))) // cut off some
+		first -= raftcore.Index(m.rng.IntN(min(30, int(g.last()-max(g.base.Last.Index, g.snapshot.Last.Index))+1))) // cut off some
 	}
 	term := g.id(first - 1).Term
 	if term == 0 || m.rng.IntN(3) == 0 {
 		term = s.hard.Term
 	}
-	time := g.base.time
-	if first-1 > g.base.id.Index {
-		time = g.entries[first-2-g.base.id.Index].Time
+	time := g.base.Time
+	if first-1 > g.base.Last.Index {
+		time = g.entries[first-2-g.base.Last.Index].Time
 	}
 	for i := range n {
 		if m.rng.IntN(20) == 0 {
@@ -184,19 +194,44 @@ func (m *model) entry(id raftcore.EntryID, time int64) raftcore.Entry {
 	return e
 }
 
-// compaction makes a part that forgets a prefix of the log.
-func (m *model) compaction(g *modelGroup) (modelSave, bool) {
-	if len(g.entries) == 0 {
-		return modelSave{}, false
+// compact makes a part that says that there is a snapshot: one of the group's own
+// state, for which a prefix of the log goes, or one that takes the place of all
+// of it, with entries after it or not.
+func (m *model) compact(g *modelGroup) modelSave {
+	s := modelSave{group: g, hard: g.hard}
+	n := len(g.entries)
+	if s.hard.Term == 0 {
+		return m.part(g)
 	}
-	at := g.base.id.Index + 1 + raftcore.Index(m.rng.IntN(len(g.entries)))
-	conf := g.base.conf
-	for _, e := range g.entries {
-		if e.Index <= at && e.Config != nil {
-			conf = raftcore.ConfigAt{Index: e.Index, Conf: *e.Config}
+	if m.rng.IntN(3) == 0 || n == 0 {
+		last := raftcore.EntryID{Term: s.hard.Term, Index: g.snapshot.Last.Index + 1 + raftcore.Index(m.rng.IntN(n+20))}
+		meta := &raftcore.SnapshotMeta{Last: last, Time: int64(m.rng.IntN(1000)), Conf: raftcore.ConfigAt{Index: 1, Conf: raftcore.ConfState{Voters: []raftcore.NodeID{1, 2}}}}
+		s.compaction = compaction{meta, meta, true}
+		for i := range m.rng.IntN(5) {
+			s.entries = append(s.entries, m.entry(raftcore.EntryID{Term: s.hard.Term, Index: last.Index + 1 + raftcore.Index(i)}, meta.Time))
 		}
+		return s
 	}
-	return modelSave{group: g, hard: g.hard, base: &base{id: g.id(at), time: g.entries[at-g.base.id.Index-1].Time, conf: conf}}, true
+	at := g.base.Last.Index + 1 + raftcore.Index(m.rng.IntN(n))
+	at = max(at, g.snapshot.Last.Index)
+	conf := func(at raftcore.Index) raftcore.ConfigAt {
+		c := g.base.Conf
+		for _, e := range g.entries {
+			if e.Index <= at && e.Config != nil {
+				c = raftcore.ConfigAt{Index: e.Index, Conf: *e.Config}
+			}
+		}
+		return c
+	}
+	time := g.base.Time
+	if at > g.base.Last.Index {
+		time = g.entries[at-g.base.Last.Index-1].Time
+	}
+	s.snapshot = &raftcore.SnapshotMeta{Last: g.id(at), Time: time, Conf: conf(at)}
+	if first := at - raftcore.Index(m.rng.IntN(int(at-g.base.Last.Index)+1)); first > g.base.Last.Index {
+		s.base = &raftcore.SnapshotMeta{Last: g.id(first), Time: time, Conf: conf(first)}
+	}
+	return s
 }
 
 // calls makes of the parts what Save is called with.
@@ -205,6 +240,7 @@ func calls(saves []modelSave) []persistence.Save {
 	for _, s := range saves {
 		out = append(out, persistence.Save{Group: s.group.opened.Group, Save: raftcore.Save{
 			Token: raftcore.Token{Boot: s.group.opened.Boot, Sequence: 1}, HardState: s.hard, Entries: s.entries,
+			Snapshot: s.snapshot, Base: s.base, Reset: s.reset,
 		}})
 	}
 	return out
@@ -215,7 +251,7 @@ func (m *model) load(s persistence.Store, g *modelGroup) error {
 	if len(g.entries) == 0 {
 		return nil
 	}
-	from := g.base.id.Index + 1 + raftcore.Index(m.rng.IntN(len(g.entries)))
+	from := g.base.Last.Index + 1 + raftcore.Index(m.rng.IntN(len(g.entries)))
 	to := from + raftcore.Index(m.rng.IntN(int(g.last()-from)+1))
 	maxBytes := []int{0, 100, 5000, 1 << 20, math.MaxInt}[m.rng.IntN(5)]
 	return m.loadRange(s, g, from, to, maxBytes)
@@ -226,7 +262,7 @@ func (m *model) loadRange(s persistence.Store, g *modelGroup, from, to raftcore.
 	if err != nil {
 		return err
 	}
-	want := g.entries[from-g.base.id.Index-1 : to-g.base.id.Index]
+	want := g.entries[from-g.base.Last.Index-1 : to-g.base.Last.Index]
 	if len(got) == 0 || len(got) > len(want) {
 		return fmt.Errorf("group %s: %d entries were loaded, %d to %d were wanted", g.name, len(got), from, to)
 	}

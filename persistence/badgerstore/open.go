@@ -288,9 +288,7 @@ func (r *replaying) save(at journal.Position, save *saveRecord, first, last raft
 	g := s.groups[save.number-1]
 	s.touch(g, at.Segment)
 	g.log.HardState = save.hard
-	if save.base != nil {
-		g.compact(save.base)
-	}
+	g.begin(&save.compaction)
 	if last == 0 {
 		return nil
 	}

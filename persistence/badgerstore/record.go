@@ -32,23 +32,43 @@ func appendGroupRecord(b []byte, number uint64, incarnation raftcore.Incarnation
 type saveRecord struct {
 	number uint64
 	hard   raftcore.HardState
-	base   *base  // the log was compacted up to here
-	body   []byte // encoded entries; appendEntries wrote it
+	compaction
+	body []byte // encoded entries; appendEntries wrote it
 }
 
-const saveHasBase = 0x01
+// compaction is what a Save says of snapshots, and of where the log begins.
+type compaction struct {
+	snapshot *raftcore.SnapshotMeta
+	base     *raftcore.SnapshotMeta
+	reset    bool // nothing is left of the log before
+}
 
-func appendSaveRecord(b []byte, number uint64, hard raftcore.HardState, base *base, entries []raftcore.Entry) []byte {
+const (
+	saveHasBase     = 0x01
+	saveHasSnapshot = 0x02
+	saveResets      = 0x04
+)
+
+func appendSaveRecord(b []byte, number uint64, hard raftcore.HardState, c compaction, entries []raftcore.Entry) []byte {
 	b = append(b, recordSave)
 	b = binary.AppendUvarint(b, number)
-	if base == nil {
-		b = append(b, 0)
-	} else {
-		b = append(b, saveHasBase)
+	var flags byte
+	if c.base != nil {
+		flags |= saveHasBase
 	}
+	if c.snapshot != nil {
+		flags |= saveHasSnapshot
+	}
+	if c.reset {
+		flags |= saveResets
+	}
+	b = append(b, flags)
 	b = appendHardState(b, hard)
-	if base != nil {
-		b = appendBase(b, base)
+	if c.base != nil {
+		b = appendSnapshot(b, c.base)
+	}
+	if c.snapshot != nil {
+		b = appendSnapshot(b, c.snapshot)
 	}
 	return appendEntries(b, entries)
 }
@@ -73,11 +93,16 @@ func (r *reader) saveRecord() (saveRecord, error) {
 	flags := r.byte()
 	s.hard = r.hardState()
 	if flags&saveHasBase != 0 {
-		b := r.base()
+		b := r.snapshot()
 		s.base = &b
 	}
+	if flags&saveHasSnapshot != 0 {
+		b := r.snapshot()
+		s.snapshot = &b
+	}
+	s.reset = flags&saveResets != 0
 	s.body = r.b
-	if r.failed || s.number == 0 || flags&^saveHasBase != 0 {
+	if r.failed || s.number == 0 || flags&^(saveHasBase|saveHasSnapshot|saveResets) != 0 || s.reset && s.base == nil {
 		return saveRecord{}, errMalformed
 	}
 	return s, nil

@@ -183,8 +183,6 @@ func (m *model) step(s *store) error {
 		return s.CloseGroup(persistence.GroupID(s.names[name].number))
 	case m.rng.IntN(8) == 0:
 		return m.load(s, g)
-	case m.rng.IntN(25) == 0:
-		return m.compact(s, g)
 	}
 	saves := m.draw()
 	if err := s.Save(calls(saves)); err != nil {
@@ -209,24 +207,6 @@ func (m *model) open(s *store, name string) error {
 	}
 	g.opened, g.incarnation = o, o.Recovered.Incarnation
 	m.groups[name] = g
-	return nil
-}
-
-// compact is what a later Save will be able to ask for.
-func (m *model) compact(s *store, g *modelGroup) error {
-	c, ok := m.compaction(g)
-	if !ok {
-		return nil
-	}
-	s.saving.Lock()
-	s.pieces = append(s.pieces[:0], piece{g: s.names[g.name], hard: c.hard, base: c.base})
-	err := s.commit()
-	s.saving.Unlock()
-	if err != nil {
-		m.flight = []modelSave{c}
-		return err
-	}
-	m.apply([]modelSave{c})
 	return nil
 }
 
@@ -255,7 +235,7 @@ func (m *model) loadAll(s *store) error {
 		if g.opened.Group == 0 || len(g.entries) == 0 {
 			continue
 		}
-		if err := m.loadRange(s, g, g.base.id.Index+1, g.last(), math.MaxInt); err != nil {
+		if err := m.loadRange(s, g, g.base.Last.Index+1, g.last(), math.MaxInt); err != nil {
 			return err
 		}
 	}

@@ -11,9 +11,9 @@ import (
 
 // piece is what one record of a Save says.
 type piece struct {
-	g       *group
-	hard    raftcore.HardState
-	base    *base
+	g    *group
+	hard raftcore.HardState
+	compaction
 	entries []raftcore.Entry
 }
 
@@ -51,7 +51,7 @@ func (s *store) check(saves []persistence.Save) error {
 		}
 		if g.checking != s.saves {
 			g.checking = s.saves
-			g.checked = persistence.Log{HardState: g.log.HardState, Base: g.log.Base.Index, Last: g.lastID()}
+			g.checked = persistence.Log{HardState: g.log.HardState, Snapshot: g.log.Snapshot.Last.Index, Base: g.log.Base.Index, Last: g.lastID()}
 		}
 		if err := g.checked.Follow(&save.Save); err != nil {
 			return fmt.Errorf("group %q: %w", g.name, err)
@@ -62,7 +62,7 @@ func (s *store) check(saves []persistence.Save) error {
 
 // cut makes records of one group's part: more than one if it has many entries.
 func (s *store) cut(g *group, save *raftcore.Save) {
-	entries := save.Entries
+	entries, c := save.Entries, compaction{save.Snapshot, save.Base, save.Reset}
 	for {
 		n, bytes := 0, 0
 		for n < len(entries) {
@@ -71,7 +71,8 @@ func (s *store) cut(g *group, save *raftcore.Save) {
 			}
 			n++
 		}
-		s.pieces = append(s.pieces, piece{g: g, hard: save.HardState, entries: entries[:n]})
+		s.pieces = append(s.pieces, piece{g: g, hard: save.HardState, compaction: c, entries: entries[:n]})
+		c = compaction{} // once is enough
 		if entries = entries[n:]; len(entries) == 0 {
 			return
 		}
@@ -89,7 +90,7 @@ func (s *store) commit() error {
 	s.batch.Reset()
 	for i := range s.pieces {
 		p := &s.pieces[i]
-		s.batch.Add(func(b []byte) []byte { return appendSaveRecord(b, p.g.number, p.hard, p.base, p.entries) })
+		s.batch.Add(func(b []byte) []byte { return appendSaveRecord(b, p.g.number, p.hard, p.compaction, p.entries) })
 	}
 	positions, err := s.journal.Append(&s.batch)
 	if errors.Is(err, journal.ErrTooLarge) {
@@ -118,9 +119,7 @@ func (s *store) apply(p *piece, at journal.Position) {
 	g := p.g
 	s.touch(g, at.Segment)
 	g.log.HardState = p.hard
-	if p.base != nil {
-		g.compact(p.base)
-	}
+	g.begin(&p.compaction)
 	if n := len(p.entries); n > 0 {
 		g.append(p.entries[0].Index, p.entries[n-1].Index, at)
 		for i := range p.entries {

@@ -141,8 +141,9 @@ type groupValue struct {
 	incarnation raftcore.Incarnation
 	version     uint64 // counts how often this was written
 	hard        raftcore.HardState
-	base        base
-	last        raftcore.Index // of the entries that are in Badger; base.id.Index if there are none
+	snapshot    raftcore.SnapshotMeta
+	base        raftcore.SnapshotMeta
+	last        raftcore.Index // of the entries that are in Badger; base.Last.Index if there are none
 	runs        []raftcore.TermRun
 	configs     []raftcore.ConfigAt
 }
@@ -154,7 +155,8 @@ func (g *groupValue) encode(key []byte) []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(g.incarnation))
 	b = binary.AppendUvarint(b, g.version)
 	b = appendHardState(b, g.hard)
-	b = appendBase(b, &g.base)
+	b = appendSnapshot(b, &g.snapshot)
+	b = appendSnapshot(b, &g.base)
 	b = binary.AppendUvarint(b, uint64(g.last))
 	b = binary.AppendUvarint(b, uint64(len(g.runs)))
 	var before raftcore.TermRun
@@ -182,7 +184,8 @@ func decodeGroup(key, value []byte) (number uint64, g groupValue, err error) {
 	g.incarnation = raftcore.Incarnation(r.fixed64())
 	g.version = r.uvarint()
 	g.hard = r.hardState()
-	g.base = r.base()
+	g.snapshot = r.snapshot()
+	g.base = r.snapshot()
 	g.last = raftcore.Index(r.uvarint())
 	if n := r.count(2); n > 0 {
 		g.runs = make([]raftcore.TermRun, n)

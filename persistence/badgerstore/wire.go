@@ -154,25 +154,18 @@ func (r *reader) configAt() raftcore.ConfigAt {
 	return raftcore.ConfigAt{Index: raftcore.Index(r.uvarint()), Conf: r.conf()}
 }
 
-// base is where a log begins that has been compacted.
-type base struct {
-	id   raftcore.EntryID // the entry before the first one
-	time int64            // its Time
-	conf raftcore.ConfigAt
+func appendSnapshot(b []byte, c *raftcore.SnapshotMeta) []byte {
+	b = binary.AppendUvarint(b, uint64(c.Last.Index))
+	b = binary.AppendUvarint(b, uint64(c.Last.Term))
+	b = binary.AppendVarint(b, c.Time)
+	return appendConfigAt(b, &c.Conf)
 }
 
-func appendBase(b []byte, c *base) []byte {
-	b = binary.AppendUvarint(b, uint64(c.id.Index))
-	b = binary.AppendUvarint(b, uint64(c.id.Term))
-	b = binary.AppendVarint(b, c.time)
-	return appendConfigAt(b, &c.conf)
-}
-
-func (r *reader) base() base {
-	return base{
-		id:   raftcore.EntryID{Index: raftcore.Index(r.uvarint()), Term: raftcore.Term(r.uvarint())},
-		time: r.varint(),
-		conf: r.configAt(),
+func (r *reader) snapshot() raftcore.SnapshotMeta {
+	return raftcore.SnapshotMeta{
+		Last: raftcore.EntryID{Index: raftcore.Index(r.uvarint()), Term: raftcore.Term(r.uvarint())},
+		Time: r.varint(),
+		Conf: r.configAt(),
 	}
 }
 

@@ -69,11 +69,11 @@ func (c *checker) saved(id raftcore.NodeID, s *shadow, save *raftcore.Save) erro
 		if int(b.Last.Index) > len(c.committed) {
 			return fmt.Errorf("node %d compacts its log to %v, which is not committed", id, b.Last)
 		}
-		if want := c.committed[b.Last.Index-1].chain; s.chainAt(b.Last.Index) != want {
-			if c.chains[b.Last] != want {
-				return fmt.Errorf("node %d begins its log at %v, which is not what was committed", id, b.Last)
-			}
+		if save.Reset {
 			s.chain = c.prefix(b.Last.Index) // a snapshot has taken the log's place
+		}
+		if want := c.committed[b.Last.Index-1].chain; s.chainAt(b.Last.Index) != want || c.chains[b.Last] != want {
+			return fmt.Errorf("node %d begins its log at %v, which is not what was committed", id, b.Last)
 		}
 	}
 	if len(save.Entries) == 0 {

@@ -32,8 +32,11 @@ func (c *contents) apply(s raftcore.Save) {
 	if s.Snapshot != nil {
 		c.snapshot = *s.Snapshot
 	}
-	if s.Base != nil {
-		c.begin(s.Base)
+	if s.Reset {
+		c.base, c.entries = *s.Base, nil
+	} else if s.Base != nil && s.Base.Last.Index > c.base.Last.Index {
+		c.entries = slices.Clone(c.entries[s.Base.Last.Index-c.base.Last.Index:])
+		c.base = *s.Base
 	}
 	if len(s.Entries) == 0 {
 		return
@@ -42,20 +45,6 @@ func (c *contents) apply(s raftcore.Save) {
 		c.entries = slices.Clip(c.entries[:keep]) // slices of the rest have been handed out
 	}
 	c.entries = append(c.entries, s.Entries...)
-}
-
-// begin makes the log begin after a new base.
-func (c *contents) begin(b *raftcore.SnapshotMeta) {
-	at := int(b.Last.Index) - int(c.base.Last.Index)
-	switch {
-	case at <= 0:
-		return
-	case at <= len(c.entries) && c.entries[at-1].EntryID == b.Last:
-		c.entries = slices.Clone(c.entries[at:])
-	default:
-		c.entries = nil
-	}
-	c.base = *b
 }
 
 // complete makes the oldest pending Save durable.
