@@ -164,7 +164,7 @@ func (n *Node) furthest() *progress {
 	var best *progress
 	for i := range n.leader.peers {
 		p := &n.leader.peers[i]
-		if n.members.current().Votes(p.id) && n.now < p.heardAt.Add(n.cfg.ElectionTimeout) && (best == nil || p.match > best.match) {
+		if n.members.current().Votes(p.id) && !p.newcomer && n.now < p.heardAt.Add(n.cfg.ElectionTimeout) && (best == nil || p.match > best.match) {
 			best = p
 		}
 	}

@@ -28,6 +28,9 @@ type Config struct {
 	// HeartbeatInterval is how often an idle leader shows itself. Default: a
 	// tenth of ElectionTimeout; at most a third of it.
 	HeartbeatInterval time.Duration
+	// Joins: this node was not among the founders, or its disk was lost: it waits to
+	// be added to a group that exists, and takes no part in founding one.
+	Joins bool
 	// Priority says who should lead if several could: while one with a higher
 	// priority and a log as good is there, others wait for it, for a few election
 	// timeouts. Default 0, for all alike.

@@ -88,7 +88,7 @@ func (n *Node) appendRequest(m *Message, r *AppendRequest) {
 		f.heardAt = n.now
 		n.resetElection()
 	}
-	if !n.log.has(r.Prev) {
+	if !n.log.has(r.Prev) || n.late(m) {
 		f.rejecting = true
 		f.owes = f.owes || fresh
 		f.rejection = AppendReply{Rejected: true, Probed: r.Prev, Hint: n.log.newestUpTo(r.Prev)}

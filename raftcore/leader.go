@@ -171,6 +171,7 @@ func (n *Node) sendEntries(p *progress, entries []Entry) {
 	p.sentCommit = n.log.commit
 	n.sendAppendRequest(p.id, AppendRequest{
 		Prev: EntryID{Term: term, Index: prev}, Entries: entries, Commit: n.log.commit, Round: n.leader.round,
+		Admit: p.newcomer && n.mayAdmit(p),
 	})
 }
 
@@ -274,7 +275,7 @@ func (n *Node) advanceCommit() {
 		if id == n.cfg.ID {
 			return uint64(l.saved)
 		}
-		if p := n.peer(id); p != nil {
+		if p := n.peer(id); p != nil && !p.newcomer {
 			return uint64(p.match)
 		}
 		return 0
@@ -341,7 +342,7 @@ func (n *Node) quorumHeardAt() Instant {
 		if id == n.cfg.ID {
 			return uint64(n.now)
 		}
-		if p := n.peer(id); p != nil {
+		if p := n.peer(id); p != nil && !p.newcomer {
 			return uint64(p.heardAt)
 		}
 		return 0

@@ -66,6 +66,9 @@ type AppendRequest struct {
 	// it proves that the follower still followed when the round was sent:
 	// reads wait for that, and a repeated old heartbeat proves nothing.
 	Round uint64
+	// Admit: the receiver, a newcomer, may vote once it has everything up to Commit.
+	// See newcomer.go.
+	Admit bool
 	// Quiesce: there is nothing to say until something happens. A follower that
 	// has everything waits in silence, too.
 	Quiesce bool

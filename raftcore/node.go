@@ -83,7 +83,9 @@ func New(cfg Config, r Recovered) (*Node, error) {
 		n.applying.sent, n.applying.done = r.Applied, r.Applied
 	}
 	n.log.commit = max(n.log.commit, n.applying.done) // what was applied was committed
-	n.campaign.number = cfg.Boot << 32                // so that answers to an earlier start do not fit
+	// So that answers to an earlier start do not fit.
+	n.campaign.number = cfg.Boot << 32
+	n.reads.sequence = cfg.Boot << 32
 	n.checkedCommit = n.log.commit
 	n.check()
 	return n, nil
@@ -282,7 +284,10 @@ func (n *Node) resetElection() {
 func (n *Node) receive(m *Message) {
 	n.traced(TraceReceive, m)
 	foreign := m.Cluster != n.hard.Cluster && m.Cluster != 0 && n.hard.Cluster != 0
-	late := m.ToIncarnation != n.incarnation && m.ToIncarnation != 0 // for who had this ID before
+	late := n.late(m)
+	if _, question := m.Body.(*AppendRequest); question {
+		late = false // it is answered, so that its sender learns of this life
+	}
 	if m.To != n.cfg.ID || m.From == n.cfg.ID || m.From == Nobody || foreign || late || !m.wellFormed() {
 		n.refused++
 		return
@@ -336,6 +341,11 @@ func (n *Node) receive(m *Message) {
 	default:
 		n.refused++
 	}
+}
+
+// late reports whether m is for who had this node's ID, or its disk, before.
+func (n *Node) late(m *Message) bool {
+	return m.ToIncarnation != n.incarnation && m.ToIncarnation != 0
 }
 
 // teachTerm answers a request of an earlier term, so that its sender learns of

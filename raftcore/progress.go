@@ -40,7 +40,8 @@ type progress struct {
 	since uint64
 	// departing: it is no member any more, and is sent the news of that.
 	departing bool
-	newcomer  bool // it does not vote yet
+	newcomer  bool   // it does not vote yet, and nothing that it says is counted
+	metIn     uint64 // the newest round when its present life was first heard of
 
 	probed   bool   // in probe: an answer is awaited
 	asked    uint64 // in probe: the first round that asked the present question
@@ -131,6 +132,9 @@ func (p *progress) fromPresentLife(i Incarnation, echoed, newest uint64, next In
 		}
 		p.match = 0
 		p.becomeProbe(next)
+	}
+	if i != p.incarnation || p.met == 0 {
+		p.metIn = newest
 	}
 	p.incarnation = i
 	p.met = newest

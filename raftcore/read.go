@@ -70,7 +70,7 @@ func (n *Node) leaseUntil() Instant {
 		if id == n.cfg.ID {
 			return uint64(n.now)
 		}
-		if p := n.peer(id); p != nil {
+		if p := n.peer(id); p != nil && !p.newcomer {
 			return uint64(p.leaseFrom)
 		}
 		return 0
@@ -89,18 +89,23 @@ func (n *Node) confirmReads() {
 	if n.role != Leader || r.round == 0 {
 		return
 	}
-	echoed := quorumValue(n.members.current(), func(id NodeID) uint64 {
+	if n.echoed() >= r.round {
+		n.answerReads()
+	}
+}
+
+// echoed returns the newest round that a quorum has echoed: nobody else can have
+// been elected before it was opened.
+func (n *Node) echoed() uint64 {
+	return quorumValue(n.members.current(), func(id NodeID) uint64 {
 		if id == n.cfg.ID {
 			return n.leader.round
 		}
-		if p := n.peer(id); p != nil {
+		if p := n.peer(id); p != nil && !p.newcomer {
 			return p.round
 		}
 		return 0
 	})
-	if echoed >= r.round {
-		n.answerReads()
-	}
 }
 
 // answerReads tells the reads that are being confirmed where to read.

@@ -12,6 +12,7 @@ import (
 // the entry there and all before it.
 type checker struct {
 	leaders   map[raftcore.Term]raftcore.NodeID
+	votes     map[voter]raftcore.NodeID // that were given, whatever a crash took back
 	chains    map[raftcore.EntryID]uint64
 	committed []committedAt // committed[i] is index i+1
 	acked     raftcore.Index
@@ -36,7 +37,7 @@ type committedAt struct {
 }
 
 func newChecker() *checker {
-	return &checker{leaders: map[raftcore.Term]raftcore.NodeID{}, chains: map[raftcore.EntryID]uint64{}}
+	return &checker{leaders: map[raftcore.Term]raftcore.NodeID{}, votes: map[voter]raftcore.NodeID{}, chains: map[raftcore.EntryID]uint64{}}
 }
 
 // shadow is a node's log as its Saves describe it, whether durable or not.

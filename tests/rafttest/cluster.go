@@ -136,7 +136,7 @@ func (c *Cluster) start(n *node) error {
 		tail = c.rng.IntN(20)
 	}
 	r := n.disk.recovered(tail)
-	core, err := raftcore.New(c.plan.config(n.id, n.boot), r)
+	core, err := raftcore.New(c.plan.config(n), r)
 	if err != nil {
 		return err
 	}
@@ -186,6 +186,10 @@ func (c *Cluster) step(n *node, inputs ...raftcore.Input) error {
 
 // act carries out an Output.
 func (c *Cluster) act(n *node, out *raftcore.Output) error {
+	st := n.core.Status()
+	if n.shadow.leader != st.Term {
+		n.shadow.leader = 0 // deposed: what it saves now may overwrite what it had appended
+	}
 	if out.Save.Token.Sequence != 0 {
 		c.tracef("%d -> disk  %v", n.id, out.Save)
 		if err := c.check.saved(n.id, &n.shadow, &out.Save); err != nil {
@@ -196,10 +200,12 @@ func (c *Cluster) act(n *node, out *raftcore.Output) error {
 		n.diskAt = max(n.diskAt, c.now) + c.diskTime()
 		c.at(n.diskAt, func() error { return c.diskDone(n, save.Token) })
 	}
-	st := n.core.Status()
 	if st.Role == raftcore.Leader && n.shadow.leader != st.Term {
 		c.Stats.Elections++
 		c.tracef("%d leads term %d", n.id, st.Term)
+	}
+	if st.Role == raftcore.Leader && n.shadow.leader == st.Term && n.shadow.commit < st.Commit && n.core.CommitStatus(raftcore.EntryID{Term: st.Term, Index: st.Commit}) != raftcore.CommitCommitted {
+		return fmt.Errorf("commit rule (Figure 8): node %d leads term %d and commits entry %d, of an earlier term, by counting", n.id, st.Term, st.Commit)
 	}
 	if err := c.check.status(&st, &n.shadow); err != nil {
 		return err
@@ -240,6 +246,12 @@ func (c *Cluster) act(n *node, out *raftcore.Output) error {
 		c.replied(n, r)
 	}
 	for i := range out.Send {
+		if err := n.disk.promised(&out.Send[i]); err != nil {
+			return err
+		}
+		if err := c.check.voted(&out.Send[i]); err != nil {
+			return err
+		}
 		c.transmit(clone(&out.Send[i]))
 	}
 	if out.Deadline != 0 {
@@ -283,6 +295,9 @@ func (c *Cluster) apply(n *node, out *raftcore.Output) error {
 		return nil
 	}
 	if err := c.check.applied(n.id, &out.Apply, n.machine.applied); err != nil {
+		return err
+	}
+	if err := n.disk.durable(n.id, entries); err != nil {
 		return err
 	}
 	m := &n.machine

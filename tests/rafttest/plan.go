@@ -20,6 +20,8 @@ type Plan struct {
 	Proposals int           // how many commands clients propose meanwhile
 	Reads     int           // how many linearizable reads they ask for
 
+	Burst int // up to so many proposals come at once
+
 	Loss      float64       // a message is lost
 	Duplicate float64       // a message arrives twice
 	Delay     time.Duration // the usual one-way delay; drawn between a tenth and twice
@@ -29,6 +31,7 @@ type Plan struct {
 	Heal      time.Duration // mean length of a partition
 	Crash     time.Duration // mean time between crashes; 0: none
 	Restart   time.Duration // mean time a crashed node stays down
+	Wipe      float64       // a node that crashes loses its disk, if the others can spare it
 
 	Disk      time.Duration // the usual time of a Save; drawn between a tenth and twice
 	SlowDisk  float64       // a Save takes up to a hundred times as long
@@ -57,13 +60,14 @@ func DrawPlan(seed uint64) Plan {
 	ms := func(choices ...int) time.Duration {
 		return time.Duration(choices[r.IntN(len(choices))]) * time.Millisecond
 	}
-	return Plan{
+	p := Plan{
 		Seed:            seed,
 		Spares:          []int{0, 0, 1, 2, 3}[r.IntN(5)],
 		Change:          ms(0, 500, 2000),
 		Transfer:        ms(0, 0, 1000, 3000),
 		Snapshots:       []int{0, 0, 5, 20, 100}[r.IntN(5)],
 		Keep:            []int{-1, 5, 50}[r.IntN(3)],
+		Wipe:            pick(0, 0, 0.1, 0.5),
 		Leases:          r.IntN(3) == 0,
 		Quiesce:         r.IntN(3) == 0,
 		Prefer:          r.IntN(4) == 0,
@@ -85,7 +89,13 @@ func DrawPlan(seed uint64) Plan {
 		Forgetful:       r.IntN(2) == 0,
 		TinyLimit:       r.IntN(2) == 0,
 		ElectionTimeout: ms(200, 500, 1000),
+		Burst:           1 + r.IntN(20),
 	}
+	if r.IntN(4) == 0 { // a storm: hardly anybody leads for long enough to commit
+		p.Partition, p.Heal = p.ElectionTimeout/2, p.ElectionTimeout
+		p.Crash, p.Restart = 2*p.ElectionTimeout, p.ElectionTimeout/4
+	}
+	return p
 }
 
 func (p Plan) String() string {
@@ -93,10 +103,11 @@ func (p Plan) String() string {
 	return fmt.Sprintf("%+v", fields(p))
 }
 
-// config returns the configuration of node id.
-func (p Plan) config(id raftcore.NodeID, boot uint64) raftcore.Config {
+// config returns the configuration of a node.
+func (p Plan) config(n *node) raftcore.Config {
+	id, boot := n.id, n.boot
 	c := raftcore.Config{
-		ID: id, Boot: boot, Seed: p.Seed ^ boot<<32, ElectionTimeout: p.ElectionTimeout,
+		ID: id, Joins: !n.founder, Boot: boot, Seed: p.Seed ^ boot<<32, ElectionTimeout: p.ElectionTimeout,
 		SnapshotEntries: p.Snapshots, KeepEntries: p.Keep,
 		LeaseReads: p.Leases, MaxClockDrift: clockDrift, Quiesce: p.Quiesce, CampaignOnDemand: p.OnDemand,
 	}

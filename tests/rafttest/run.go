@@ -41,8 +41,13 @@ func Run(plan Plan, trace func(string)) (stats Stats, err error) {
 
 // scheduleClients spreads proposals and reads over the run.
 func (c *Cluster) scheduleClients() {
-	for i := range c.plan.Proposals {
-		c.at(c.between(0, c.plan.Faults), func() error { return c.Propose(fmt.Sprintf("command %d %0*d", i, c.rng.IntN(100), 0)) })
+	for i := 0; i < c.plan.Proposals; {
+		at := c.between(0, c.plan.Faults)
+		for range 1 + c.rng.IntN(c.plan.Burst) { // a few at once, while Saves are under way
+			at += c.between(0, c.plan.Disk/2)
+			c.at(at, func() error { return c.Propose(fmt.Sprintf("command %d %0*d", i, c.rng.IntN(100), 0)) })
+			i++
+		}
 	}
 	for range c.plan.Reads {
 		c.at(c.between(0, c.plan.Faults), c.Read)
@@ -75,6 +80,9 @@ func (c *Cluster) scheduleFaults() {
 			}
 			if n := c.nodes[c.rng.IntN(len(c.nodes))]; n.core != nil {
 				c.crash(n)
+				if c.chance(c.plan.Wipe) && c.spareable(n) {
+					c.wipe(n)
+				}
 				c.at(c.now+c.around(c.plan.Restart), func() error { return c.restart(n) })
 			}
 			c.at(c.now+c.around(c.plan.Crash), crash)
@@ -82,6 +90,27 @@ func (c *Cluster) scheduleFaults() {
 		}
 		c.at(c.around(c.plan.Crash), crash)
 	}
+}
+
+// spareable reports whether a node may lose its disk: all others must have
+// theirs, and be a majority of every configuration that anybody may be in.
+func (c *Cluster) spareable(n *node) bool {
+	if len(c.conf.Voters) < 3 {
+		return false
+	}
+	for _, o := range c.nodes {
+		hard := o.disk.kept.hard
+		if o != n && (!hard.Joined || o.core == nil || !o.core.Status().Joined) {
+			return false
+		}
+		if o.core == nil {
+			continue
+		}
+		if conf := o.core.Status().Conf; len(conf.Voters) < 3 || conf.Joint() && len(conf.Outgoing) < 3 {
+			return false
+		}
+	}
+	return true
 }
 
 // every has f happen again and again while the faults go on.
@@ -119,8 +148,8 @@ func (c *Cluster) ChangeConfig() error {
 			conf.Voters = append(conf.Voters, m.id)
 		}
 	}
-	if len(conf.Voters) == 0 {
-		return nil
+	if len(conf.Voters) == 0 || len(conf.Voters) < 3 && c.plan.Wipe > 0 {
+		return nil // with disks that are lost, a majority of few cannot be spared
 	}
 	for _, m := range c.nodes {
 		if known := c.nodes[n.id-1].core.Status().Conf; m.core == nil && !c.conf.Contains(m.id) && !known.Contains(m.id) && c.chance(0.3) {
