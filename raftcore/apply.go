@@ -58,6 +58,7 @@ func (n *Node) handOut(entries []Entry) {
 	n.snapshots.bytes += bytes
 	a.batches.add(a.sent, bytes)
 	n.out.Apply.Entries = entries
+	n.settle()
 	done := 0
 	for done < len(n.tags) && n.tags[done].Index <= a.sent {
 		done++

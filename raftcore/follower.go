@@ -190,25 +190,12 @@ func (n *Node) truncate(from Index) {
 	if from <= n.following.verified {
 		n.broken(RuleLeaderAppendOnly, "asked to cut off %d, and %d was verified in this term", from, n.following.verified)
 	}
+	n.cutOff(from)
 	n.log.truncate(from)
 	if n.members.truncate(from) {
 		n.out.StatusChanged = true
 		n.traced(TraceConfig, nil)
 	}
-	n.overwritten(from)
-}
-
-// overwritten ends the proposals whose entries are not in the log any more.
-func (n *Node) overwritten(from Index) {
-	keep := len(n.tags)
-	for keep > 0 && n.tags[keep-1].Index >= from {
-		keep--
-	}
-	for _, t := range n.tags[keep:] {
-		n.reply(t.Tag, Overwritten)
-		n.unwatch(t.Tag)
-	}
-	n.tags = n.tags[:keep]
 }
 
 // commitTo moves the commit index, which never goes back.

@@ -35,6 +35,7 @@ type Node struct {
 	applying   applying
 	snapshots  snapshots
 	transfer   transferring
+	overruled  []overruled
 	watched    []watched
 	lonelyFrom Instant // since when no leader is known; what CampaignOnDemand and Priority count from
 	startedAt  Instant // the first Tick
@@ -211,6 +212,7 @@ func (n *Node) Drain(out *Output) {
 		n.askLeader()
 	}
 	n.save()
+	n.settle()
 	n.apply()
 	n.askForSnapshot()
 	n.tellStages()

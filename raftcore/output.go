@@ -177,7 +177,8 @@ const (
 	NotLeader
 	// Busy: a bound in Config is reached. Ask again when something has completed.
 	Busy
-	// Overwritten: another leader's entry took the proposal's place in the log.
+	// Overwritten: another leader's entry has taken the proposal's place, and is
+	// committed there.
 	Overwritten
 	// TooLarge: the command alone exceeds Config.MaxCommandBytes.
 	TooLarge

@@ -1,6 +1,55 @@
 package raftcore
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
+
+// overruled is a proposal of this node whose entry was cut off its log.
+type overruled struct {
+	tag   Tag
+	entry EntryID
+}
+
+// cutOff notes that entries from an index on are about to leave the log. That is
+// not the end of their proposals: what one leader has overruled another may have
+// in its log, and commit.
+func (n *Node) cutOff(from Index) {
+	keep := len(n.tags)
+	for keep > 0 && n.tags[keep-1].Index >= from {
+		keep--
+	}
+	for _, t := range n.tags[keep:] {
+		term, _ := n.log.term(t.Index)
+		n.overruled = append(n.overruled, overruled{t.Tag, EntryID{Term: term, Index: t.Index}})
+	}
+	n.tags = n.tags[:keep]
+}
+
+// settle ends the proposals that were cut off, when it is decided what has taken
+// their places.
+func (n *Node) settle() {
+	if len(n.overruled) == 0 {
+		return
+	}
+	open := n.overruled[:0]
+	for _, o := range n.overruled {
+		switch status := n.CommitStatus(o.entry); {
+		case status == CommitRejected:
+			n.reply(o.tag, Overwritten)
+			n.unwatch(o.tag)
+		case status == CommitCommitted && o.entry.Index > n.applying.sent: // it came back
+			at, _ := slices.BinarySearchFunc(n.tags, o.entry.Index, func(t TagAt, i Index) int { return cmp.Compare(t.Index, i) })
+			n.tags = slices.Insert(n.tags, at, TagAt{o.tag, o.entry.Index})
+		case o.entry.Index <= n.log.commit:
+			n.refuse(Reply{Tag: o.tag, Outcome: Compacted, MaybeHappened: true})
+			n.unwatch(o.tag)
+		default:
+			open = append(open, o)
+		}
+	}
+	n.overruled = open
+}
 
 // watched is a proposal whose stages somebody wants to hear of.
 type watched struct {

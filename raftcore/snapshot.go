@@ -144,7 +144,7 @@ func (n *Node) install(s SnapshotMeta) {
 		passed++
 	}
 	n.tags = n.tags[passed:]
-	n.overwritten(s.Last.Index + 1)
+	n.cutOff(s.Last.Index + 1)
 	n.log.reset(&s)
 	n.members.reset(s.Conf)
 	n.following.verified = s.Last.Index
