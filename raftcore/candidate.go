@@ -172,8 +172,10 @@ func (n *Node) count(from NodeID, yes bool) {
 func (n *Node) tally() {
 	won, lost := electionResult(n.members.current(), n.campaign.ballot)
 	switch {
-	case won && n.role == PreCandidate:
+	case won && n.role == PreCandidate && n.mayCampaign():
 		n.becomeCandidate()
+	case n.role == PreCandidate && !n.mayCampaign():
+		n.setRole(Follower, Nobody) // it has learnt meanwhile that it is no voter
 	case won:
 		n.becomeLeader()
 	case lost:

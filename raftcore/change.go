@@ -37,6 +37,8 @@ func (n *Node) changeConfig(in ChangeConfig) {
 		n.reply(in.Tag, BadConfig)
 	case c != nil && c.target.Equal(&in.Conf):
 		c.tags = append(c.tags, in.Tag) // asked for again
+	case c == nil && n.leadsTo(&in.Conf):
+		n.leader.change = &change{target: in.Conf.clone(), tags: []Tag{in.Tag}} // begun by an earlier leader
 	case c != nil || conf.Joint():
 		n.reply(in.Tag, ChangeInProgress)
 	case n.log.commit < n.leader.start || n.members.at() > n.log.commit:
@@ -48,9 +50,22 @@ func (n *Node) changeConfig(in ChangeConfig) {
 	case n.transfer.active():
 		n.reply(in.Tag, Transferring)
 	default:
+		for i := range n.leader.peers {
+			n.leader.peers[i].catchUp.rounds = 0
+		}
 		n.leader.change = &change{target: in.Conf.clone(), tags: []Tag{in.Tag}, deadline: n.now.Add(maxCatchUpRounds * n.cfg.ElectionTimeout)}
 		n.advanceChange()
 	}
+}
+
+// leadsTo reports whether the log already has the last steps towards a
+// configuration, and they are not over.
+func (n *Node) leadsTo(target *ConfState) bool {
+	conf := n.members.current()
+	if !conf.Joint() {
+		return conf.Equal(target) && n.members.at() > n.log.commit
+	}
+	return slices.Equal(conf.Voters, target.Voters) && slices.Equal(conf.Learners, target.Learners)
 }
 
 // advanceChange takes the next step of a change, when the one before it is
@@ -148,7 +163,7 @@ func (n *Node) retire() {
 		return
 	}
 	n.leader.peers = slices.DeleteFunc(n.leader.peers, func(p progress) bool {
-		return p.departing && p.sentCommit >= n.members.at()
+		return p.departing && (p.match >= n.members.at() && p.sentCommit >= n.members.at() || n.now >= p.departBy)
 	})
 	if n.role != Leader || n.members.current().Votes(n.cfg.ID) || n.log.commit < n.leader.start {
 		return
@@ -156,6 +171,14 @@ func (n *Node) retire() {
 	if heir := n.furthest(); heir != nil {
 		n.send(heir.id, &TimeoutNow{})
 	}
+	// Nobody will tell this node what becomes of what is not committed yet.
+	keep := len(n.tags)
+	for keep > 0 && n.tags[keep-1].Index > n.log.commit {
+		keep--
+		n.refuse(Reply{Tag: n.tags[keep].Tag, Outcome: LeadershipLost, MaybeHappened: true})
+		n.unwatch(n.tags[keep].Tag)
+	}
+	n.tags = n.tags[:keep]
 	n.becomeFollower(n.hard.Term)
 }
 

@@ -66,7 +66,7 @@ func (n *Node) adopt(index Index, conf *ConfState) {
 // hold still for a timeout.
 func (n *Node) leaderAlive() bool {
 	return n.role == Leader || n.leaderID != Nobody && n.now < n.following.heardAt.Add(n.cfg.ElectionTimeout) ||
-		n.cfg.LeaseReads && n.hard.Joined && n.log.last > founding && n.now < n.startedAt.Add(n.cfg.ElectionTimeout)
+		n.cfg.LeaseReads && n.hard.Joined && n.now < n.startedAt.Add(n.cfg.ElectionTimeout)
 }
 
 // appendRequest takes entries, or a heartbeat, from the leader of this term

@@ -16,6 +16,7 @@ type group struct {
 	wire    []Message
 	parked  []Message
 	history history
+	silent  bool // nobody is told that a snapshot was dropped
 	lastTag Tag
 }
 
@@ -125,6 +126,12 @@ func (g *group) step(m *groupMember, inputs ...Input) {
 	for _, r := range m.out.Reads {
 		m.reads[r.Tag] = r.Index
 	}
+	if r := m.out.Restore; r != nil && !m.lazy {
+		m.inbox = append(m.inbox, Applied{Index: r.Last.Index})
+	}
+	if m.out.Compact && !m.lazy {
+		m.inbox = append(m.inbox, SnapshotTaken{Index: m.applied, Time: m.time})
+	}
 	for _, l := range m.out.Load {
 		m.inbox = append(m.inbox, Loaded{Load: l, Entries: m.disk.load(l)})
 	}
@@ -134,6 +141,10 @@ func (g *group) send(m Message) {
 	for _, f := range g.filters {
 		switch f(&m) {
 		case drop:
+			if s, ok := m.Body.(*SnapshotRequest); ok && !g.silent {
+				from := g.member(m.From)
+				from.inbox = append(from.inbox, SnapshotSent{Peer: m.To, Index: s.Snapshot.Last.Index, Status: SnapshotFailed})
+			}
 			return
 		case hold:
 			g.parked = append(g.parked, m)
@@ -273,12 +284,18 @@ func (g *group) starts(ids ...NodeID) {
 	}
 }
 
-// agree demands that all members hold, and have applied, the same log.
+// agree demands that all members hold, and have applied, the same log, as far
+// as they have not compacted it.
 func (g *group) agree() {
 	g.t.Helper()
 	first := g.members[0]
 	for _, m := range g.members[1:] {
-		if got, want := ids(m.disk.entries), ids(first.disk.entries); !slices.Equal(got, want) {
+		base := max(m.disk.base.Last.Index, first.disk.base.Last.Index)
+		if m.disk.last() != first.disk.last() || base > m.disk.last() {
+			g.t.Fatalf("node %d has entries up to %d, node %d up to %d", m.id, m.disk.last(), first.id, first.disk.last())
+		}
+		got, want := ids(m.disk.entries[base-m.disk.base.Last.Index:]), ids(first.disk.entries[base-first.disk.base.Last.Index:])
+		if !slices.Equal(got, want) {
 			g.t.Fatalf("node %d has the log %v, node %d has %v", m.id, got, first.id, want)
 		}
 		if m.applied != first.applied {
@@ -312,7 +329,38 @@ func newHistory(t testing.TB) history {
 	}
 }
 
-func (h *history) restarted(m *member) { h.logs[m.id] = ids(m.disk.entries) }
+func (h *history) restarted(m *member) {
+	h.logs[m.id] = append(h.upTo(m.disk.base.Last), ids(m.disk.entries)...)
+}
+
+// upTo returns what was committed up to an entry that a snapshot covers.
+func (h *history) upTo(last EntryID) []EntryID {
+	h.t.Helper()
+	i := last.Index
+	if i > 0 && (int(i) > len(h.applied) || h.applied[i-1].EntryID != last) {
+		h.t.Fatalf("state machine safety: a snapshot of %v, %d entries were committed", last, len(h.applied))
+	}
+	return ids(h.applied[:i])
+}
+
+// observeSnapshot demands that a snapshot stands for what was committed, and for
+// the configuration as of its last entry.
+func (h *history) observeSnapshot(s *SnapshotMeta) {
+	h.t.Helper()
+	h.upTo(s.Last)
+	var conf *Entry
+	for i := range h.applied[:s.Last.Index] {
+		if h.applied[i].Kind == EntryConfig {
+			conf = &h.applied[i]
+		}
+	}
+	if conf != nil && (conf.Index != s.Conf.Index || !conf.Config.Equal(&s.Conf.Conf)) {
+		h.t.Fatalf("%v says its configuration is that of %d, and %v was in force", s, s.Conf.Index, conf)
+	}
+	if time := h.applied[s.Last.Index-1].Time; time != s.Time {
+		h.t.Fatalf("%v says its time is %d, and it was %d", s, s.Time, time)
+	}
+}
 
 func (h *history) observe(m *member) {
 	h.t.Helper()
@@ -320,6 +368,12 @@ func (h *history) observe(m *member) {
 		h.restarted(m)
 	}
 	h.observeLog(m)
+	if m.out.Restore != nil {
+		h.observeSnapshot(m.out.Restore)
+	}
+	if m.out.Save.Snapshot != nil {
+		h.observeSnapshot(m.out.Save.Snapshot)
+	}
 	if st := &m.state; st.Role == Leader {
 		if other, known := h.leaders[st.Term]; known && other != m.id {
 			h.t.Fatalf("election safety: nodes %d and %d both lead term %d", other, m.id, st.Term)
@@ -345,6 +399,11 @@ func (h *history) observe(m *member) {
 func (h *history) observeLog(m *member) {
 	h.t.Helper()
 	entries := m.out.Save.Entries
+	if b := m.out.Save.Base; b != nil {
+		if log, i := h.logs[m.id], int(b.Last.Index); i > len(log) || log[i-1] != b.Last {
+			h.logs[m.id] = h.upTo(b.Last)
+		}
+	}
 	if m.out.Save.Token.Sequence == 0 || len(entries) == 0 {
 		return
 	}

@@ -3,6 +3,7 @@ package raftcore_test
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -63,32 +64,91 @@ type given struct {
 	Log      []Term // the terms of its entries
 	Term     Term
 	Vote     NodeID
-	Forgets  bool // starts with none of its entries in memory
-	Pristine bool // nothing on the disk at all, no configuration either
+	Snapshot EntryID // of its machine; the Log begins after it
+	Forgets  bool    // starts with none of its entries in memory
+	Durable  bool    // its machine keeps its state on a disk of its own
+	Pristine bool    // nothing on the disk at all, no configuration either
 	Limits   func(*Config)
 }
 
 // disk is what a member's log has made durable, and the Saves under way.
 type disk struct {
 	hard     HardState
-	entries  []Entry // entries[i] has index i+1
+	snapshot SnapshotMeta
+	base     SnapshotMeta // what the log begins after
+	entries  []Entry      // entries[i] follows the base by i+1
 	pending  []Save
-	baseConf ConfState
+	files    map[Index]int64 // the snapshots that are here, and the time of their last entries
+}
+
+func (d *disk) last() Index { return d.base.Last.Index + Index(len(d.entries)) }
+
+// id returns the identity of entry i, if the disk knows it.
+func (d *disk) id(i Index) (e EntryID, known bool) {
+	switch at := int(i) - int(d.base.Last.Index); {
+	case at == 0:
+		return d.base.Last, true
+	case at < 0 || at > len(d.entries):
+		return EntryID{}, false
+	default:
+		return d.entries[at-1].EntryID, true
+	}
+}
+
+// apply does what a Save asks for. It writes over no array.
+func (d *disk) apply(s *Save) {
+	d.hard = s.HardState
+	if s.Snapshot != nil {
+		d.snapshot = *s.Snapshot
+	}
+	if s.Base != nil && s.Base.Last.Index > d.base.Last.Index {
+		if e, known := d.id(s.Base.Last.Index); known && e == s.Base.Last {
+			d.entries = slices.Clone(d.entries[s.Base.Last.Index-d.base.Last.Index:])
+		} else {
+			d.entries = nil
+		}
+		d.base = *s.Base
+	}
+	if len(s.Entries) > 0 {
+		keep := s.Entries[0].Index - d.base.Last.Index - 1
+		d.entries = append(slices.Clone(d.entries[:keep]), s.Entries...)
+	}
 }
 
 func (d *disk) completeOldest() Token {
 	s := d.pending[0]
 	d.pending = slices.Clone(d.pending[1:])
-	d.hard = s.HardState
-	if len(s.Entries) > 0 {
-		first := s.Entries[0].Index
-		d.entries = append(slices.Clone(d.entries[:first-1]), s.Entries...)
-	}
+	d.apply(&s)
 	return s.Token
 }
 
+// possible returns what a crash may leave: some of the Saves under way survive,
+// the oldest first.
+func (d *disk) possible() []disk {
+	all := []disk{*d}
+	for i := range d.pending {
+		next := all[i]
+		next.apply(&d.pending[i])
+		all = append(all, next)
+	}
+	return all
+}
+
+// keep puts a snapshot on the disk.
+func (d *disk) keep(i Index, time int64) {
+	d.files = maps.Clone(d.files)
+	if d.files == nil {
+		d.files = map[Index]int64{}
+	}
+	d.files[i] = time
+}
+
 func (d *disk) recovered(life Incarnation, tail int) Recovered {
-	r := Recovered{HardState: d.hard, Incarnation: life, BaseConf: ConfigAt{Conf: d.baseConf}}
+	b := &d.base
+	r := Recovered{
+		HardState: d.hard, Incarnation: life, Snapshot: d.snapshot,
+		Base: b.Last, BaseConf: b.Conf, Last: b.Last.Index, LastTime: b.Time,
+	}
 	for i := range d.entries {
 		r.Note(&d.entries[i])
 	}
@@ -99,8 +159,8 @@ func (d *disk) recovered(life Incarnation, tail int) Recovered {
 func (d *disk) load(l Load) []Entry {
 	var entries []Entry
 	bytes := 0
-	for i := l.From; i <= l.To && int(i) <= len(d.entries); i++ {
-		e := d.entries[i-1]
+	for i := l.From; i <= l.To && i > d.base.Last.Index && i <= d.last(); i++ {
+		e := d.entries[i-d.base.Last.Index-1]
 		if bytes += len(e.Data) + 64; bytes > l.MaxBytes && len(entries) > 0 {
 			break
 		}
@@ -121,10 +181,14 @@ type member struct {
 	now  Instant
 	wall int64
 
-	record  func([]Input) // is told every batch, if set
-	saved   Token         // the newest Save handed out
-	applied Index         // handed to the machine
-	state   Status
+	record     func([]Input) // is told every batch, if set
+	saved      Token         // the newest Save handed out
+	applied    Index         // handed to the machine
+	time       int64         // of the entry applied
+	restoring  *SnapshotMeta // the machine was told to become this, and has not answered
+	durable    bool          // the machine keeps its state on a disk of its own
+	compacting bool          // for a snapshot, and has not answered
+	state      Status
 }
 
 func newMember(t testing.TB, g given) *member {
@@ -138,15 +202,21 @@ func newMember(t testing.TB, g given) *member {
 		cfg:  Config{ID: g.ID, Boot: 1, Seed: 7, ElectionTimeout: electionTimeout, HeartbeatInterval: heartbeatInterval},
 		life: lifeOf(g.ID),
 		now:  Instant(time.Hour),
+
+		durable: g.Durable,
 	}
 	if g.Limits != nil {
 		g.Limits(&m.cfg)
 	}
 	if !g.Pristine {
-		m.disk.baseConf = ConfState{Voters: g.Voters, Outgoing: g.Outgoing, Learners: g.Learners}
-		m.disk.entries = commands(1, g.Log...)
-		term := g.Term
-		if term == 0 && len(g.Log) > 0 {
+		m.disk.base = SnapshotMeta{Last: g.Snapshot, Conf: ConfigAt{Conf: ConfState{Voters: g.Voters, Outgoing: g.Outgoing, Learners: g.Learners}}}
+		if g.Snapshot.Index > 0 {
+			m.disk.snapshot = m.disk.base
+			m.disk.keep(g.Snapshot.Index, 0)
+		}
+		m.disk.entries = commands(g.Snapshot.Index+1, g.Log...)
+		term := cmp.Or(g.Term, g.Snapshot.Term)
+		if g.Term == 0 && len(g.Log) > 0 {
 			term = g.Log[len(g.Log)-1]
 		}
 		m.disk.hard = HardState{Term: term, Vote: g.Vote, Cluster: cluster, Joined: true}
@@ -162,11 +232,17 @@ func newMember(t testing.TB, g given) *member {
 // open starts the node from its disk, with so many of its newest entries.
 func (m *member) open(tail int) {
 	m.t.Helper()
-	node, err := New(m.cfg, m.disk.recovered(m.life, tail))
+	r := m.disk.recovered(m.life, tail)
+	if !m.durable {
+		m.applied, m.time = 0, 0
+	}
+	r.Applied = m.applied
+	node, err := New(m.cfg, r)
 	if err != nil {
 		m.t.Fatalf("node %d does not start: %v", m.id, err)
 	}
-	m.node, m.out, m.applied, m.saved = node, Output{}, 0, Token{}
+	m.node, m.out, m.saved = node, Output{}, Token{}
+	m.restoring, m.compacting = nil, false
 	m.state = node.Status()
 }
 
@@ -190,6 +266,7 @@ func (m *member) run(inputs ...Input) {
 		m.record(inputs)
 	}
 	for _, in := range inputs {
+		m.notes(in)
 		m.node.Step(in)
 	}
 	m.node.Drain(&m.out)
@@ -198,6 +275,25 @@ func (m *member) run(inputs ...Input) {
 		save := m.out.Save
 		m.saved = save.Token
 		m.disk.pending = append(m.disk.pending, save)
+	}
+}
+
+// notes sees what an input says of the machine and its snapshots.
+func (m *member) notes(in Input) {
+	switch in := in.(type) {
+	case Applied:
+		if r := m.restoring; r != nil && in.Index >= r.Last.Index {
+			m.applied, m.time, m.restoring = r.Last.Index, r.Time, nil
+		}
+	case SnapshotTaken:
+		m.compacting = false
+		if in.Index > 0 {
+			m.disk.keep(in.Index, in.Time)
+		}
+	case Receive: // the snapshot itself has come with it
+		if r, ok := in.Message.Body.(*SnapshotRequest); ok {
+			m.disk.keep(r.Snapshot.Last.Index, r.Snapshot.Time)
+		}
 	}
 }
 
@@ -232,9 +328,10 @@ func (m *member) obeysTheRules() {
 			names = msg.Term
 		case *AppendReply:
 			names = msg.Term
-			if int(b.Match) > len(m.disk.entries) {
-				m.t.Fatalf("node %d acknowledges %d, its disk holds %d", m.id, b.Match, len(m.disk.entries))
-			}
+			m.holds(b.Match)
+		case *SnapshotRequest:
+			names = msg.Term
+			m.hasSnapshot(&b.Snapshot, "sends")
 		}
 		if names > durable.Term {
 			m.t.Fatalf("node %d names term %d, its disk only knows %d: %v", m.id, names, durable.Term, msg)
@@ -245,12 +342,34 @@ func (m *member) obeysTheRules() {
 		if e.Index != m.applied+1 {
 			m.t.Fatalf("node %d applies %v after %d", m.id, e, m.applied)
 		}
-		if int(e.Index) > len(m.disk.entries) || m.disk.entries[e.Index-1].EntryID != e.EntryID {
+		if held, known := m.disk.id(e.Index); !known || held != e.EntryID {
 			m.t.Fatalf("node %d applies %v, which its disk does not hold", m.id, e)
 		}
-		m.applied = e.Index
+		if m.restoring != nil {
+			m.t.Fatalf("node %d applies %v while its machine is being restored to %v", m.id, e, m.restoring)
+		}
+		m.applied, m.time = e.Index, e.Time
+	}
+	if r := m.out.Restore; r != nil {
+		m.hasSnapshot(r, "restores")
+		if m.disk.snapshot.Last != r.Last {
+			m.t.Fatalf("node %d restores %v, and its disk has %v", m.id, r, &m.disk.snapshot)
+		}
+		if r.Last.Index <= m.applied || m.restoring != nil && r.Last.Index <= m.restoring.Last.Index || len(m.out.Apply.Entries) > 0 {
+			m.t.Fatalf("node %d restores %v after applying %d, restoring %v", m.id, r, m.applied, m.restoring)
+		}
+		m.restoring, m.compacting = r, false
+	}
+	if m.out.Compact {
+		if m.compacting || m.restoring != nil {
+			m.t.Fatalf("node %d asks for a snapshot while its machine is busy", m.id)
+		}
+		m.compacting = true
 	}
 	if s := &m.out.Save; s.Token.Sequence != 0 {
+		if s.Snapshot != nil || s.Base != nil {
+			m.survives()
+		}
 		for i := range s.Entries {
 			if s.Entries[i].Term > s.HardState.Term {
 				m.t.Fatalf("node %d saves %v before its term: %v", m.id, s.Entries[i], s)
@@ -261,6 +380,56 @@ func (m *member) obeysTheRules() {
 		m.t.Fatalf("node %d wants a tick at %d, and it is %d: a busy loop", m.id, d, m.now)
 	}
 	m.state = m.node.Status()
+}
+
+// holds demands that entry i is on the disk, whichever of the Saves under way
+// survive; or that a snapshot there stands for it.
+func (m *member) holds(i Index) {
+	m.t.Helper()
+	d := m.disk
+	if m.out.Save.Token.Sequence != 0 {
+		d.pending = append(slices.Clone(d.pending), m.out.Save)
+	}
+	if len(d.pending) == 0 || len(d.entries) > 2000 {
+		d.pending = nil
+	}
+	first, _ := d.id(i)
+	for _, p := range d.possible() {
+		if e, known := p.id(i); i > p.last() || known && first != (EntryID{}) && e != first {
+			m.t.Fatalf("node %d acknowledges %d, and after a crash its disk may hold %v up to %d", m.id, i, e, p.last())
+		}
+	}
+}
+
+// hasSnapshot demands that a snapshot is on the disk.
+func (m *member) hasSnapshot(s *SnapshotMeta, does string) {
+	m.t.Helper()
+	if time, here := m.disk.files[s.Last.Index]; !here || time != s.Time {
+		m.t.Fatalf("node %d %s %v of time %d, and has those of %v", m.id, does, s, s.Time, m.disk.files)
+	}
+}
+
+// survives demands that a node can start again whichever of the Saves under way
+// survive a crash, the newest one included, and that the disk will hold what the
+// node believes it will.
+func (m *member) survives() {
+	m.t.Helper()
+	d := m.disk
+	d.pending = append(slices.Clone(d.pending), m.out.Save)
+	all := d.possible()
+	for i, p := range all {
+		r := p.recovered(m.life, len(p.entries))
+		if _, err := New(m.cfg, r); err != nil {
+			m.t.Fatalf("node %d would not start if %d of %d Saves survived: %v", m.id, i, len(d.pending), err)
+		}
+		if e, known := p.id(p.snapshot.Last.Index); known && p.snapshot.Last.Index > 0 && e != p.snapshot.Last {
+			m.t.Fatalf("node %d: its disk may come to have a snapshot of %v and entry %v", m.id, p.snapshot.Last, e)
+		}
+	}
+	st, p := m.node.Status(), &all[len(all)-1]
+	if st.First != p.base.Last.Index+1 || st.Last != p.last() {
+		m.t.Fatalf("node %d believes its log goes from %d to %d, its disk will have %d to %d", m.id, st.First, st.Last, p.base.Last.Index+1, p.last())
+	}
 }
 
 // message returns a message to m as peer from would send it.
@@ -286,6 +455,12 @@ func lines(out *Output) []string {
 			line += fmt.Sprintf(" tag=%d@%d", t.Tag, t.Index)
 		}
 		s = append(s, line)
+	}
+	if out.Restore != nil {
+		s = append(s, "Restore "+out.Restore.String())
+	}
+	if out.Compact {
+		s = append(s, "Compact")
 	}
 	for _, r := range out.Reads {
 		s = append(s, fmt.Sprintf("Read tag=%d at %d", r.Tag, r.Index))
@@ -395,6 +570,27 @@ func (n *stage) readsDisk() {
 	l := n.loads[0]
 	n.loads = n.loads[1:]
 	n.steps(Loaded{Load: l, Entries: n.disk.load(l)})
+}
+
+// restored has the machine answer that it is what it was told to become.
+func (n *stage) restored() {
+	n.t.Helper()
+	if n.restoring == nil {
+		n.t.Fatalf("node %d restores nothing", n.id)
+	}
+	n.steps(Applied{Index: n.restoring.Last.Index})
+}
+
+// applies has the machine say that it has applied what it was given.
+func (n *stage) applies() {
+	n.t.Helper()
+	n.steps(Applied{Index: n.applied})
+}
+
+// snapshotted has the machine say that it has a snapshot of entry i.
+func (n *stage) snapshotted(i Index) {
+	n.t.Helper()
+	n.steps(SnapshotTaken{Index: i, Time: n.time})
 }
 
 // crashes loses everything but the disk, and starts again.
@@ -551,6 +747,9 @@ func (n *stage) elected() {
 func lead(t testing.TB, g given) *stage {
 	t.Helper()
 	n := start(t, g)
+	if n.restoring != nil {
+		n.restored()
+	}
 	n.wins()
 	n.saves()
 	n.accepted(n.peers()...)

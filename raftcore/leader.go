@@ -51,7 +51,10 @@ func (n *Node) reconfigure() {
 		p := n.leader.peers[i]
 		stays, departed := slices.Contains(members, p.id), p.departing
 		p.departing = !stays
-		if stays && !departed || !stays && p.state == replicate {
+		if !stays && !departed {
+			p.departBy = n.now.Add(2 * n.cfg.ElectionTimeout)
+		}
+		if stays && !departed || !stays {
 			peers = append(peers, p) // who comes back begins anew: its disk may be another
 		}
 	}
@@ -229,7 +232,7 @@ func (n *Node) appendReply(m *Message, r *AppendReply) {
 	}
 	if r.Match > p.match {
 		p.match = r.Match
-		if c := n.leader.change; c != nil && slices.Contains(c.target.Voters, p.id) {
+		if c := n.leader.change; c != nil && slices.Contains(c.target.Voters, p.id) && !n.caughtUp(p) {
 			c.deadline = n.now.Add(maxCatchUpRounds * n.cfg.ElectionTimeout)
 		}
 	}

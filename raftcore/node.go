@@ -133,6 +133,9 @@ func (r *Recovered) validate() error {
 		bad("applied is %d, the log goes from %d to %d", r.Applied, r.Base.Index, r.Last)
 	}
 	l := log{base: r.Base, runs: r.Runs, last: r.Last}
+	if s := r.Snapshot.Last; len(errs) == 0 && !l.has(s) {
+		bad("the snapshot is of %v, and the log has another entry there", s)
+	}
 	for i := range r.Tail {
 		if e := &r.Tail[i]; len(errs) == 0 && (e.Index != r.Tail[0].Index+Index(i) || !l.has(e.EntryID)) {
 			bad("the tail has %v where the log has not", e.EntryID)
@@ -246,8 +249,11 @@ func (n *Node) expire() {
 		n.expireLeader()
 	case n.now >= n.electionAt && n.promises.candidacy:
 		n.resetElection() // the disk has not answered to this candidacy: another one would only wait behind it
-	case n.now >= n.electionAt && n.mayCampaign():
+	case n.now < n.electionAt:
+	case n.mayCampaign():
 		n.becomePreCandidate()
+	case n.leaderID != Nobody:
+		n.setRole(Follower, Nobody) // who cannot lead loses sight of a dead leader, too
 	}
 }
 
@@ -263,7 +269,7 @@ func (n *Node) deadline() Instant {
 	case n.quiet:
 	case n.role == Leader:
 		at = n.leaderDeadline()
-	case n.mayCampaign():
+	case n.mayCampaign() || n.leaderID != Nobody:
 		at = n.electionAt
 	}
 	earliest(n.applying.retryAt)
@@ -378,6 +384,8 @@ func (n *Node) bootstrap(in Bootstrap) {
 		outcome = BadConfig
 	case n.hard.Cluster != in.Cluster && n.hard != HardState{}:
 		outcome = NotPristine
+	case n.log.last > 0 && n.members.at() == founding && !n.members.current().Equal(&in.Conf):
+		outcome = NotPristine // founded with others
 	case n.log.last > 0:
 		// Founded before, or joined those who were: nothing to do.
 	default:

@@ -40,8 +40,9 @@ type progress struct {
 	since uint64
 	// departing: it is no member any more, and is sent the news of that.
 	departing bool
-	newcomer  bool   // it does not vote yet, and nothing that it says is counted
-	metIn     uint64 // the newest round when its present life was first heard of
+	departBy  Instant // when to stop telling it
+	newcomer  bool    // it does not vote yet, and nothing that it says is counted
+	metIn     uint64  // the newest round when its present life was first heard of
 
 	probed   bool   // in probe: an answer is awaited
 	asked    uint64 // in probe: the first round that asked the present question
@@ -114,7 +115,9 @@ func (c *catchUp) note(match, last Index, now Instant, timeout time.Duration) {
 
 // caughtUp reports whether a peer could vote now.
 func (n *Node) caughtUp(p *progress) bool {
-	return !p.newcomer && p.catchUp.quick && p.match+1 > n.log.base.Index && n.now < p.heardAt.Add(n.cfg.ElectionTimeout)
+	c := &p.catchUp
+	return !p.newcomer && c.quick && (p.match >= c.target || n.now < c.began.Add(n.cfg.ElectionTimeout)) &&
+		p.match >= n.log.base.Index && n.now < p.heardAt.Add(n.cfg.ElectionTimeout)
 }
 
 // fromPresentLife reports whether a reply of life i, which echoes a round,

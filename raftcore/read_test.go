@@ -266,16 +266,16 @@ func TestAFollowerAsksItsLeaderWhereToRead(t *testing.T) {
 	n.wants("1->3 term=1 ReadRequest #1")
 	n.steps(Read{Tag: 3}) // waits for the next request
 	n.wantsNothing()
-	n.hears(2, 1, &ReadReply{Sequence: 1, Index: 1}) // it does not lead
-	n.hears(3, 1, &ReadReply{Sequence: 0, Index: 1}) // not the answer to this
+	n.hears(2, 1, &ReadReply{Sequence: 1<<32 + 1, Index: 1}) // it does not lead
+	n.hears(3, 1, &ReadReply{Sequence: 1<<32 + 0, Index: 1}) // not the answer to this
 	n.wantsNothing()
-	n.hears(3, 1, &ReadReply{Sequence: 1, Index: 2})
+	n.hears(3, 1, &ReadReply{Sequence: 1<<32 + 1, Index: 2})
 	n.wants("1->3 term=1 ReadRequest #2", "Read tag=1 at 2", "Read tag=2 at 2")
-	n.hears(3, 1, &ReadReply{Sequence: 1, Index: 2}) // again
+	n.hears(3, 1, &ReadReply{Sequence: 1<<32 + 1, Index: 2}) // again
 	n.wantsNothing()
 	n.waits(2 * heartbeatInterval) // the answer was lost
 	n.wants("1->3 term=1 ReadRequest #2")
-	n.hears(3, 1, &ReadReply{Sequence: 2, Refused: true})
+	n.hears(3, 1, &ReadReply{Sequence: 1<<32 + 2, Refused: true})
 	n.wants("Reply tag=3 not leader leader=3")
 }
 

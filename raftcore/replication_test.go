@@ -720,7 +720,31 @@ func TestAnOverwrittenProposalIsToldSo(t *testing.T) {
 	n.saves()
 	n.ignore()
 	n.hears(2, 2, &AppendRequest{Prev: id(1, 2), Entries: commands(3, 2), Commit: 2, Round: 1})
-	n.wants(`Save #4 term=2 [2/3 ""]`, `Apply [1/2 ""] tag=7@2`, "Reply tag=8 overwritten leader=2")
+	n.wants(`Save #4 term=2 [2/3 ""]`, `Apply [1/2 ""] tag=7@2`)
+	n.saves()
+	n.ignore()
+	n.hears(2, 2, &AppendRequest{Prev: id(2, 3), Commit: 3, Round: 2}) // now it is certain
+	n.wants("Reply tag=8 overwritten leader=2", "1->2 term=2 AppendReply match=3 round=2", `Apply [2/3 ""]`)
+}
+
+// What one leader has overruled is in another's log, who commits it: an answer
+// that it never happens would be a lie.
+func TestR16_AnOverruledProposalThatComesBackIsAnsweredByItsResult(t *testing.T) {
+	n := lead(t, given{Voters: voters(1, 2, 3, 4, 5)})
+	n.steps(Propose{Tag: 7, Data: []byte("x")})
+	lost := n.disk.pending[len(n.disk.pending)-1].Entries[0]
+	n.saves()
+	n.hears(2, 2, &AppendRequest{Prev: id(1, 1), Entries: commands(2, 2), Commit: 1, Round: 1})
+	n.saves()
+	if len(n.out.Replies) > 0 {
+		t.Fatalf("%v", n.out.Replies)
+	}
+	n.ignore()
+	n.hears(3, 3, &AppendRequest{Prev: id(1, 1), Entries: []Entry{lost, {EntryID: id(3, 3), Kind: EntryNoop}}, Commit: 1, Round: 1})
+	n.saves()
+	n.ignore()
+	n.hears(3, 3, &AppendRequest{Prev: id(3, 3), Commit: 3, Round: 2})
+	n.wants("1->3 term=3 AppendReply match=3 round=2", `Apply [1/2 "x" 3/3 noop] tag=7@2`)
 }
 
 func TestAProposalThatAnotherLeaderCommitsIsStillAnswered(t *testing.T) {

@@ -11,12 +11,15 @@ type snapshots struct {
 	retryAt Instant // after one that failed
 	at      Instant // when newest was taken, or when this node started
 	bytes   int     // handed to the machine since
+	// before is how many of them were handed out before the machine was asked: those
+	// are in the snapshot that it is taking.
+	before int
 }
 
 // askForSnapshot asks the state machine for a snapshot when it is time for one.
 func (n *Node) askForSnapshot() {
 	if s := &n.snapshots; n.snapshotWanted() && !s.asked && n.now >= s.retryAt {
-		s.asked = true
+		s.asked, s.before = true, s.bytes
 		n.out.Compact = true
 	}
 }
@@ -35,16 +38,25 @@ func (n *Node) snapshotWanted() bool {
 // snapshotDue returns when one is due although nothing happens; zero for never.
 func (n *Node) snapshotDue() Instant {
 	s := &n.snapshots
-	if s.asked || n.cfg.SnapshotAge == 0 || n.applying.done <= s.newest.Last.Index {
+	switch {
+	case s.asked || n.applying.done <= s.newest.Last.Index:
+		return 0
+	case s.retryAt > n.now && n.snapshotWanted():
 		return s.retryAt
+	case n.cfg.SnapshotAge > 0:
+		return max(s.at.Add(n.cfg.SnapshotAge), s.retryAt)
 	}
-	return max(s.at.Add(n.cfg.SnapshotAge), s.retryAt)
+	return 0
 }
 
 // snapshotTaken takes the news of a snapshot of this node's own state machine,
 // and forgets the part of the log that it stands for.
 func (n *Node) snapshotTaken(in SnapshotTaken) {
 	s := &n.snapshots
+	bytes := s.bytes
+	if s.asked {
+		bytes = s.before
+	}
 	s.asked = false
 	if in.Index == 0 {
 		s.retryAt = n.now.Add(n.cfg.ElectionTimeout)
@@ -61,7 +73,7 @@ func (n *Node) snapshotTaken(in SnapshotTaken) {
 		n.broken(RuleLogContiguous, "a snapshot of entry %d, which has no term", in.Index)
 	}
 	s.newest = SnapshotMeta{Last: EntryID{Term: term, Index: in.Index}, Time: in.Time, Conf: n.members.asOf(in.Index)}
-	s.unsaved, s.at, s.bytes, s.retryAt = true, n.now, 0, 0
+	s.unsaved, s.at, s.bytes, s.retryAt = true, n.now, s.bytes-bytes, 0
 	keep := Index(max(n.cfg.KeepEntries, 0))
 	base := n.log.base.Index
 	if in.Index > keep {
@@ -148,7 +160,7 @@ func (n *Node) install(s SnapshotMeta) {
 	n.log.reset(&s)
 	n.members.reset(s.Conf)
 	n.following.verified = s.Last.Index
-	n.snapshots = snapshots{newest: s, unsaved: true, at: n.now}
+	n.snapshots = snapshots{newest: s, unsaved: true, at: n.now, asked: n.snapshots.asked} // the machine may be busy with its own
 	n.restoreFrom(&n.snapshots.newest)
 	n.out.StatusChanged = true
 	n.traced(TraceSnapshot, nil)

@@ -149,13 +149,14 @@ func (b *SnapshotRequest) String() string { return "SnapshotRequest " + b.Snapsh
 
 func (*TimeoutNow) String() string { return "TimeoutNow" }
 
-func (b *ReadRequest) String() string { return fmt.Sprintf("ReadRequest #%d", b.Sequence) }
+// A sequence number begins with the number of the start, which traces leave out.
+func (b *ReadRequest) String() string { return fmt.Sprintf("ReadRequest #%d", uint32(b.Sequence)) }
 
 func (b *ReadReply) String() string {
 	if b.Refused {
-		return fmt.Sprintf("ReadReply #%d refused", b.Sequence)
+		return fmt.Sprintf("ReadReply #%d refused", uint32(b.Sequence))
 	}
-	return fmt.Sprintf("ReadReply #%d at %d", b.Sequence, b.Index)
+	return fmt.Sprintf("ReadReply #%d at %d", uint32(b.Sequence), b.Index)
 }
 
 func (s Stage) String() string {

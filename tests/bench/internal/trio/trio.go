@@ -48,7 +48,6 @@ func New() (*Trio, error) {
 		}
 		m.node = node
 		t.byID[id] = m
-		t.tick(m)
 		t.step(m, raftcore.Bootstrap{Cluster: 1, Conf: conf})
 	}
 	t.leader = &t.members[2]
@@ -59,7 +58,6 @@ func New() (*Trio, error) {
 		t.now = t.now.Add(50 * time.Millisecond)
 		for i := range t.members {
 			t.tick(&t.members[i])
-			t.members[i].pending = true
 		}
 		t.settle()
 	}
@@ -74,7 +72,6 @@ func New() (*Trio, error) {
 func (t *Trio) Round(batch int, data []byte) {
 	t.now = t.now.Add(RoundTime)
 	before, completed := t.leader.applied, t.completed
-	t.tick(t.leader)
 	for range batch {
 		t.tag++
 		t.step(t.leader, raftcore.Propose{Tag: t.tag, Data: data})
@@ -108,25 +105,26 @@ func (t *Trio) settle() {
 	}
 }
 
-func (t *Trio) tick(m *member) { m.node.Step(raftcore.Tick{Now: t.now, Time: int64(t.now) / 1e6}) }
-
+// step takes an input to m; the first one since it was drained comes after the time.
 func (t *Trio) step(m *member, in raftcore.Input) {
+	if !m.pending {
+		t.tick(m)
+	}
 	m.node.Step(in)
+}
+
+func (t *Trio) tick(m *member) {
+	m.node.Step(raftcore.Tick{Now: t.now, Time: int64(t.now) / 1e6})
 	m.pending = true
 }
 
 // drain takes what m wants and does all of it.
 func (t *Trio) drain(m *member) {
-	t.tick(m)
 	m.pending = false
 	m.node.Drain(&m.out)
 	out := &m.out
 	for i := range out.Send {
-		to := t.byID[out.Send[i].To]
-		if !to.pending {
-			t.tick(to)
-		}
-		t.step(to, raftcore.Receive{Message: out.Send[i]})
+		t.step(t.byID[out.Send[i].To], raftcore.Receive{Message: out.Send[i]})
 	}
 	if out.Save.Token.Sequence != 0 {
 		t.step(m, raftcore.Saved{Token: out.Save.Token})
