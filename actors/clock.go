@@ -27,8 +27,9 @@ type wakeOrder struct {
 	from ref
 }
 
-// woken tells a node that an instant it asked for has come.
-type woken struct{}
+// woken tells a node that an instant it asked for has come; with none, that the
+// clock is a new one, which was asked for nothing.
+type woken struct{ at raftcore.Instant }
 
 // rung is the timer speaking to the clock.
 type rung struct{}
@@ -59,7 +60,8 @@ func (c *clock) Receive(ctx actor.Context) {
 func (c *clock) wake() {
 	now := c.now()
 	for len(c.due) > 0 && c.due[0].at <= now {
-		heap.Pop(&c.due).(wakeOrder).from.tell(woken{})
+		order := heap.Pop(&c.due).(wakeOrder)
+		order.from.tell(woken{order.at})
 	}
 	if len(c.due) > 0 && (c.at == 0 || c.due[0].at < c.at) {
 		c.at = c.due[0].at

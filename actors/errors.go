@@ -24,7 +24,8 @@ var (
 	ErrNotLeader = fmt.Errorf("%w: not the leader", ErrRejected)
 	// ErrBusy: a bound is reached. Retry later, or offer less.
 	ErrBusy = fmt.Errorf("%w: too much is waiting already", ErrRejected)
-	// ErrTooLarge: the command is larger than HostConfig.Raft.MaxCommandBytes.
+	// ErrTooLarge: the command is larger than HostConfig.Raft.MaxCommandBytes, or
+	// the query of a Read.
 	ErrTooLarge = fmt.Errorf("%w: the command is too large", ErrRejected)
 	// ErrOverwritten: another leader's entry took the command's place.
 	ErrOverwritten = fmt.Errorf("%w: overwritten by another leader", ErrRejected)

@@ -39,13 +39,16 @@ type Group struct {
 	founders raftcore.ConfState // empty: joins
 	pid      *actor.PID         // of the member
 	node     atomic.Pointer[ref]
+	ending   atomic.Bool // the member has been told to stop
+	gone     atomic.Bool // it has stopped
 	board    *board
 }
 
 // Name returns the group's name.
 func (g *Group) Name() string { return g.name }
 
-// PID returns the member, for actors: ask it with a *Request.
+// PID returns the member, for actors: ask it with a *Request. Once the group has
+// been stopped, protoactor answers with an *actor.DeadLetterResponse.
 func (g *Group) PID() *actor.PID { return g.pid }
 
 // Propose replicates a command and returns what Apply returned for it on the
@@ -152,5 +155,9 @@ func (g *Group) Status(ctx context.Context) (Status, error) {
 // Stop stops this host's member. Calls that wait end with ErrStopped, or with
 // ErrUnknown if they may have happened. The group can be opened again.
 func (g *Group) Stop(ctx context.Context) error {
-	return g.host.order(ctx, func(done chan error) any { return &stopGroup{group: g, done: done} })
+	err := g.host.order(ctx, func(done chan error) any { return &stopGroup{group: g, done: done} })
+	if errors.Is(err, ErrStopped) {
+		return nil // with its host
+	}
+	return err
 }

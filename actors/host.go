@@ -56,6 +56,17 @@ func (c HostConfig) withDefaults() HostConfig {
 	return c
 }
 
+// packetOverhead is more than a packet needs beside one command, or one answer.
+const packetOverhead = 64 << 10
+
+// maxPacket returns the size of the largest packet that the Transport takes.
+func (c HostConfig) maxPacket() int {
+	if t, ok := c.Transport.(interface{ PacketLimit() int }); ok {
+		return t.PacketLimit()
+	}
+	return 8 << 20
+}
+
 // Validate returns every mistake in c at once, or nil.
 func (c HostConfig) Validate() error {
 	c = c.withDefaults()
@@ -65,6 +76,9 @@ func (c HostConfig) Validate() error {
 	}
 	if c.MaxPending < 0 {
 		errs = append(errs, fmt.Errorf("MaxPending is %d, negative", c.MaxPending))
+	}
+	if need := max(c.Raft.MaxCommandBytes, c.Raft.MaxAppendBytes) + packetOverhead; c.Transport != nil && need > c.maxPacket() {
+		errs = append(errs, fmt.Errorf("the Transport takes packets of %d bytes; MaxCommandBytes and MaxAppendBytes need %d", c.maxPacket(), need))
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.Peers)) {
 		if id == raftcore.Nobody {
@@ -89,6 +103,8 @@ type Host struct {
 	dispatcher *dispatcher
 	epoch      time.Time
 	pid        *actor.PID
+	ended      chan struct{} // closed when the host actor has stopped
+	maxAnswer  int           // the most bytes of an answer that travel
 
 	log   place
 	clock place
@@ -136,6 +152,8 @@ func Start(system *actor.ActorSystem, cfg HostConfig) (*Host, error) {
 		logger:     cfg.Logger.With("node", uint64(cfg.ID)),
 		dispatcher: newDispatcher(),
 		epoch:      time.Now().Add(-time.Second),
+		ended:      make(chan struct{}),
+		maxAnswer:  cfg.maxPacket() - packetOverhead,
 		peers:      map[raftcore.NodeID]*place{},
 		groups:     map[GroupKey]*Group{},
 	}
@@ -144,20 +162,41 @@ func Start(system *actor.ActorSystem, cfg HostConfig) (*Host, error) {
 			h.peers[id] = &place{}
 		}
 	}
-	started := make(chan error, 1)
-	props := actor.PropsFromProducer(func() actor.Actor { return &hostActor{Host: h, started: started} },
-		actor.WithDispatcher(h.dispatcher), actor.WithGuardian(stopStrategy{}))
-	pid, err := system.Root.SpawnNamed(props, fmt.Sprintf("castaway-%d", cfg.ID))
-	if err != nil {
-		return nil, fmt.Errorf("castaway: this actor system has a host %d already: %w", cfg.ID, err)
+	if t := cfg.Transport; t != nil {
+		if err := t.Start(system, cfg.ID, h.deliver); err != nil {
+			return nil, fmt.Errorf("castaway: %w", err)
+		}
 	}
-	h.pid = pid
-	if err := <-started; err != nil {
-		_ = system.Root.StopFuture(pid).Wait()
+	if err := h.start(); err != nil {
 		h.dispatcher.stop()
+		if cfg.Transport != nil {
+			err = errors.Join(err, cfg.Transport.Stop(context.Background()))
+		}
 		return nil, fmt.Errorf("castaway: %w", err)
 	}
 	return h, nil
+}
+
+// start spawns the host actor, and waits until it has opened the store.
+func (h *Host) start() error {
+	started := make(chan error, 1)
+	props := actor.PropsFromProducer(func() actor.Actor { return &hostActor{Host: h, started: started} },
+		actor.WithDispatcher(h.dispatcher), actor.WithGuardian(stopStrategy{}))
+	pid, err := h.system.Root.SpawnNamed(props, fmt.Sprintf("castaway-%d", h.cfg.ID))
+	if err != nil {
+		return fmt.Errorf("this actor system has a host %d already: %w", h.cfg.ID, err)
+	}
+	h.pid = pid
+	select {
+	case err = <-started:
+	case <-h.ended:
+		err = errors.New("the host failed while it started")
+	}
+	if err != nil {
+		h.system.Root.Stop(pid)
+		<-h.ended
+	}
+	return err
 }
 
 // ID returns the host's ID.
@@ -176,6 +215,9 @@ func (h *Host) Open(ctx context.Context, cfg GroupConfig) (*Group, error) {
 	}
 	err = h.order(ctx, func(done chan error) any { return &startGroup{group: g, done: done} })
 	if err != nil {
+		if ctx.Err() != nil { // it may be started yet, and nobody would have it
+			h.system.Root.Send(h.pid, &stopGroup{group: g, done: make(chan error, 1)})
+		}
 		return nil, err
 	}
 	for s := range g.Watch(ctx) {
@@ -204,7 +246,7 @@ func (h *Host) newGroup(cfg GroupConfig) (*Group, error) {
 			return nil, fmt.Errorf("member %d is not among the host's Peers", id)
 		}
 	}
-	g := &Group{host: h, cfg: cfg, name: cfg.Name, key: groupKey(cfg.Name), board: newBoard(cfg.Name)}
+	g := &Group{host: h, cfg: cfg, name: cfg.Name, key: groupKey(h.cfg.Cluster, cfg.Name), board: newBoard(cfg.Name)}
 	if !cfg.Join {
 		g.founders = raftcore.ConfState{Voters: members}
 		g.cluster = clusterID(h.cfg.Cluster, cfg.Name, members)
@@ -212,10 +254,12 @@ func (h *Host) newGroup(cfg GroupConfig) (*Group, error) {
 	return g, nil
 }
 
-// groupKey is a group's name on the wire.
-func groupKey(name string) GroupKey {
+// groupKey is a group's name on the wire. The cluster is part of it: a request
+// names no lineage, and must not reach a group of another installation that
+// answers at the same address.
+func groupKey(cluster, name string) GroupKey {
 	h := fnv.New64a()
-	io.WriteString(h, name)
+	fmt.Fprintf(h, "%q %q", cluster, name)
 	return GroupKey(h.Sum64())
 }
 
@@ -231,7 +275,13 @@ func clusterID(cluster, group string, founders []raftcore.NodeID) raftcore.Clust
 // wait end as with Group.Stop. It returns when everything has stopped, or when
 // ctx ends.
 func (h *Host) Stop(ctx context.Context) error {
-	err := h.order(ctx, func(done chan error) any { return &stopHost{done: done} })
+	h.system.Root.Stop(h.pid)
+	var err error
+	select {
+	case <-h.ended:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
 	h.dispatcher.stop()
 	if h.cfg.Transport != nil {
 		err = errors.Join(err, h.cfg.Transport.Stop(ctx))
@@ -239,13 +289,16 @@ func (h *Host) Stop(ctx context.Context) error {
 	return err
 }
 
-// order gives the host actor an order and waits until it has been carried out.
+// order gives the host actor an order and waits until it has been carried out,
+// or cannot be any more.
 func (h *Host) order(ctx context.Context, order func(done chan error) any) error {
 	done := make(chan error, 1)
 	h.system.Root.Send(h.pid, order(done))
 	select {
 	case err := <-done:
 		return err
+	case <-h.ended:
+		return fmt.Errorf("castaway: the host: %w", ErrStopped)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -295,17 +348,17 @@ func (h *Host) eachNode(f func(ref)) {
 // deliver takes a packet from another host apart. The transport calls it from
 // its own goroutines; everything goes straight to where it belongs.
 func (h *Host) deliver(p *Packet) {
+	from, known := h.peers[p.From]
+	if !known {
+		return // nobody of ours, and nobody who could be answered
+	}
 	for i := range p.Messages {
 		m := &p.Messages[i]
 		if g := h.group(m.Group); g != nil && m.Message.From == p.From {
 			if node := g.node.Load(); node != nil {
-				node.tell(&m.Message)
+				node.box.offer(&m.Message)
 			}
 		}
-	}
-	from, known := h.peers[p.From]
-	if !known {
-		return
 	}
 	if len(p.Responses) > 0 {
 		from.tell(p.Responses)
@@ -317,10 +370,13 @@ func (h *Host) deliver(p *Packet) {
 
 // request hands a request from another host to the node it is for.
 func (h *Host) request(from *place, r *GroupRequest) {
+	c := &call{operation: r.Operation, data: r.Data, ctx: context.Background(), foreign: true}
 	id := r.ID
-	c := &call{
-		operation: r.Operation, data: r.Data, ctx: context.Background(), foreign: true,
-		answer: func(o outcome) { from.tell(response(id, o)) },
+	c.answer = func(o outcome) {
+		if len(o.data) > h.maxAnswer {
+			o = c.tooLargeAnswer(len(o.data), h.maxAnswer)
+		}
+		from.tell(response(id, o))
 	}
 	if g := h.group(r.Group); g != nil {
 		if node := g.node.Load(); node != nil {

@@ -53,14 +53,19 @@ type (
 		load  raftcore.Load
 	}
 	openGroup struct {
-		name  string
-		reply func(*groupOpened)
+		name   string
+		reply  func(*groupOpened)
+		log    ref  // to whom it was given, for closeGroup
+		isOpen bool // this and the rest are the log's
+		group  persistence.GroupID
 	}
 	groupOpened struct {
+		order  *openGroup
 		opened persistence.Opened
 		err    error
 	}
-	closeGroup struct{ group persistence.GroupID }
+	// closeGroup closes what an order has opened, if it has.
+	closeGroup struct{ order *openGroup }
 
 	logReady  struct{ epoch uint64 }
 	logFailed struct {
@@ -70,7 +75,7 @@ type (
 )
 
 // orphaned tells the member that there is no log at the moment.
-func (o *openGroup) orphaned() { o.reply(&groupOpened{err: persistence.ErrClosed}) }
+func (o *openGroup) orphaned() { o.reply(&groupOpened{order: o, err: persistence.ErrClosed}) }
 
 func (l *log) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
@@ -102,7 +107,7 @@ func (l *log) receive(ctx actor.Context, message any) {
 	_, message, sender := actor.UnwrapEnvelope(message)
 	if l.failed != nil {
 		if m, ok := message.(*openGroup); ok {
-			m.reply(&groupOpened{err: l.failed})
+			m.reply(&groupOpened{order: m, err: l.failed})
 		}
 		return // no acknowledgement may follow a failure
 	}
@@ -118,21 +123,23 @@ func (l *log) receive(ctx actor.Context, message any) {
 	case *openGroup:
 		l.flush(ctx) // what the last node of this group ordered comes first
 		if l.failed != nil {
-			m.reply(&groupOpened{err: l.failed})
+			m.reply(&groupOpened{order: m, err: l.failed})
 			return
 		}
 		opened, err := l.store.Open(m.name)
 		if err == nil {
 			l.open[opened.Group] = opened.Boot
+			m.group, m.isOpen = opened.Group, true
 		} else if errors.Is(err, persistence.ErrPoisoned) {
 			l.fail(ctx, err)
 		}
-		m.reply(&groupOpened{opened: opened, err: err})
+		m.reply(&groupOpened{order: m, opened: opened, err: err})
 	case *closeGroup:
 		l.flush(ctx)
-		if l.failed == nil {
-			delete(l.open, m.group)
-			if err := l.store.CloseGroup(m.group); errors.Is(err, persistence.ErrPoisoned) {
+		if l.failed == nil && m.order.isOpen {
+			m.order.isOpen = false
+			delete(l.open, m.order.group)
+			if err := l.store.CloseGroup(m.order.group); errors.Is(err, persistence.ErrPoisoned) {
 				l.fail(ctx, err)
 			}
 		}

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -18,15 +19,16 @@ type machine struct {
 	box     *mailbox
 	sm      StateMachine
 	applied raftcore.Index
+	working *atomic.Int64 // counts the calls that were handed over and are not answered
 
 	waiting []readyCall // reads at an index that is not applied yet, ascending
-	current *work       // what is being done, so that a panic leaves nobody waiting
 }
 
 // work is everything that one Drain had for the machine. Reads come after the
 // entries that it also brings.
 type work struct {
 	node    ref
+	working *atomic.Int64
 	entries []raftcore.Entry
 	callers []appliedCall // proposals of this node among the entries, in order
 	reads   []readyCall
@@ -63,10 +65,9 @@ func (m *machine) Receive(ctx actor.Context) {
 }
 
 func (m *machine) do(w *work) {
-	m.current = w
-	m.node = w.node
+	m.node, m.working = w.node, w.working
 	for i := range w.entries {
-		m.apply(&w.entries[i])
+		m.apply(w, &w.entries[i])
 	}
 	for _, r := range w.reads {
 		if r.index > m.applied {
@@ -78,34 +79,34 @@ func (m *machine) do(w *work) {
 	for _, c := range w.stale {
 		m.query(c)
 	}
-	m.current = nil
 }
 
-func (m *machine) apply(e *raftcore.Entry) {
+func (m *machine) apply(w *work, e *raftcore.Entry) {
 	var answer []byte
 	if e.Kind == raftcore.EntryCommand {
 		answer = m.sm.Apply(Entry{Index: e.Index, Term: e.Term, Time: time.UnixMilli(e.Time), Data: e.Data})
 	}
 	m.applied = e.Index
-	w := m.current
 	if len(w.callers) > 0 && w.callers[0].index == e.Index {
 		c := w.callers[0].call
 		w.callers = w.callers[1:]
+		m.working.Add(-1)
 		c.finish(answer, nil)
 	}
 	for len(m.waiting) > 0 && m.waiting[0].index <= m.applied {
-		c := m.waiting[0].call
-		m.waiting = m.waiting[1:]
-		m.query(c)
+		m.query(m.waiting[0].call)
+		m.waiting = m.waiting[1:] // not before: a Query that panics leaves nobody waiting
 	}
 }
 
 func (m *machine) query(c *call) {
-	if c.ctx.Err() != nil {
-		c.finish(nil, ErrRejected) // nobody waits for it any more
-		return
+	var answer []byte
+	err := ErrRejected // nobody waits for it any more
+	if c.ctx.Err() == nil {
+		answer, err = m.sm.Query(c.ctx, c.data)
 	}
-	c.finish(m.sm.Query(c.ctx, c.data))
+	m.working.Add(-1)
+	c.finish(answer, err)
 }
 
 // abandon ends what this machine still had to answer.

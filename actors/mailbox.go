@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"errors"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -92,6 +93,20 @@ func (m *mailbox) PostUserMessage(message any) {
 	}
 }
 
+// maxFacts bounds the messages of other processes that wait.
+const maxFacts = 1 << 14
+
+// offer is for a message that may be lost on the way, and is, when too much
+// waits already.
+func (m *mailbox) offer(message any) {
+	m.mu.Lock()
+	full := len(m.facts) >= maxFacts
+	m.mu.Unlock()
+	if !full {
+		m.PostUserMessage(message)
+	}
+}
+
 func orphaned(message any) {
 	if o, ok := message.(orphan); ok {
 		o.orphaned()
@@ -135,10 +150,20 @@ func (m *mailbox) schedule() {
 }
 
 func (m *mailbox) process() {
+	exiting := true
+	defer func() {
+		if exiting { // runtime.Goexit in Receive: this goroutine ends, the mailbox goes on
+			m.scheduled.Store(false)
+			if m.pending() {
+				m.schedule()
+			}
+		}
+	}()
 	for {
 		m.run()
 		m.scheduled.Store(false)
 		if !m.pending() || !m.scheduled.CompareAndSwap(false, true) {
+			exiting = false
 			return
 		}
 		runtime.Gosched() // let others onto the processor before the next round
@@ -151,14 +176,22 @@ func (m *mailbox) pending() bool {
 	return len(m.system) > 0 || !m.suspended && len(m.facts)+len(m.requests) > 0
 }
 
+var errGoexit = errors.New("runtime.Goexit was called")
+
 // run delivers until nothing waits. Who panics is suspended by protoactor until
 // its supervisor has decided, which for our actors means: until it is stopped.
 func (m *mailbox) run() {
 	var message any
+	failed := true
 	defer func() {
-		if reason := recover(); reason != nil {
-			m.invoker.EscalateFailure(reason, message)
+		if !failed {
+			return
 		}
+		reason := recover()
+		if reason == nil {
+			reason = errGoexit
+		}
+		m.invoker.EscalateFailure(reason, message)
 	}()
 	for {
 		system := m.takeSystem()
@@ -177,6 +210,7 @@ func (m *mailbox) run() {
 			continue
 		}
 		if !m.takeBatch() {
+			failed = false
 			return
 		}
 		message = &m.batch

@@ -30,12 +30,9 @@ type member struct {
 	self  *actor.PID
 	state MemberState
 
-	log           ref // the log that opened the group
-	opened        persistence.Opened
-	isOpen        bool
-	node, machine ref
-	children      int // that have not terminated
-	spawned       int // generations of children, for their names
+	order         *openGroup // the latest that was given to the log; nil: it was closed
+	node, machine ref        // zero: not there
+	spawned       int        // generations of children, for their names
 
 	resumeIn  time.Duration // once the children are gone
 	pauses    int
@@ -58,13 +55,17 @@ func (m *member) Receive(ctx actor.Context) {
 	switch msg := ctx.Message().(type) {
 	case *actor.Started:
 		m.self = ctx.Self()
+		if m.group.ending.Load() { // a restart that overtook a stop must not undo it
+			ctx.Stop(m.self)
+			return
+		}
 		m.recover(ctx)
 	case *groupOpened:
 		m.start(ctx, msg)
 	case *childFailed:
 		m.childFailed(ctx, msg)
 	case *actor.Terminated:
-		m.childGone(ctx)
+		m.childGone(ctx, msg.Who)
 	case *resume:
 		if m.state == Pausing && msg.pause == m.pauses {
 			m.recover(ctx)
@@ -75,36 +76,59 @@ func (m *member) Receive(ctx actor.Context) {
 		m.fault(msg.err)
 		m.stopChildren(ctx)
 	case *Request:
-		m.ask(ctx, msg)
+		if !m.group.gone.Load() { // else lastWord answers
+			m.ask(ctx, msg)
+		}
 	case *actor.Restarting:
 		// protoactor stops the children next; what they still tell the log is
 		// refused, because the group is closed first.
 		m.group.node.Store(nil)
+		m.set(Recovering, m.lastFault)
 		m.closeGroup()
 	case *actor.Stopping:
+		m.group.ending.Store(true)
 		m.group.node.Store(nil)
 	case *actor.Stopped:
 		m.closeGroup()
 		m.set(Stopped, m.lastFault)
+		m.group.gone.Store(true)
 	}
 }
+
+// lastWord answers the requests that still waited in the mailbox of a member
+// when it stopped: protoactor drops them without a word.
+type lastWord struct {
+	system *actor.ActorSystem
+	group  *Group
+}
+
+// MessageReceived is called after each message, also after one that was dropped.
+func (l lastWord) MessageReceived(message any) {
+	_, message, sender := actor.UnwrapEnvelope(message)
+	if r, ok := message.(*Request); ok && l.group.gone.Load() {
+		requestCall(l.system, r, sender).finish(nil, ErrStopped)
+	}
+}
+
+func (lastWord) MailboxStarted()   {}
+func (lastWord) MessagePosted(any) {}
+func (lastWord) MailboxEmpty()     {}
 
 // recover asks the log for what the disk holds.
 func (m *member) recover(ctx actor.Context) {
 	m.set(Recovering, m.lastFault)
-	m.log = m.host.log.ref()
 	system, self := ctx.ActorSystem(), ctx.Self()
-	m.log.tell(&openGroup{name: m.group.name, reply: func(o *groupOpened) { system.Root.Send(self, o) }})
+	m.order = &openGroup{
+		name: m.group.name, log: m.host.log.ref(),
+		reply: func(o *groupOpened) { system.Root.Send(self, o) },
+	}
+	m.order.log.tell(m.order)
 }
 
 // start brings the member up from what the disk held.
 func (m *member) start(ctx actor.Context, o *groupOpened) {
-	if o.err == nil {
-		m.opened, m.isOpen = o.opened, true
-	}
-	if m.state != Recovering { // overtaken by events
-		m.closeGroup()
-		return
+	if o.order != m.order {
+		return // overtaken by events: it has been closed
 	}
 	if errors.Is(o.err, persistence.ErrPoisoned) || errors.Is(o.err, persistence.ErrClosed) {
 		m.down(ctx, firstPause) // the host is about to open it again, or to give it up
@@ -127,11 +151,10 @@ func (m *member) start(ctx actor.Context, o *groupOpened) {
 	})
 	m.node = m.host.spawn(ctx, fmt.Sprintf("node-%d", m.spawned), m.host.cfg.MaxPending, func(box *mailbox) actor.Actor {
 		return &node{
-			group: m.group, host: m.host, box: box, log: m.log, machine: m.machine,
+			group: m.group, host: m.host, box: box, log: o.order.log, machine: m.machine,
 			stored: o.opened.Group, core: core, calls: calls{limit: m.host.cfg.MaxPending},
 		}
 	})
-	m.children = 2
 	node := m.node
 	m.group.node.Store(&node)
 	m.set(Running, nil)
@@ -183,18 +206,27 @@ func (m *member) down(ctx actor.Context, resumeIn time.Duration) {
 
 func (m *member) stopChildren(ctx actor.Context) {
 	m.group.node.Store(nil)
-	if m.children == 2 {
+	switch {
+	case m.machine.pid != nil:
 		ctx.Stop(m.machine.pid)
+	case m.node.pid != nil:
+		ctx.Stop(m.node.pid)
+	default:
+		m.closeGroup()
 	}
 }
 
-func (m *member) childGone(ctx actor.Context) {
-	m.children--
-	if m.children == 1 {
-		ctx.Stop(m.node.pid)
+func (m *member) childGone(ctx actor.Context, who *actor.PID) {
+	if who.Equal(m.machine.pid) {
+		m.machine = ref{}
+	} else {
+		m.node = ref{}
+	}
+	if m.state == Running && !m.group.ending.Load() {
+		m.failed(ctx, fmt.Errorf("%s was stopped", who.Id)) // by a stranger
 		return
 	}
-	m.closeGroup()
+	m.stopChildren(ctx)
 	if m.state == Pausing {
 		m.awaitResume(ctx)
 	}
@@ -202,7 +234,7 @@ func (m *member) childGone(ctx actor.Context) {
 
 // awaitResume waits out the pause, when nothing else is to be waited for.
 func (m *member) awaitResume(ctx actor.Context) {
-	if m.children > 0 {
+	if m.machine.pid != nil || m.node.pid != nil {
 		return
 	}
 	system, self, r := ctx.ActorSystem(), ctx.Self(), &resume{pause: m.pauses}
@@ -218,9 +250,9 @@ func (m *member) fault(err error) {
 }
 
 func (m *member) closeGroup() {
-	if m.isOpen {
-		m.isOpen = false
-		m.log.tell(&closeGroup{group: m.opened.Group})
+	if m.order != nil {
+		m.order.log.tell(&closeGroup{m.order})
+		m.order = nil
 	}
 }
 

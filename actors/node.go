@@ -79,7 +79,9 @@ func (n *node) receive(message any) {
 	case *call:
 		n.request(m)
 	case woken:
-		n.wake = 0
+		if m.at == n.wake || m.at == 0 { // else an earlier one was asked for since, and came
+			n.wake = 0
+		}
 	case raftcore.Saved:
 		n.core.Step(m)
 	case raftcore.Loaded:
@@ -95,8 +97,15 @@ func (n *node) receive(message any) {
 
 // request takes a client's request.
 func (n *node) request(c *call) {
+	if c.operation != ReadStale && len(c.data) > n.host.cfg.Raft.MaxCommandBytes {
+		c.finish(nil, ErrTooLarge) // before it travels: no link might take it
+		return
+	}
 	if c.operation == ReadStale {
-		if c.start() {
+		if n.calls.full() {
+			c.finish(nil, ErrBusy)
+		} else if c.start() {
+			n.calls.working.Add(1)
 			n.stale = append(n.stale, c)
 		}
 		return
@@ -193,7 +202,7 @@ func (n *node) feedMachine(out *raftcore.Output) {
 	if len(out.Apply.Entries) == 0 && len(out.Reads) == 0 && len(n.stale) == 0 {
 		return
 	}
-	w := &work{node: n.self, entries: out.Apply.Entries, stale: n.stale}
+	w := &work{node: n.self, working: &n.calls.working, entries: out.Apply.Entries, stale: n.stale}
 	n.stale = nil
 	if len(out.Apply.Tags) > 0 {
 		w.callers = make([]appliedCall, len(out.Apply.Tags))
@@ -207,6 +216,7 @@ func (n *node) feedMachine(out *raftcore.Output) {
 			w.reads[i] = readyCall{r.Index, n.calls.take(r.Tag)}
 		}
 	}
+	n.calls.working.Add(int64(len(w.callers) + len(w.reads)))
 	n.machine.tell(w)
 }
 

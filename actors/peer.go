@@ -1,6 +1,9 @@
 package actors
 
 import (
+	"maps"
+	"math/rand/v2"
+
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/raftcore"
 )
@@ -29,8 +32,10 @@ type peer struct {
 	bytes   int // in packet, roughly
 	senders []ref
 	asked   map[uint64]asked // requests that were sent and not answered
-	lastID  uint64
-	unsent  []GroupResponse // the link was not writable
+	lastID  uint64           // begins anywhere: a late answer to an earlier life fits nobody
+	swept   raftcore.Instant // when asked was last searched for calls that were given up
+	unsent  []GroupResponse  // the link was not writable
+	unsentB int              // bytes in unsent, roughly
 }
 
 // The messages of the peer.
@@ -62,12 +67,14 @@ func (f *forward) orphaned() { f.call.orphaned() }
 const (
 	maxPacketBytes = 256 << 10 // a packet is closed when it is larger
 	maxUnsent      = 1 << 14   // responses that wait for the link
+	maxUnsentBytes = 16 << 20  // in them; a single one may be larger
 )
 
 func (p *peer) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
 		p.asked = map[uint64]asked{}
+		p.lastID = rand.Uint64()
 		self := ref{ctx.Self(), p.box}
 		p.link = p.host.cfg.Transport.Link(p.addr, func(e LinkEvent) { self.tell(e) })
 	case *Batch:
@@ -137,6 +144,9 @@ func (p *peer) forward(f *forward) {
 		return
 	}
 	if len(p.asked) >= p.host.cfg.MaxPending {
+		p.sweep()
+	}
+	if len(p.asked) >= p.host.cfg.MaxPending {
 		f.call.finish(nil, ErrBusy)
 		return
 	}
@@ -144,6 +154,17 @@ func (p *peer) forward(f *forward) {
 	p.lastID++
 	p.asked[p.lastID] = asked{f.group, f.call}
 	p.packet.Requests = append(p.packet.Requests, GroupRequest{Group: f.group, ID: p.lastID, Operation: f.call.operation, Data: f.call.data})
+}
+
+// sweep forgets calls that were given up and never answered: their answers may
+// have been lost. It takes time, so not for every forward.
+func (p *peer) sweep() {
+	now := p.host.now()
+	if now < p.swept.Add(p.host.cfg.Raft.HeartbeatInterval) {
+		return
+	}
+	p.swept = now
+	maps.DeleteFunc(p.asked, func(_ uint64, a asked) bool { return a.call.state.Load() == callAnswered })
 }
 
 func (p *peer) respond(r GroupResponse) {
@@ -158,10 +179,13 @@ func (p *peer) respond(r GroupResponse) {
 // keep holds a response until the link takes it. Over the bound the oldest goes:
 // its asker will have given up first.
 func (p *peer) keep(r GroupResponse) {
-	if len(p.unsent) >= maxUnsent {
+	p.unsent = append(p.unsent, r)
+	p.unsentB += len(r.Data)
+	for len(p.unsent) > maxUnsent || p.unsentB > maxUnsentBytes && len(p.unsent) > 1 {
+		p.unsentB -= len(p.unsent[0].Data)
+		p.unsent[0] = GroupResponse{}
 		p.unsent = p.unsent[1:]
 	}
-	p.unsent = append(p.unsent, r)
 }
 
 // flush sends the packet. If the link refuses it, everything in it is dealt with
@@ -207,7 +231,7 @@ func (p *peer) linkChanged(e LinkEvent) {
 		p.host.eachNode(func(node ref) { node.tell(raftcore.Unreachable{Peer: p.id}) })
 	case LinkUp, LinkWritable:
 		waiting := p.unsent
-		p.unsent = nil
+		p.unsent, p.unsentB = nil, 0
 		for _, r := range waiting {
 			p.respond(r)
 		}

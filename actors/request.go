@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -115,6 +116,15 @@ func (c *call) abandon() {
 	}
 }
 
+// tooLargeAnswer is the outcome of a call whose answer no link would take.
+func (c *call) tooLargeAnswer(size, limit int) outcome {
+	err := fmt.Errorf("the answer has %d bytes, more than %d do not travel between hosts", size, limit)
+	if c.operation == Propose {
+		err = fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	return outcome{err: err}
+}
+
 // requestCall makes a call of an actor's Request.
 func requestCall(system *actor.ActorSystem, r *Request, sender *actor.PID) *call {
 	return &call{
@@ -130,21 +140,26 @@ func requestCall(system *actor.ActorSystem, r *Request, sender *actor.PID) *call
 // calls are the requests that a node has given tags to: a table whose rows are
 // used again.
 type calls struct {
-	rows  []*call // rows[i] has tag i+1
-	free  []raftcore.Tag
-	limit int
+	rows    []*call // rows[i] has tag i+1
+	free    []raftcore.Tag
+	working atomic.Int64 // calls that the machine has, and no tag any more
+	limit   int          // of both
 }
 
-// add returns a tag for c, or zero if the table is full.
+func (t *calls) full() bool {
+	return len(t.rows)-len(t.free)+int(t.working.Load()) >= t.limit
+}
+
+// add returns a tag for c, or zero if there are too many calls.
 func (t *calls) add(c *call) raftcore.Tag {
+	if t.full() {
+		return 0
+	}
 	if n := len(t.free); n > 0 {
 		tag := t.free[n-1]
 		t.free = t.free[:n-1]
 		t.rows[tag-1] = c
 		return tag
-	}
-	if len(t.rows) >= t.limit {
-		return 0
 	}
 	t.rows = append(t.rows, c)
 	return raftcore.Tag(len(t.rows))

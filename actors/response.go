@@ -5,6 +5,9 @@ import (
 	"fmt"
 )
 
+// maxMessage bounds the text of an error that travels.
+const maxMessage = 4 << 10
+
 // response puts an outcome into words for another host.
 func response(id uint64, o outcome) GroupResponse {
 	r := GroupResponse{ID: id, Data: o.data}
@@ -24,6 +27,7 @@ func response(id uint64, o outcome) GroupResponse {
 		r.Outcome = ResponseRejected
 	default:
 		r.Outcome, r.Message = ResponseQueryError, o.err.Error()
+		r.Message = r.Message[:min(len(r.Message), maxMessage)]
 	}
 	return r
 }

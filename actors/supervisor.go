@@ -35,7 +35,7 @@ type hostActor struct {
 	members  map[string]*Group // by the ID of their PIDs
 
 	ending   map[string][]chan error // who waits for the end of a member
-	stopping chan error
+	stopping bool                    // nobody is spawned any more
 }
 
 // The messages of the host.
@@ -48,7 +48,6 @@ type (
 		group *Group
 		done  chan error
 	}
-	stopHost     struct{ done chan error }
 	reopenLog    struct{}
 	sharedFailed struct { // a child that all members need
 		child  *actor.PID
@@ -78,22 +77,21 @@ func (h *hostActor) Receive(ctx actor.Context) {
 	case *logFailed:
 		h.logFailed(ctx, m)
 	case *reopenLog:
-		h.spawnLog(ctx)
+		if !h.stopping {
+			h.spawnLog(ctx)
+		}
 	case *startGroup:
 		m.done <- h.startGroup(ctx, m.group)
 	case *stopGroup:
 		h.stopGroup(ctx, m)
-	case *stopHost:
-		h.stopping = m.done
-		ctx.Stop(ctx.Self())
 	case *sharedFailed:
 		h.childFailed(ctx, m)
 	case *actor.Terminated:
 		h.childGone(ctx, m.Who)
+	case *actor.Stopping:
+		h.stopping = true
 	case *actor.Stopped:
-		if h.stopping != nil {
-			h.stopping <- nil
-		}
+		close(h.ended)
 	}
 }
 
@@ -103,12 +101,6 @@ func (h *hostActor) start(ctx actor.Context) {
 	h.self = ctx.Self()
 	h.members = map[string]*Group{}
 	h.ending = map[string][]chan error{}
-	if t := h.cfg.Transport; t != nil {
-		if err := t.Start(h.system, h.cfg.ID, h.deliver); err != nil {
-			h.started <- err
-			return
-		}
-	}
 	h.spawnClock(ctx)
 	for id := range h.peers {
 		h.spawnPeer(ctx, id)
@@ -185,6 +177,9 @@ func (h *hostActor) reopen(ctx actor.Context) {
 }
 
 func (h *hostActor) startGroup(ctx actor.Context, g *Group) error {
+	if h.stopping {
+		return ErrStopped
+	}
 	if h.gone != nil {
 		return fmt.Errorf("%w: %w", ErrFaulted, h.gone)
 	}
@@ -198,7 +193,7 @@ func (h *hostActor) startGroup(ctx actor.Context, g *Group) error {
 	}
 	h.spawned++
 	props := actor.PropsFromProducer(func() actor.Actor { return &member{host: h.Host, group: g} },
-		actor.WithDispatcher(h.dispatcher))
+		actor.WithDispatcher(h.dispatcher), actor.WithMailbox(actor.Unbounded(lastWord{h.system, g})))
 	pid, err := ctx.SpawnNamed(props, fmt.Sprintf("group-%d-%s", h.spawned, g.name))
 	if err != nil {
 		return fmt.Errorf("castaway: group %q: %w", g.name, err)
@@ -210,8 +205,8 @@ func (h *hostActor) startGroup(ctx actor.Context, g *Group) error {
 }
 
 func (h *hostActor) stopGroup(ctx actor.Context, m *stopGroup) {
-	if h.members[m.group.pid.Id] == nil {
-		m.done <- nil // it has stopped
+	if m.group.pid == nil || h.members[m.group.pid.Id] == nil {
+		m.done <- nil // it has stopped, or never started
 		return
 	}
 	h.ending[m.group.pid.Id] = append(h.ending[m.group.pid.Id], m.done)
@@ -232,7 +227,7 @@ func (h *hostActor) childFailed(ctx actor.Context, f *sharedFailed) {
 // childGone goes on after a child has stopped: whoever is still needed is
 // spawned anew.
 func (h *hostActor) childGone(ctx actor.Context, who *actor.PID) {
-	if h.stopping != nil || !h.running {
+	if h.stopping || !h.running {
 		return
 	}
 	if g := h.members[who.Id]; g != nil {

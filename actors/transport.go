@@ -10,6 +10,9 @@ import (
 // Transport carries packets between the hosts of different processes. Package
 // remote has the one for production, on protoactor remote; tests/rafttest has a
 // simulated one.
+//
+// It takes packets of 8 MiB at least, or has a method PacketLimit() int that says
+// how large they may be.
 type Transport interface {
 	// Start begins to receive. Every packet that arrives is given to deliver,
 	// which does not block and may be called concurrently, but in order for the
@@ -42,7 +45,7 @@ type LinkEvent uint8
 // The events of a link.
 const (
 	LinkUp       LinkEvent = iota + 1 // packets can be sent
-	LinkDown                          // what was under way may be lost
+	LinkDown                          // what was under way, in either direction, may be lost
 	LinkWritable                      // after Send refused: it takes packets again
 )
 

@@ -3,6 +3,7 @@ package remote
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/castaway-go/castaway/actors"
 	"github.com/castaway-go/castaway/raftcore"
@@ -28,7 +29,8 @@ func encode(p *actors.Packet) *raftpb.Packet {
 	for i := range p.Responses {
 		r := &p.Responses[i]
 		out.Responses = append(out.Responses, &raftpb.Response{
-			Id: r.ID, Outcome: uint32(r.Outcome), Data: r.Data, Leader: uint64(r.Leader), Message: r.Message,
+			Id: r.ID, Outcome: uint32(r.Outcome), Data: r.Data, Leader: uint64(r.Leader),
+			Message: strings.ToValidUTF8(r.Message, "\uFFFD"), // or protobuf would refuse the packet
 		})
 	}
 	return out

@@ -79,6 +79,15 @@ func TestWhatIsEncodedIsDecoded(t *testing.T) {
 }
 
 // P10: nil and empty data are different things, and stay so.
+// protobuf does not write a text that is not UTF-8: one such error of a Query
+// would take along everything else in its packet.
+func TestAnErrorMayHoldAnyBytes(t *testing.T) {
+	p := &actors.Packet{From: 1, Responses: []actors.GroupResponse{{ID: 1, Outcome: actors.ResponseQueryError, Message: "no key \xff"}}}
+	if got := roundTrip(t, p).Responses[0].Message; got != "no key \uFFFD" {
+		t.Errorf("it arrives as %q", got)
+	}
+}
+
 func TestP10_NilAndEmptyDataAreTold(t *testing.T) {
 	entries := roundTrip(t, everything()).Messages[2].Message.Body.(*raftcore.AppendRequest).Entries
 	if entries[2].Data == nil || entries[3].Data != nil {

@@ -34,6 +34,7 @@ func (t *Transport) options() []protoremote.ConfigOption {
 		protoremote.WithServerOptions(
 			grpc.MaxRecvMsgSize(maxMessage),
 			grpc.MaxConcurrentStreams(64), // of one connection; a host needs one
+			grpc.WaitForHandlers(true),    // Stop returns when nothing is delivered any more
 			grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 			grpc.StreamInterceptor(t.guardStream),
@@ -49,13 +50,12 @@ func (t *Transport) options() []protoremote.ConfigOption {
 // connect opens the stream to another host, and waits until there is one. That
 // may take for ever, so it ends with the link: protoactor's own attempt could
 // not be ended.
-func (t *Transport) connect(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+func (t *Transport) connect(_ context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	life := t.life
 	if l := t.link(cc.Target()); l != nil {
 		life = l.life
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	context.AfterFunc(life, cancel)
+	ctx, cancel := context.WithCancel(life)
 	opts = append(opts, grpc.WaitForReady(true))
 	s := &clientStream{ctx: ctx, cancel: cancel, open: func() (grpc.ClientStream, error) {
 		return streamer(ctx, desc, cc, method, opts...)

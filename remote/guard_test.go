@@ -362,7 +362,7 @@ func TestP5_WhatIsUnderWayToAHostIsBounded(t *testing.T) {
 			t.Fatal("10 MB are under way, and the link takes more")
 		}
 	}
-	if sent != 10 { // of 100 KiB, in a window of 1 MiB
+	if sent != 11 { // of 100 KiB, the last of them begins in a window of 1 MiB
 		t.Errorf("%d packets were taken", sent)
 	}
 	// The other side tells that it has taken some: there is room again.
@@ -477,5 +477,106 @@ func TestALinkThatNeverCameUpCanBeClosed(t *testing.T) {
 	l.Close()
 	if v.link("127.0.0.1:1") != nil {
 		t.Error("it is still there")
+	}
+}
+
+// While the way to a host is barred, that host may still be heard from. Each of
+// its packets is a sign that it is there, and none of them may cost memory.
+func TestP5_AHostThatIsHeardAndNotReachedIsGreetedOnce(t *testing.T) {
+	v := newVictim(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	events := make(chan actors.LinkEvent, 10)
+	link := v.Link(address, func(e actors.LinkEvent) { events <- e })
+	defer link.Close()
+	s := newStranger(t, v)
+	stream := s.stream()
+	for i := range 500 {
+		p := encode(&actors.Packet{From: 2, Requests: everything().Requests})
+		p.Address, p.Session, p.Sequence = address, 7, uint64(i+1)
+		b, err := proto.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		batched := s.clean()
+		batched.Envelopes[0].MessageData = b
+		if err := stream.Send(batch(batched)); err != nil {
+			t.Fatal(err)
+		}
+		<-v.delivered
+	}
+	o := listenAs(t, address)
+	await(t, events, actors.LinkUp)
+	if !link.Send(&actors.Packet{From: 1, Requests: everything().Requests}) {
+		t.Fatal("the link is up and takes no packet")
+	}
+	greetings, taken := 0, uint64(0)
+	for {
+		p := <-o.packets
+		taken = max(taken, p.Taken)
+		if p.Sequence > 0 {
+			break
+		}
+		greetings++
+	}
+	if greetings > 3 {
+		t.Errorf("it was greeted %d times", greetings)
+	}
+	if taken != 500 {
+		t.Errorf("it was told that %d of its 500 packets were taken", taken)
+	}
+}
+
+// A large packet is not kept out by small ones that come and go.
+func TestAWindowThatIsNotFullTakesALargePacket(t *testing.T) {
+	v := newVictim(t)
+	o := listenAs(t, "127.0.0.1:0")
+	events := make(chan actors.LinkEvent, 10)
+	l := v.Link(o.address, func(e actors.LinkEvent) { events <- e })
+	defer l.Close()
+	await(t, events, actors.LinkUp)
+	request := func(size int) *actors.Packet {
+		return &actors.Packet{From: 1, Requests: []actors.GroupRequest{{Operation: actors.Propose, Data: make([]byte, size)}}}
+	}
+	if !l.Send(request(1000)) || !l.Send(request(4<<20)) {
+		t.Error("4 MiB are refused because of 1000 bytes")
+	}
+	if l.Send(request(1)) {
+		t.Error("beside 4 MiB it takes more")
+	}
+}
+
+// The other side's connection breaks, and this one does not: answers may be lost.
+func TestC5_WhatIsLostInTheOtherDirectionIsTold(t *testing.T) {
+	v := newVictim(t)
+	o := listenAs(t, "127.0.0.1:0")
+	events := make(chan actors.LinkEvent, 10)
+	l := v.Link(o.address, func(e actors.LinkEvent) { events <- e }).(*link)
+	defer l.Close()
+	await(t, events, actors.LinkUp)
+	for sequence := range uint64(3) {
+		l.took(&raftpb.Packet{Session: 7, Sequence: sequence + 1})
+	}
+	if len(events) > 0 {
+		t.Error("nothing is lost, and it says so")
+	}
+	l.took(&raftpb.Packet{Session: 8, Sequence: 1})
+	await(t, events, actors.LinkDown)
+	await(t, events, actors.LinkUp)
+	// When both break, that is told once, and what was taken is not forgotten.
+	l.disconnected()
+	await(t, events, actors.LinkDown)
+	if l.theirs != 8 || l.taken != 1 {
+		t.Error("the other side will not get its credit back")
+	}
+	l.connected()
+	await(t, events, actors.LinkUp)
+	l.took(&raftpb.Packet{Session: 9, Sequence: 1})
+	if len(events) > 0 {
+		t.Error("it is told twice")
 	}
 }

@@ -17,9 +17,9 @@ import (
 //
 // protoactor remote neither bounds what it is given nor says what became of it.
 // So the link keeps credit: the packets of a session are numbered, the other
-// side tells the newest number that it has taken, and no more than
-// Config.WindowBytes may lie between. A host that is stopped, or slow, costs
-// that much memory, and a heartbeat never waits behind more.
+// side tells the newest number that it has taken, and when Config.WindowBytes lie
+// between, no more are sent. A host that is stopped, or slow, costs that much
+// memory and a packet's, and a heartbeat never waits behind more.
 //
 // A session lasts as long as a connection. When that breaks, what was under way
 // is lost, and the count begins anew.
@@ -39,8 +39,11 @@ type link struct {
 	bytes    int    // their sum
 	blocked  bool   // Send has refused a packet since the window was full
 
+	greeting bool // a greeting waits for a connection
+
 	// The other direction: what of the other side's session was taken here.
 	theirs  uint64
+	renewed bool // this side's session is newer: if theirs changes, it was for the same reason
 	taken   uint64
 	untold  int // packets taken since they were last told
 	untoldB int // bytes of them, roughly
@@ -50,9 +53,8 @@ type link struct {
 
 const (
 	greetAfter = 50 * time.Millisecond // after a connection broke
-	greetEvery = 3 * time.Second       // while there is none
+	greetAgain = time.Minute           // while there is none, should the first have been lost
 	tellAfter  = 16                    // packets taken
-	tellBytes  = 128 << 10             // of data taken
 )
 
 func newLink(t *Transport, address string, notify func(actors.LinkEvent)) *link {
@@ -63,18 +65,16 @@ func newLink(t *Transport, address string, notify func(actors.LinkEvent)) *link 
 
 // Send takes a packet, or refuses it. See actors.Link.
 func (l *link) Send(p *actors.Packet) bool {
-	packet := encode(p)
-	size := proto.Size(packet)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch {
-	case !l.up:
+	if l.full() {
 		return false
+	}
+	packet := encode(p)
+	size := proto.Size(packet)
+	switch {
 	case size > l.t.cfg.MaxPacketBytes:
 		l.t.cfg.Logger.Error("a packet is too large to be sent", "peer", l.address, "bytes", size, "max", l.t.cfg.MaxPacketBytes)
-		return false
-	case l.bytes > 0 && l.bytes+size > l.t.cfg.WindowBytes:
-		l.blocked = true
 		return false
 	}
 	l.sequence++
@@ -83,6 +83,15 @@ func (l *link) Send(p *actors.Packet) bool {
 	packet.Sequence = l.sequence
 	l.post(packet)
 	return true
+}
+
+// full reports whether nothing can be sent now. A window that is not full takes
+// any packet, whole: else a large one would starve beside many small ones.
+func (l *link) full() bool {
+	if l.up && l.bytes >= l.t.cfg.WindowBytes {
+		l.blocked = true
+	}
+	return !l.up || l.blocked
 }
 
 // post hands a packet to protoactor, with what this side has taken.
@@ -94,17 +103,22 @@ func (l *link) post(packet *raftpb.Packet) {
 	l.t.system.Root.Send(l.pid, packet)
 }
 
-// greet sends a packet that says nothing. While there is no connection it has
-// protoactor make one.
+// greet sends a packet that says nothing: protoactor makes a connection for it,
+// however long that takes, and meanwhile keeps what it is given. So it is given
+// one greeting, not another for each sign of life from the other side.
 func (l *link) greet() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.up || l.life.Err() != nil {
 		return
 	}
-	l.post(&raftpb.Packet{Version: wireVersion, From: uint64(l.t.self)})
-	l.greetIn(greetEvery)
+	l.greeting = true
+	l.tell()
+	l.greetIn(greetAgain)
 }
+
+// tell sends a packet that says only what was taken.
+func (l *link) tell() { l.post(&raftpb.Packet{Version: wireVersion, From: uint64(l.t.self)}) }
 
 func (l *link) greetIn(d time.Duration) {
 	if l.again == nil {
@@ -121,8 +135,11 @@ func (l *link) connected() {
 		l.mu.Unlock()
 		return
 	}
-	l.up = true
+	l.up, l.greeting = true, false
 	l.begin()
+	if l.untold > 0 {
+		l.tell()
+	}
 	l.mu.Unlock()
 	l.notify(actors.LinkUp)
 }
@@ -142,7 +159,7 @@ func (l *link) disconnected() {
 		return
 	}
 	wasUp := l.up
-	l.up = false
+	l.up, l.greeting, l.renewed = false, false, true
 	l.begin()
 	l.greetIn(greetAfter)
 	l.mu.Unlock()
@@ -155,7 +172,7 @@ func (l *link) disconnected() {
 // other side is there: if this link is down, now is the time to try.
 func (l *link) heard(packet *raftpb.Packet) {
 	l.mu.Lock()
-	if !l.up && l.life.Err() == nil {
+	if !l.up && !l.greeting && l.life.Err() == nil {
 		l.greetIn(0)
 	}
 	freed := false
@@ -182,12 +199,14 @@ func (l *link) took(packet *raftpb.Packet) {
 		return
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	lost := false
 	if packet.Session != l.theirs {
-		l.theirs, l.taken, l.untold, l.untoldB = packet.Session, 0, 0, 0
+		lost = l.up && l.theirs != 0 && !l.renewed
+		l.theirs, l.taken, l.untold, l.untoldB, l.renewed = packet.Session, 0, 0, 0, false
 	}
 	l.taken = max(l.taken, packet.Sequence)
 	l.untold++
+	l.untoldB += 64 * (len(packet.Messages) + len(packet.Requests) + len(packet.Responses))
 	for _, m := range packet.Messages {
 		l.untoldB += len(m.GetAppendRequest().GetEntries())
 	}
@@ -195,10 +214,15 @@ func (l *link) took(packet *raftpb.Packet) {
 		l.untoldB += len(r.Data)
 	}
 	for _, r := range packet.Responses {
-		l.untoldB += len(r.Data)
+		l.untoldB += len(r.Data) + len(r.Message)
 	}
-	if l.up && (l.untold >= tellAfter || l.untoldB >= tellBytes) {
-		l.post(&raftpb.Packet{Version: wireVersion, From: uint64(l.t.self)})
+	if l.up && (l.untold >= tellAfter || l.untoldB >= l.t.cfg.WindowBytes/8) {
+		l.tell()
+	}
+	l.mu.Unlock()
+	if lost { // with the other side's connection: answers, say
+		l.notify(actors.LinkDown)
+		l.notify(actors.LinkUp)
 	}
 }
 

@@ -94,6 +94,9 @@ func (t *Transport) Address() string {
 	return ""
 }
 
+// PacketLimit returns the size of the largest packet that is sent.
+func (t *Transport) PacketLimit() int { return t.cfg.MaxPacketBytes }
+
 // Refused counts what arrived and was not let in: forged, malformed, of
 // another version, or not for this host.
 func (t *Transport) Refused() uint64 { return t.refused.Load() }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -43,22 +44,40 @@ func cmdQuit(c *client, _ [][]byte, r *reply) {
 
 func cmdReset(c *client, _ [][]byte, r *reply) {
 	c.name.Store(nil)
+	c.resp3.Store(false)
 	r.simple("RESET")
 }
 
-// cmdHello speaks RESP2 and nothing else; clients that would rather have RESP3
-// know what NOPROTO means.
+// cmdAuth is as in a Redis without a password: its one user may say anything.
+func cmdAuth(_ *client, args [][]byte, r *reply) {
+	switch {
+	case len(args) > 3:
+		r.fail(errSyntax)
+	case len(args) == 2:
+		r.fail("ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?")
+	case string(args[1]) != "default":
+		r.fail(errWrongPassword)
+	default:
+		r.ok()
+	}
+}
+
+const errWrongPassword = "WRONGPASS invalid username-password pair or user is disabled."
+
+// cmdHello agrees on RESP2 or RESP3.
 func cmdHello(c *client, args [][]byte, r *reply) {
+	resp3 := c.resp3.Load()
 	if len(args) > 1 {
 		version, ok := parseInt(args[1])
 		if !ok {
 			r.fail("ERR Protocol version is not an integer or out of range")
 			return
 		}
-		if version != 2 {
+		if version != 2 && version != 3 {
 			r.fail("NOPROTO unsupported protocol version")
 			return
 		}
+		resp3 = version == 3
 	}
 	for i := 2; i < len(args); i++ {
 		switch {
@@ -68,28 +87,33 @@ func cmdHello(c *client, args [][]byte, r *reply) {
 				return
 			}
 		case is(args[i], "AUTH") && i+2 < len(args):
-			r.fail("WRONGPASS invalid username-password pair or user is disabled.")
-			return
+			if string(args[i+1]) != "default" {
+				r.fail(errWrongPassword)
+				return
+			}
+			i += 2
 		default:
 			r.failf("ERR Syntax error in HELLO option '%s'", args[i])
 			return
 		}
 	}
-	r.array(14)
-	r.text("server")
-	r.text("redis")
-	r.text("version")
-	r.text(redisVersion)
-	r.text("proto")
-	r.integer(2)
+	c.resp3.Store(resp3)
+	r.resp3 = resp3
+	r.fields(7)
+	r.texts("server", "redis", "version", redisVersion, "proto")
+	r.integer(c.protocol())
 	r.text("id")
 	r.integer(c.id)
-	r.text("mode")
-	r.text("standalone")
-	r.text("role")
-	r.text("master") // any member takes writes
-	r.text("modules")
+	r.texts("mode", "standalone", "role", "master", "modules") // any member takes writes
 	r.array(0)
+}
+
+// protocol returns the version of the protocol that is spoken.
+func (c *client) protocol() int64 {
+	if c.resp3.Load() {
+		return 3
+	}
+	return 2
 }
 
 // redisVersion is the version of Redis whose behaviour is followed.
@@ -123,6 +147,13 @@ type subcommand struct {
 func second(list map[string]subcommand, c *client, args [][]byte, r *reply) {
 	first, word := strings.ToLower(string(args[0])), strings.ToLower(string(args[1]))
 	switch sub, known := list[word]; {
+	case word == "help" && len(args) == 2:
+		r.array(2 + len(list))
+		r.simple(strings.ToUpper(first) + " <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")
+		for _, name := range slices.Sorted(maps.Keys(list)) {
+			r.simple(strings.ToUpper(name))
+		}
+		r.simple("HELP")
 	case !known:
 		r.failf("ERR unknown subcommand '%s'. Try %s HELP.", args[1][:min(len(args[1]), 128)], strings.ToUpper(first))
 	case len(args) != sub.arity && (sub.arity > 0 || len(args) < -sub.arity):
@@ -133,6 +164,14 @@ func second(list map[string]subcommand, c *client, args [][]byte, r *reply) {
 }
 
 func okay(_ *client, _ [][]byte, r *reply) { r.ok() }
+
+func onOff(_ *client, args [][]byte, r *reply) {
+	if is(args[2], "ON") || is(args[2], "OFF") {
+		r.ok()
+	} else {
+		r.fail(errSyntax)
+	}
+}
 
 func cmdClient(c *client, args [][]byte, r *reply) { second(clientCommands, c, args, r) }
 
@@ -150,11 +189,15 @@ var clientCommands = map[string]subcommand{
 			r.ok()
 		}
 	}},
-	"setinfo":  {4, okay}, // the library's name and version: nobody asks for them
-	"no-evict": {3, okay}, // nothing is ever evicted
-	"no-touch": {3, okay},
+	"setinfo":  {4, okay},  // the library's name and version: nobody asks for them
+	"no-evict": {3, onOff}, // nothing is ever evicted
+	"no-touch": {3, onOff},
 	"info":     {2, func(c *client, _ [][]byte, r *reply) { r.text(c.describe()) }},
-	"list": {-2, func(c *client, _ [][]byte, r *reply) {
+	"list": {-2, func(c *client, args [][]byte, r *reply) {
+		if len(args) > 2 { // no filters
+			r.fail(errSyntax)
+			return
+		}
 		var all strings.Builder
 		for _, other := range c.server.everybody() {
 			all.WriteString(other.describe())
@@ -176,8 +219,8 @@ func (s *server) everybody() []*client {
 }
 
 func (c *client) describe() string {
-	return fmt.Sprintf("id=%d addr=%s laddr=%s name=%s age=%d db=0 flags=N resp=2\n",
-		c.id, c.conn.RemoteAddr(), c.server.ln.Addr(), c.nameText(), int(time.Since(c.since).Seconds()))
+	return fmt.Sprintf("id=%d addr=%s laddr=%s name=%s age=%d db=0 flags=N resp=%d\n",
+		c.id, c.conn.RemoteAddr(), c.server.ln.Addr(), c.nameText(), int(time.Since(c.since).Seconds()), c.protocol())
 }
 
 func cmdConfig(c *client, args [][]byte, r *reply) { second(configCommands, c, args, r) }
@@ -192,7 +235,8 @@ var configCommands = map[string]subcommand{
 				found = append(found, setting[0], setting[1])
 			}
 		}
-		r.strings(found...)
+		r.fields(len(found) / 2)
+		r.texts(found...)
 	}},
 	"set": {-4, func(_ *client, args [][]byte, r *reply) {
 		r.failf("ERR Unknown option or number of arguments for CONFIG SET - '%s'", args[2])
@@ -224,9 +268,15 @@ func cmdCommand(c *client, args [][]byte, r *reply) {
 func commandCommands() map[string]subcommand {
 	return map[string]subcommand{
 		"count": {2, func(_ *client, _ [][]byte, r *reply) { r.integer(int64(len(commands))) }},
-		"list":  {-2, func(_ *client, _ [][]byte, r *reply) { r.strings(names(nil)...) }},
-		"info":  {-2, func(_ *client, args [][]byte, r *reply) { commandInfos(names(args[2:]), r) }},
-		"docs":  {-2, func(_ *client, args [][]byte, r *reply) { commandDocs(names(args[2:]), r) }},
+		"list": {-2, func(_ *client, args [][]byte, r *reply) {
+			if len(args) > 2 { // no filters
+				r.fail(errSyntax)
+				return
+			}
+			r.strings(names(nil)...)
+		}},
+		"info": {-2, func(_ *client, args [][]byte, r *reply) { commandInfos(names(args[2:]), r) }},
+		"docs": {-2, func(_ *client, args [][]byte, r *reply) { commandDocs(names(args[2:]), r) }},
 	}
 }
 
@@ -277,23 +327,23 @@ func commandInfos(names []string, r *reply) {
 // commandDocs answers COMMAND DOCS, from which redis-cli takes its hints.
 func commandDocs(names []string, r *reply) {
 	names = slices.DeleteFunc(names, func(name string) bool { return commands[name] == nil })
-	r.array(2 * len(names))
+	r.fields(len(names))
 	for _, name := range names {
 		c := commands[name]
 		r.text(name)
 		arguments := splitArguments(c.args)
-		r.array(6)
+		r.fields(3)
 		r.texts("summary", c.about, "group", c.group())
 		r.text("arguments")
 		r.array(len(arguments))
 		for _, a := range arguments {
 			optional := a[0] == '['
 			if !optional {
-				r.array(4)
+				r.fields(2)
 				r.texts("name", a, "type", "string")
 				continue
 			}
-			r.array(6)
+			r.fields(3)
 			r.texts("name", a[1:len(a)-1], "type", "string", "flags")
 			r.array(1)
 			r.simple("optional")
@@ -346,5 +396,8 @@ func cmdRaftGet(c *client, args [][]byte, r *reply) {
 		return
 	}
 	_, replies, _ := decodeAnswer(answer)
+	if r.resp3 {
+		replies = toRESP3(replies)
+	}
 	r.b = append(r.b, replies...)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net"
+	"time"
 )
 
 // redcon believes what a client says of the lengths of things to come: it would
@@ -25,6 +26,9 @@ type guardListener struct{ net.Listener }
 func (l guardListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil {
+		if !errors.Is(err, net.ErrClosed) {
+			time.Sleep(10 * time.Millisecond) // the process may have too many files open, and redcon tries again at once
+		}
 		return nil, err
 	}
 	return &guardConn{Conn: conn}, nil
@@ -89,6 +93,9 @@ func (c *guardConn) check(data []byte) int {
 // it.
 func (c *guardConn) header(line []byte) string {
 	if c.args > 0 {
+		if line[0] != '$' {
+			return "expected '$', got '" + string([]byte{max(line[0], ' ')}) + "'"
+		}
 		n, ok := headerNumber(line, '$')
 		if !ok || n < 0 || n > maxBulkBytes {
 			return "invalid bulk length"

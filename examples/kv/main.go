@@ -42,6 +42,7 @@ func main() {
 func run(ctx context.Context, o options) error {
 	configs, err := o.members()
 	if err != nil {
+		o.discard()
 		return err
 	}
 	for _, c := range configs {
@@ -49,6 +50,7 @@ func run(ctx context.Context, o options) error {
 	}
 	members, err := openMembers(ctx, configs)
 	if err != nil {
+		o.discard()
 		if ctx.Err() != nil {
 			return nil // stopped before it had started
 		}

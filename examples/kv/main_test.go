@@ -63,13 +63,16 @@ func TestMistakesAreOneLine(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	foreign := filepath.Join(dir, "foreign")
-	if err := os.MkdirAll(foreign, 0o755); err != nil {
-		t.Fatal(err)
+	foreign, three := filepath.Join(dir, "foreign"), filepath.Join(dir, "three")
+	for _, of := range []string{foreign, filepath.Join(three, "1")} {
+		if err := os.MkdirAll(of, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(of, markName), []byte("member 2 of [1]\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := os.WriteFile(filepath.Join(foreign, "member"), []byte("2\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	temp := t.TempDir() // for data when -dir is not given
 	const peers = "1=127.0.0.1:7001,2=127.0.0.1:7002,3=127.0.0.1:7003"
 	for _, c := range []struct {
 		args, want string
@@ -99,11 +102,18 @@ func TestMistakesAreOneLine(t *testing.T) {
 		{"-redis 127.0.0.1:0 -id 1 -peers 1=" + used + " -dir " + dir + "/c", used, 1},
 		{"-redis 127.0.0.1:65534 -listen 127.0.0.1:0 -dir " + dir + "/d", "leaves no room for three ports", 1},
 		{"-redis 127.0.0.1:0 -listen 127.0.0.1:0 -dir " + file, "not a directory", 1},
-		{"-redis 127.0.0.1:0 -id 1 -peers 1=127.0.0.1:1 -dir " + foreign, `belongs to member "2\n", not to 1`, 1},
+		{"-redis 127.0.0.1:0 -id 1 -peers 1=127.0.0.1:1 -dir " + foreign, `belongs to "member 2 of [1]", this is "member 1 of [1]"`, 1},
+		{"-redis 127.0.0.1:0 -id 2 -peers 1=127.0.0.1:1,2=127.0.0.1:2 -dir " + foreign, `belongs to "member 2 of [1]", this is "member 2 of [1 2]"`, 1},
+		{"-redis 127.0.0.1:0 -listen 127.0.0.1:0 -dir " + foreign, "belongs to one member: name the one above it, or start the member with -id", 1},
+		{"-redis 127.0.0.1:0 -id 2 -peers 2=127.0.0.1:1 -dir " + three, "belongs to three members: this one's is in " + three + "/2", 1},
+		{"-redis no.such.host.invalid:6380 -insecure -listen 127.0.0.1:0", "cannot serve Redis clients: lookup no.such.host.invalid", 1},
+		{"-redis " + used + " -listen 127.0.0.1:0", "address already in use", 1},
+		{"-redis 127.0.0.1:0 -id 1 -peers 1=" + used, "address already in use", 1},
 	} {
 		var stdout, stderr bytes.Buffer
 		cmd := exec.Command(program(t), strings.Fields(c.args)...)
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		cmd.Env = append(os.Environ(), "TMPDIR="+temp)
 		err := cmd.Run()
 		var exit *exec.ExitError
 		if !errors.As(err, &exit) || exit.ExitCode() != c.code {
@@ -114,6 +124,27 @@ func TestMistakesAreOneLine(t *testing.T) {
 			t.Errorf("%s\n  says %q\n  want %q\n  and on stdout %q", c.args, line, c.want, stdout.String())
 		}
 	}
+	if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
+		t.Errorf("new directories are left behind: %v, %v", left, err)
+	}
+}
+
+// One member of three says why nothing works, to whoever started it and to
+// clients, and stops when it is told to.
+func TestOneOfThreeSaysWhatIsMissing(t *testing.T) {
+	p := start(t, "-id", "1", "-redis", "127.0.0.1:0", "-listen", "127.0.0.1:0", "-election", "50ms", "-timeout", "100ms",
+		"-peers", "1=127.0.0.1:1,2=127.0.0.1:2,3=127.0.0.1:3", "-dir", filepath.Join(t.TempDir(), "data"))
+	p.until(t, "there is no leader yet: it takes 2 of the 3 members to elect one")
+	conn := dial(t, p.redis[0])
+	for _, line := range []string{"SET k v", "GET k", "TTL k"} {
+		if got, want := conn.pipeline(t, line), "-CLUSTERDOWN not carried out: no leader could be reached within 100ms"; got != want {
+			t.Errorf("%s: %s, want %s", line, got, want)
+		}
+	}
+	if got := conn.pipeline(t, "PING"); got != "+PONG" {
+		t.Errorf("PING: %s", got)
+	}
+	p.stop(t, os.Interrupt)
 }
 
 func TestHelpExplainsEveryFlag(t *testing.T) {

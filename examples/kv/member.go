@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -47,7 +50,7 @@ type member struct {
 // openMember returns when the member serves clients. Whether there is a leader
 // is another matter.
 func openMember(ctx context.Context, cfg memberConfig) (*member, error) {
-	if err := claim(cfg.dir, cfg.id); err != nil {
+	if err := cfg.claim(); err != nil {
 		return nil, err
 	}
 	system := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
@@ -84,22 +87,44 @@ func openMember(ctx context.Context, cfg memberConfig) (*member, error) {
 	return m, nil
 }
 
-// claim marks a directory as this member's. A member that came back with the
-// disk of another would vote twice.
-func claim(dir string, id raftcore.NodeID) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("cannot use the directory %s: %w", dir, err)
-	}
-	name, mark := filepath.Join(dir, "member"), fmt.Sprintf("%d\n", id)
-	switch found, err := os.ReadFile(name); {
-	case errors.Is(err, os.ErrNotExist):
-		return os.WriteFile(name, []byte(mark), 0o644)
+// claim marks the directory as this member's. A member that came back with the
+// disk of another would vote twice; and who the members are was settled when the
+// group was founded, so that a list which has others is a mistake. Their addresses
+// may change.
+func (cfg memberConfig) claim() error {
+	mark := fmt.Sprintf("member %d of %v", cfg.id, slices.Sorted(maps.Keys(cfg.peers)))
+	switch found, err := readOrWrite(cfg.dir, markName, mark); {
 	case err != nil:
-		return err
-	case string(found) != mark:
-		return fmt.Errorf("the directory %s belongs to member %.20q, not to %d", dir, found, id)
+		return fmt.Errorf("cannot use the directory %s: %w", cfg.dir, err)
+	case found != mark:
+		return fmt.Errorf("the directory %s belongs to %.80q, this is %q", cfg.dir, found, mark)
 	}
 	return nil
+}
+
+// markName is the file that tells whose a directory is.
+const markName = "member"
+
+// readOrWrite returns the line that a file has. If there is none, it writes one:
+// a power cut leaves it whole, or empty, which is as good as none.
+func readOrWrite(dir, name, line string) (string, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	name = filepath.Join(dir, name)
+	found, err := os.ReadFile(name)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	if len(found) > 0 {
+		return strings.TrimSpace(string(found)), nil
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return "", err
+	}
+	_, err = f.WriteString(line + "\n")
+	return line, errors.Join(err, f.Sync(), f.Close())
 }
 
 // explain puts the mistakes that people make into words for them.

@@ -48,7 +48,7 @@ func redisFlags(m *member) string {
 
 // farewell says where the data is.
 func (o *options) farewell() {
-	if o.temporary && o.id == 0 {
+	if o.temporary {
 		say("stopped; the data is still there: go on with -dir %s", o.dir)
 	} else {
 		say("stopped")
@@ -78,7 +78,7 @@ func announce(ctx context.Context, members []*member) {
 		}()
 	}
 	n := newNews(len(members))
-	patience := time.NewTimer(0)
+	patience := time.NewTimer(3 * members[0].election) // the first election is done by then
 	defer patience.Stop()
 	for {
 		select {
@@ -90,9 +90,13 @@ func announce(ctx context.Context, members []*member) {
 				patience.Reset(100 * time.Millisecond) // an election that succeeds is done by then
 			}
 		case <-patience.C:
-			if n.leaderless() {
+			switch {
+			case n.leaderless():
 				n.leader = raftcore.Nobody
 				say("there is no leader at the moment")
+			case n.term == 0: // none ever
+				all := len(members[0].peers)
+				say("there is no leader yet: it takes %d of the %d members to elect one", all/2+1, all)
 			}
 		case <-ctx.Done():
 			return

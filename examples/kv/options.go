@@ -35,7 +35,8 @@ same way.
                      three members run in this process.
   -peers LIST        All members, this one included, and the addresses at which
                      they talk to each other: 1=HOST:PORT,2=HOST:PORT,3=HOST:PORT.
-                     The same for every member, and for ever.
+                     The same for every member. Addresses may change when all are
+                     stopped; who the members are, never.
   -dir D             Where the data is kept: for one member, or for three in
                      D/1, D/2 and D/3. Default: a new directory, which is printed.
   -redis ADDR        Where to serve Redis clients. Default 127.0.0.1:6380; three
@@ -187,6 +188,9 @@ func (o *options) members() (configs []memberConfig, err error) {
 		}
 		o.temporary = true
 	}
+	if err := o.checkDir(); err != nil {
+		return nil, err
+	}
 	logger := slog.New(slog.DiscardHandler)
 	if o.verbose {
 		logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -214,6 +218,25 @@ func (o *options) members() (configs []memberConfig, err error) {
 		}
 	}
 	return configs, nil
+}
+
+// checkDir notices a directory of one member that is given to three, and the other
+// way round: they would start with nothing, and their data seem lost.
+func (o *options) checkDir() error {
+	if _, err := os.Stat(filepath.Join(o.dir, markName)); o.id == 0 && err == nil {
+		return fmt.Errorf("the directory %s belongs to one member: name the one above it, or start the member with -id", o.dir)
+	}
+	if _, err := os.Stat(filepath.Join(o.dir, "1", markName)); o.id != 0 && err == nil {
+		return fmt.Errorf("the directory %s belongs to three members: this one's is in %s", o.dir, filepath.Join(o.dir, fmt.Sprint(o.id)))
+	}
+	return nil
+}
+
+// discard removes a new directory that nobody has been told of.
+func (o *options) discard() {
+	if o.temporary {
+		_ = os.RemoveAll(o.dir)
+	}
 }
 
 // three returns the members of a whole group.
@@ -264,6 +287,9 @@ func listenError(err error) error {
 		var call *os.SyscallError
 		if errors.As(op.Err, &call) {
 			return fmt.Errorf("%v: %w", op.Addr, call.Err)
+		}
+		if op.Addr == nil {
+			return op.Err // a name that is not known; the error has it
 		}
 		return fmt.Errorf("%v: %w", op.Addr, op.Err)
 	}

@@ -146,7 +146,10 @@ func (c *testConn) reply(t testing.TB) []byte {
 			read += k
 		}
 		return append(line, body...)
-	case '*':
+	case '*', '%':
+		if line[0] == '%' {
+			n *= 2
+		}
 		for range n {
 			line = append(line, c.reply(t)...)
 		}

@@ -1,14 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 )
 
-// reply is what a client reads: RESP2 values, one after the other.
+// reply is what a client reads: RESP2 values, one after the other, or RESP3.
 type reply struct {
 	b     []byte
-	limit int // of len(b), for the command that is being carried out; 0: none
+	limit int  // of len(b), for the command that is being carried out; 0: none
+	resp3 bool // the machine never does: see toRESP3
 }
 
 // tooLarge reports whether there is no point in adding more.
@@ -24,7 +26,6 @@ const (
 )
 
 func (r *reply) ok()             { r.b = append(r.b, "+OK\r\n"...) }
-func (r *reply) null()           { r.b = append(r.b, "$-1\r\n"...) }
 func (r *reply) simple(s string) { r.b = append(append(append(r.b, '+'), s...), "\r\n"...) }
 func (r *reply) integer(n int64) { r.header(':', n) }
 func (r *reply) array(n int)     { r.header('*', int64(n)) }
@@ -41,6 +42,49 @@ func (r *reply) texts(list ...string) {
 	}
 }
 func (r *reply) strings(list ...string) { r.array(len(list)); r.texts(list...) }
+
+func (r *reply) null() {
+	if r.resp3 {
+		r.b = append(r.b, null3...)
+	} else {
+		r.b = append(r.b, null2...)
+	}
+}
+
+// fields begins a map of n names and values.
+func (r *reply) fields(n int) {
+	if r.resp3 {
+		r.header('%', int64(n))
+	} else {
+		r.array(2 * n)
+	}
+}
+
+const null2, null3 = "$-1\r\n", "_\r\n"
+
+// toRESP3 translates what the machine replies: it does not know whom it talks
+// to. Null is the only one of its values that the two protocols write in
+// different ways.
+func toRESP3(replies []byte) []byte {
+	if !bytes.Contains(replies, []byte(null2)) {
+		return replies
+	}
+	out := make([]byte, 0, len(replies))
+	for len(replies) > 0 {
+		end := bytes.IndexByte(replies, '\n') + 1
+		switch n, _ := parseInt(replies[1 : end-2]); {
+		case replies[0] != '$':
+			out = append(out, replies[:end]...)
+		case n < 0:
+			out = append(out, null3...)
+		default:
+			end += int(n) + 2
+			out = append(out, replies[:end]...)
+		}
+		replies = replies[end:]
+	}
+	return out
+}
 
 // failf answers with an error that quotes what a client sent. An error is one
 // line, so what would break it is replaced.

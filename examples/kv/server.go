@@ -111,7 +111,7 @@ func (s *server) handle(conn redcon.Conn, first redcon.Command) {
 	}
 }
 
-// client is one connection. All of it but the name belongs to the connection's
+// client is one connection. All of it but the atomics belongs to the connection's
 // goroutine.
 type client struct {
 	server *server
@@ -119,7 +119,8 @@ type client struct {
 	id     int64
 	since  time.Time
 	name   atomic.Pointer[string]
-	quit   bool
+	resp3  atomic.Bool // as HELLO has agreed
+	quit   bool        // no more commands are taken
 
 	// A run of commands that go the same way, and that the group has not been
 	// asked yet.
@@ -139,6 +140,12 @@ type client struct {
 func (c *client) take(args [][]byte) {
 	c.server.commands.Add(1)
 	command := lookUp(args[0])
+	if command == nil && (is(args[0], "POST") || is(args[0], "Host:")) {
+		// A web page had a browser send this: it must not give us commands.
+		c.flush()
+		c.quit = true
+		return
+	}
 	if command == nil || !command.takes(len(args)) || command.kind == local {
 		c.flush()
 		c.answer(command, args)
@@ -163,10 +170,15 @@ func (c *client) take(args [][]byte) {
 // answer answers what does not concern the group.
 func (c *client) answer(command *command, args [][]byte) {
 	r := &c.scratch
-	r.b = r.b[:0]
+	r.b, r.resp3 = r.b[:0], c.resp3.Load()
 	switch {
 	case command == nil:
 		unknownCommand(args, r)
+		if is(args[0], "MULTI") {
+			// Who sends a transaction at once takes it for refused: then none of it
+			// may be carried out.
+			c.trouble = "EXECABORT not carried out: there are no transactions here"
+		}
 	case !command.takes(len(args)):
 		r.failf("ERR wrong number of arguments for '%s' command", command.name)
 	default:
@@ -190,17 +202,22 @@ func unknownCommand(args [][]byte, r *reply) {
 // flush asks the group what the run wants.
 func (c *client) flush() {
 	run := c.run
-	for len(run) > 0 && c.trouble == "" {
+	for len(run) > 0 && c.trouble == "" && !c.quit {
 		count, replies, err := c.server.ask(c.way, run, c.bytes)
 		if err != nil {
 			run = c.failed(run, err)
 			break
 		}
+		if c.resp3.Load() {
+			replies = toRESP3(replies)
+		}
 		c.send(replies)
 		run = run[count:]
 	}
-	for range run {
-		c.fail(c.trouble)
+	if !c.quit {
+		for range run {
+			c.fail(c.trouble)
+		}
 	}
 	clear(c.run)
 	c.run, c.bytes = c.run[:0], 0
@@ -260,13 +277,15 @@ func (c *client) fail(text string) {
 
 // send hands redcon a reply. It goes out at the end of the pipeline, or when
 // there is much of it: then a client that does not listen holds up itself, and
-// nothing else.
+// nothing else. For one that has gone, the rest of the pipeline is not carried out.
 func (c *client) send(replies []byte) {
 	w := redcon.BaseWriter(c.conn)
 	w.WriteRaw(replies)
 	if c.unsent += len(replies); c.unsent > maxUnflushed {
 		c.unsent = 0
-		_ = w.Flush()
+		if w.Flush() != nil {
+			c.quit = true
+		}
 	}
 }
 

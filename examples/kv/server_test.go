@@ -65,6 +65,20 @@ func TestPipelinesOfManyClients(t *testing.T) {
 	}
 }
 
+// There are no transactions, so nothing of one is carried out.
+func TestTransactionIsRefusedAsAWhole(t *testing.T) {
+	conn := dialServer(t, newTestServer(t))
+	const unknown = "-ERR unknown command '%s', with args beginning with:  "
+	got := conn.pipeline(t, "SET k 1", "MULTI", "INCR k", "GET k", "EXEC")
+	if want := "+OK " + fmt.Sprintf(unknown, "MULTI") + strings.Repeat("-EXECABORT not carried out: there are no transactions here ", 2) +
+		strings.TrimSpace(fmt.Sprintf(unknown, "EXEC")); got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
+	}
+	if got := conn.pipeline(t, "INCR k"); got != ":2" {
+		t.Errorf("afterwards: %s", got)
+	}
+}
+
 // A run of writes is one entry of the log, a run of reads one question.
 func TestPipelineTravelsInRuns(t *testing.T) {
 	g := newFakeGroup()
@@ -264,16 +278,78 @@ func TestInfoHasARaftSection(t *testing.T) {
 	}
 }
 
-func TestHelloSpeaksRESP2(t *testing.T) {
+func TestHelloAgreesOnTheProtocol(t *testing.T) {
 	conn := dialServer(t, newTestServer(t))
-	if got := conn.pipeline(t, "HELLO 3", "HELLO 3 AUTH a b SETNAME c"); got != "-NOPROTO unsupported protocol version -NOPROTO unsupported protocol version" {
-		t.Errorf("HELLO 3: %s", got)
+	const about = "$6 server $5 redis $7 version $6 7.0.15 $5 proto :%d $2 id :1 $4 mode $10 standalone $4 role $6 master $7 modules *0"
+	two, three := "*14 "+fmt.Sprintf(about, 2), "%7 "+fmt.Sprintf(about, 3)
+	for _, c := range [][2]string{
+		{"HELLO", two},
+		{"GET k", "$-1"},
+		{"HELLO 4", "-NOPROTO unsupported protocol version"},
+		{"HELLO 3 AUTH somebody x", "-WRONGPASS invalid username-password pair or user is disabled."},
+		{"GET k", "$-1"},
+		{"HELLO 3 AUTH default x SETNAME me", three},
+		{"HELLO", three},
+		{"CLIENT GETNAME", "$2 me"},
+		{"GET k", "_"},
+		{"SET k $-1", "+OK"},
+		{"MGET k nosuch k", "*3 $3 $-1 _ $3 $-1"},
+		{"SET k v NX", "_"},
+		{"RAFT.GET nosuch", "_"},
+		{"CONFIG GET timeout", "%1 $7 timeout $1 0"},
+		{"COMMAND INFO nosuch", "*1 _"},
+		{"CLIENT NOSUCH", "-ERR unknown subcommand 'NOSUCH'. Try CLIENT HELP."},
+		{"RESET", "+RESET"},
+		{"GET nosuch", "$-1"},
+	} {
+		if got := conn.pipeline(t, c[0]); got != c[1] {
+			t.Errorf("%s\n got %s\nwant %s", c[0], got, c[1])
+		}
 	}
-	if got := conn.pipeline(t, "HELLO 2 SETNAME me", "CLIENT GETNAME", "CLIENT ID"); got != "*14 $6 server $5 redis $7 version $6 7.0.15 $5 proto :2 $2 id :1 $4 mode $10 standalone $4 role $6 master $7 modules *0 $2 me :1" {
-		t.Errorf("HELLO 2: %s", got)
-	}
-	if got := conn.pipeline(t, "CLIENT LIST"); !strings.Contains(got, "id=1 addr=127.0.0.1:") || !strings.Contains(got, "name=me") {
+	if got := conn.pipeline(t, "HELLO 2 SETNAME me", "CLIENT LIST"); !strings.Contains(got, "id=1 addr=127.0.0.1:") || !strings.Contains(got, "name=me") || !strings.Contains(got, "resp=2") {
 		t.Errorf("CLIENT LIST: %s", got)
+	}
+	for _, line := range []string{"HELLO 3", "COMMAND", "COMMAND DOCS", "CLIENT HELP"} {
+		conn.pipeline(t, line) // must be well formed
+	}
+}
+
+// Whatever a web page can have a browser send to a port, it is not carried out.
+func TestBrowsersAreCutOff(t *testing.T) {
+	s := newTestServer(t)
+	for _, request := range []string{
+		"POST / HTTP/1.1\r\nContent-Type: text/plain\r\n\r\nSET k v\r\n",
+		"GET / HTTP/1.1\r\nHost: 127.0.0.1:6380\r\n\r\nSET k v\r\n",
+	} {
+		conn := dialServer(t, s)
+		conn.send(t, []byte(request))
+		rest, err := io.ReadAll(conn.r)
+		if err != nil || bytes.Contains(rest, []byte("OK")) {
+			t.Errorf("%q: %q %v", request, rest, err)
+		}
+	}
+	if got := dialServer(t, s).pipeline(t, "EXISTS k"); got != ":0" {
+		t.Errorf("EXISTS k: %s", got)
+	}
+}
+
+// When a client has gone, the group is not asked the rest of what it sent.
+func TestPipelineOfAClientThatHasGone(t *testing.T) {
+	g := newFakeGroup()
+	s := serveGroup(t, g, g.log.gauges)
+	conn := dialServer(t, s)
+	conn.do(t, []byte("SET"), []byte("k"), make([]byte, maxUnflushed+1))
+	const gets = 200 // few enough for redcon to read them at once
+	conn.send(t, bytes.Repeat(encode([]byte("GET"), []byte("k")), gets))
+	conn.reply(t)
+	conn.Close()
+	other := dialServer(t, s)
+	for strings.Contains(other.pipeline(t, "CLIENT LIST"), "id=1 ") {
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.reads > gets/2 {
+		t.Errorf("the group was asked %d of %d questions", g.reads, gets)
 	}
 }
 

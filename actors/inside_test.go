@@ -1,0 +1,109 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// picky is a machine that panics when it is asked.
+type picky struct{}
+
+func (picky) Apply(Entry) []byte                            { return nil }
+func (picky) Query(context.Context, []byte) ([]byte, error) { panic("what a question") }
+
+// Reads that arrived with earlier work wait for an entry; the first of them is
+// the one at which the machine panics.
+func TestC5_AQueryThatPanicsLeavesNoEarlierReadWaiting(t *testing.T) {
+	m := &machine{box: newMailbox(0), sm: picky{}}
+	var ends []error
+	read := func() readyCall {
+		return readyCall{7, &call{operation: Read, ctx: context.Background(), answer: func(o outcome) { ends = append(ends, o.err) }}}
+	}
+	var working atomic.Int64
+	m.do(&work{working: &working, reads: []readyCall{read(), read()}})
+	func() {
+		defer func() { _ = recover() }()
+		m.do(&work{working: &working, entries: []raftcore.Entry{{EntryID: raftcore.EntryID{Term: 1, Index: 7}}}})
+	}()
+	m.abandon()
+	if len(ends) != 2 || !errors.Is(ends[0], ErrRejected) || !errors.Is(ends[1], ErrRejected) {
+		t.Errorf("2 reads waited; they end with %v", ends)
+	}
+}
+
+// An instant that was asked for before an earlier one comes, too. It must not be
+// asked for twice from then on.
+func TestP5_TheClockIsAskedForOneInstantAtATime(t *testing.T) {
+	h := &Host{cfg: HostConfig{ID: 1}.withDefaults(), epoch: time.Now()}
+	cfg := h.cfg.Raft
+	cfg.Boot = 1
+	core, err := raftcore.New(cfg, raftcore.Recovered{Incarnation: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{host: h, core: core, wake: 5}
+	n.receive(woken{at: 9})
+	if n.wake != 5 {
+		t.Error("it forgets what it asked for last")
+	}
+	n.receive(woken{at: 5})
+	if n.wake != 0 {
+		t.Error("it does not notice that its instant has come")
+	}
+	n.wake = 5
+	n.receive(woken{})
+	if n.wake != 0 {
+		t.Error("it does not ask a new clock")
+	}
+}
+
+// Answers may be lost with the connection of the other side. Who asked gives up,
+// and makes room for others.
+func TestP5_ForwardsThatWereGivenUpMakeRoom(t *testing.T) {
+	h := &Host{cfg: HostConfig{ID: 1, MaxPending: 3}.withDefaults(), epoch: time.Now().Add(-time.Hour)}
+	p := &peer{host: h, asked: map[uint64]asked{}}
+	for i := range 10 {
+		c := &call{operation: Propose, ctx: context.Background(), done: make(chan outcome, 1)}
+		p.forward(&forward{call: c})
+		if _, gaveUp := c.giveUp(); !gaveUp {
+			t.Errorf("forward %d ended with %v", i, <-c.done)
+		}
+		p.swept = 0 // a heartbeat later
+	}
+}
+
+func TestP5_MessagesOfOtherProcessesAreDroppedWhenTooManyWait(t *testing.T) {
+	box := newMailbox(1)
+	box.scheduled.Store(true) // it never runs
+	for range maxFacts + 100 {
+		box.offer(&raftcore.Message{})
+	}
+	if n := box.UserMessageCount(); n != maxFacts {
+		t.Errorf("%d wait", n)
+	}
+	box.PostUserMessage(raftcore.Saved{})
+	if n := box.UserMessageCount(); n != maxFacts+1 {
+		t.Error("a fact of our own was dropped")
+	}
+}
+
+func TestM14_AGroupOfAnotherClusterIsAnotherGroup(t *testing.T) {
+	if groupKey("a", "g") == groupKey("b", "g") || groupKey("a", "g") == groupKey("a", "h") {
+		t.Error("they have the same key")
+	}
+}
+
+func TestP5_LargeResponsesThatWaitForTheLinkAreBounded(t *testing.T) {
+	p := &peer{}
+	for id := range uint64(100) {
+		p.keep(GroupResponse{ID: id, Data: make([]byte, 1<<20)})
+	}
+	if n := len(p.unsent); n != 16 || p.unsent[n-1].ID != 99 {
+		t.Errorf("%d responses of 1 MiB wait, the newest is %d", n, p.unsent[n-1].ID)
+	}
+}
