@@ -35,7 +35,7 @@ type HostConfig struct {
 	// Cluster tells groups of the same name in different installations apart.
 	Cluster string
 	// Raft has the timeouts and the bounds of every group. ID, Boot and Seed are
-	// filled in.
+	// filled in. Snapshots and quiescence are not for hosts yet.
 	Raft raftcore.Config
 	// MaxPending bounds the requests that a member has taken and not answered;
 	// beyond it they are refused with ErrBusy. Default 8,192.
@@ -73,6 +73,9 @@ func (c HostConfig) Validate() error {
 	errs := []error{c.Raft.Validate()}
 	if c.Store == nil {
 		errs = append(errs, errors.New("there is no Store"))
+	}
+	if r := c.Raft; r.SnapshotEntries != 0 || r.SnapshotBytes != 0 || r.SnapshotAge != 0 || r.Quiesce || r.Joins {
+		errs = append(errs, errors.New("Raft: hosts take no snapshots and do not quiesce yet, and GroupConfig.Join says who joins; leave those fields zero"))
 	}
 	if c.MaxPending < 0 {
 		errs = append(errs, fmt.Errorf("MaxPending is %d, negative", c.MaxPending))

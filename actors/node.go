@@ -191,8 +191,14 @@ func (n *node) answer(replies []raftcore.Reply) {
 			c.finish(nil, ErrBusy)
 		case raftcore.TooLarge:
 			c.finish(nil, ErrTooLarge)
-		default:
+		case raftcore.Overwritten:
 			c.finish(nil, ErrOverwritten)
+		default:
+			if r.MaybeHappened {
+				c.finish(nil, ErrUnknown)
+			} else {
+				c.finish(nil, &NotLeaderError{Group: n.group.name, Leader: r.Leader})
+			}
 		}
 	}
 }

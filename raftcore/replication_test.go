@@ -724,7 +724,7 @@ func TestAnOverwrittenProposalIsToldSo(t *testing.T) {
 	n.saves()
 	n.ignore()
 	n.hears(2, 2, &AppendRequest{Prev: id(2, 3), Commit: 3, Round: 2}) // now it is certain
-	n.wants("Reply tag=8 overwritten leader=2", "1->2 term=2 AppendReply match=3 round=2", `Apply [2/3 ""]`)
+	n.wants("1->2 term=2 AppendReply match=3 round=2", `Apply [2/3 ""]`, "Reply tag=8 overwritten leader=2")
 }
 
 // What one leader has overruled is in another's log, who commits it: an answer

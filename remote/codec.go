@@ -44,17 +44,26 @@ func encodeMessage(g *actors.GroupMessage) *raftpb.Message {
 	}
 	switch b := m.Body.(type) {
 	case *raftcore.VoteRequest:
-		out.Body = &raftpb.Message_VoteRequest{VoteRequest: &raftpb.VoteRequest{Pre: b.Pre, Last: encodeID(b.Last), Campaign: b.Campaign}}
+		out.Body = &raftpb.Message_VoteRequest{VoteRequest: &raftpb.VoteRequest{
+			Pre: b.Pre, Last: encodeID(b.Last), Campaign: b.Campaign, Transfer: b.Transfer, Priority: int64(b.Priority),
+		}}
 	case *raftcore.VoteReply:
 		out.Body = &raftpb.Message_VoteReply{VoteReply: &raftpb.VoteReply{Pre: b.Pre, Granted: b.Granted, Campaign: b.Campaign}}
 	case *raftcore.AppendRequest:
 		out.Body = &raftpb.Message_AppendRequest{AppendRequest: &raftpb.AppendRequest{
-			Prev: encodeID(b.Prev), Commit: uint64(b.Commit), Round: b.Round, Entries: encodeEntries(b),
+			Prev: encodeID(b.Prev), Commit: uint64(b.Commit), Round: b.Round, Entries: encodeEntries(b), Admit: b.Admit, Quiesce: b.Quiesce,
 		}}
 	case *raftcore.AppendReply:
 		out.Body = &raftpb.Message_AppendReply{AppendReply: &raftpb.AppendReply{
 			Match: uint64(b.Match), Round: b.Round, Rejected: b.Rejected, Probed: encodeID(b.Probed), Hint: encodeID(b.Hint),
+			Newcomer: b.Newcomer,
 		}}
+	case *raftcore.TimeoutNow:
+		out.Body = &raftpb.Message_TimeoutNow{TimeoutNow: &raftpb.TimeoutNow{}}
+	case *raftcore.ReadRequest:
+		out.Body = &raftpb.Message_ReadRequest{ReadRequest: &raftpb.ReadRequest{Sequence: b.Sequence}}
+	case *raftcore.ReadReply:
+		out.Body = &raftpb.Message_ReadReply{ReadReply: &raftpb.ReadReply{Sequence: b.Sequence, Refused: b.Refused, Index: uint64(b.Index)}}
 	}
 	return out
 }
@@ -118,7 +127,7 @@ func decodeMessage(out *actors.GroupMessage, in *raftpb.Message) error {
 	switch body := in.GetBody().(type) {
 	case *raftpb.Message_VoteRequest:
 		b := body.VoteRequest
-		m.Body = &raftcore.VoteRequest{Pre: b.GetPre(), Last: decodeID(b.GetLast()), Campaign: b.GetCampaign()}
+		m.Body = &raftcore.VoteRequest{Pre: b.GetPre(), Last: decodeID(b.GetLast()), Campaign: b.GetCampaign(), Transfer: b.GetTransfer(), Priority: int(b.GetPriority())}
 	case *raftpb.Message_VoteReply:
 		b := body.VoteReply
 		m.Body = &raftcore.VoteReply{Pre: b.GetPre(), Granted: b.GetGranted(), Campaign: b.GetCampaign()}
@@ -129,13 +138,23 @@ func decodeMessage(out *actors.GroupMessage, in *raftpb.Message) error {
 		if err != nil {
 			return err
 		}
-		m.Body = &raftcore.AppendRequest{Prev: prev, Entries: entries, Commit: raftcore.Index(b.GetCommit()), Round: b.GetRound()}
+		m.Body = &raftcore.AppendRequest{
+			Prev: prev, Entries: entries, Commit: raftcore.Index(b.GetCommit()), Round: b.GetRound(), Admit: b.GetAdmit(), Quiesce: b.GetQuiesce(),
+		}
 	case *raftpb.Message_AppendReply:
 		b := body.AppendReply
 		m.Body = &raftcore.AppendReply{
 			Match: raftcore.Index(b.GetMatch()), Round: b.GetRound(), Rejected: b.GetRejected(),
 			Probed: decodeID(b.GetProbed()), Hint: decodeID(b.GetHint()),
+			Newcomer: b.GetNewcomer(),
 		}
+	case *raftpb.Message_TimeoutNow:
+		m.Body = &raftcore.TimeoutNow{}
+	case *raftpb.Message_ReadRequest:
+		m.Body = &raftcore.ReadRequest{Sequence: body.ReadRequest.GetSequence()}
+	case *raftpb.Message_ReadReply:
+		b := body.ReadReply
+		m.Body = &raftcore.ReadReply{Sequence: b.GetSequence(), Refused: b.GetRefused(), Index: raftcore.Index(b.GetIndex())}
 	default:
 		return errors.New("it has no body, or one of a later version")
 	}

@@ -164,6 +164,9 @@ type Message struct {
 	//	*Message_VoteReply
 	//	*Message_AppendRequest
 	//	*Message_AppendReply
+	//	*Message_TimeoutNow
+	//	*Message_ReadRequest
+	//	*Message_ReadReply
 	Body          isMessage_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -291,6 +294,33 @@ func (x *Message) GetAppendReply() *AppendReply {
 	return nil
 }
 
+func (x *Message) GetTimeoutNow() *TimeoutNow {
+	if x != nil {
+		if x, ok := x.Body.(*Message_TimeoutNow); ok {
+			return x.TimeoutNow
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetReadRequest() *ReadRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Message_ReadRequest); ok {
+			return x.ReadRequest
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetReadReply() *ReadReply {
+	if x != nil {
+		if x, ok := x.Body.(*Message_ReadReply); ok {
+			return x.ReadReply
+		}
+	}
+	return nil
+}
+
 type isMessage_Body interface {
 	isMessage_Body()
 }
@@ -311,6 +341,18 @@ type Message_AppendReply struct {
 	AppendReply *AppendReply `protobuf:"bytes,10,opt,name=append_reply,json=appendReply,proto3,oneof"`
 }
 
+type Message_TimeoutNow struct {
+	TimeoutNow *TimeoutNow `protobuf:"bytes,12,opt,name=timeout_now,json=timeoutNow,proto3,oneof"`
+}
+
+type Message_ReadRequest struct {
+	ReadRequest *ReadRequest `protobuf:"bytes,13,opt,name=read_request,json=readRequest,proto3,oneof"`
+}
+
+type Message_ReadReply struct {
+	ReadReply *ReadReply `protobuf:"bytes,14,opt,name=read_reply,json=readReply,proto3,oneof"`
+}
+
 func (*Message_VoteRequest) isMessage_Body() {}
 
 func (*Message_VoteReply) isMessage_Body() {}
@@ -318,6 +360,12 @@ func (*Message_VoteReply) isMessage_Body() {}
 func (*Message_AppendRequest) isMessage_Body() {}
 
 func (*Message_AppendReply) isMessage_Body() {}
+
+func (*Message_TimeoutNow) isMessage_Body() {}
+
+func (*Message_ReadRequest) isMessage_Body() {}
+
+func (*Message_ReadReply) isMessage_Body() {}
 
 type EntryID struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -376,6 +424,8 @@ type VoteRequest struct {
 	Pre           bool                   `protobuf:"varint,1,opt,name=pre,proto3" json:"pre,omitempty"`
 	Last          *EntryID               `protobuf:"bytes,2,opt,name=last,proto3" json:"last,omitempty"`
 	Campaign      uint64                 `protobuf:"varint,3,opt,name=campaign,proto3" json:"campaign,omitempty"`
+	Transfer      bool                   `protobuf:"varint,4,opt,name=transfer,proto3" json:"transfer,omitempty"`
+	Priority      int64                  `protobuf:"zigzag64,5,opt,name=priority,proto3" json:"priority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -427,6 +477,20 @@ func (x *VoteRequest) GetLast() *EntryID {
 func (x *VoteRequest) GetCampaign() uint64 {
 	if x != nil {
 		return x.Campaign
+	}
+	return 0
+}
+
+func (x *VoteRequest) GetTransfer() bool {
+	if x != nil {
+		return x.Transfer
+	}
+	return false
+}
+
+func (x *VoteRequest) GetPriority() int64 {
+	if x != nil {
+		return x.Priority
 	}
 	return 0
 }
@@ -498,6 +562,8 @@ type AppendRequest struct {
 	Round  uint64                 `protobuf:"varint,3,opt,name=round,proto3" json:"round,omitempty"`
 	// entries are encoded by hand, for speed: see PROTOCOL.md.
 	Entries       []byte `protobuf:"bytes,4,opt,name=entries,proto3" json:"entries,omitempty"`
+	Admit         bool   `protobuf:"varint,5,opt,name=admit,proto3" json:"admit,omitempty"`
+	Quiesce       bool   `protobuf:"varint,6,opt,name=quiesce,proto3" json:"quiesce,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -560,6 +626,20 @@ func (x *AppendRequest) GetEntries() []byte {
 	return nil
 }
 
+func (x *AppendRequest) GetAdmit() bool {
+	if x != nil {
+		return x.Admit
+	}
+	return false
+}
+
+func (x *AppendRequest) GetQuiesce() bool {
+	if x != nil {
+		return x.Quiesce
+	}
+	return false
+}
+
 type AppendReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Match         uint64                 `protobuf:"varint,1,opt,name=match,proto3" json:"match,omitempty"`
@@ -567,6 +647,7 @@ type AppendReply struct {
 	Rejected      bool                   `protobuf:"varint,3,opt,name=rejected,proto3" json:"rejected,omitempty"`
 	Probed        *EntryID               `protobuf:"bytes,4,opt,name=probed,proto3" json:"probed,omitempty"`
 	Hint          *EntryID               `protobuf:"bytes,5,opt,name=hint,proto3" json:"hint,omitempty"`
+	Newcomer      bool                   `protobuf:"varint,6,opt,name=newcomer,proto3" json:"newcomer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -636,6 +717,153 @@ func (x *AppendReply) GetHint() *EntryID {
 	return nil
 }
 
+func (x *AppendReply) GetNewcomer() bool {
+	if x != nil {
+		return x.Newcomer
+	}
+	return false
+}
+
+type TimeoutNow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TimeoutNow) Reset() {
+	*x = TimeoutNow{}
+	mi := &file_raft_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TimeoutNow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TimeoutNow) ProtoMessage() {}
+
+func (x *TimeoutNow) ProtoReflect() protoreflect.Message {
+	mi := &file_raft_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TimeoutNow.ProtoReflect.Descriptor instead.
+func (*TimeoutNow) Descriptor() ([]byte, []int) {
+	return file_raft_proto_rawDescGZIP(), []int{7}
+}
+
+type ReadRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sequence      uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadRequest) Reset() {
+	*x = ReadRequest{}
+	mi := &file_raft_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadRequest) ProtoMessage() {}
+
+func (x *ReadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_raft_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadRequest.ProtoReflect.Descriptor instead.
+func (*ReadRequest) Descriptor() ([]byte, []int) {
+	return file_raft_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ReadRequest) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+type ReadReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sequence      uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Refused       bool                   `protobuf:"varint,2,opt,name=refused,proto3" json:"refused,omitempty"`
+	Index         uint64                 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadReply) Reset() {
+	*x = ReadReply{}
+	mi := &file_raft_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadReply) ProtoMessage() {}
+
+func (x *ReadReply) ProtoReflect() protoreflect.Message {
+	mi := &file_raft_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadReply.ProtoReflect.Descriptor instead.
+func (*ReadReply) Descriptor() ([]byte, []int) {
+	return file_raft_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ReadReply) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *ReadReply) GetRefused() bool {
+	if x != nil {
+		return x.Refused
+	}
+	return false
+}
+
+func (x *ReadReply) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
 // Request is a client's request, sent on to the leader's host.
 type Request struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -649,7 +877,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_raft_proto_msgTypes[7]
+	mi := &file_raft_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -661,7 +889,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_raft_proto_msgTypes[7]
+	mi := &file_raft_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -674,7 +902,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_raft_proto_rawDescGZIP(), []int{7}
+	return file_raft_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Request) GetGroup() uint64 {
@@ -719,7 +947,7 @@ type Response struct {
 
 func (x *Response) Reset() {
 	*x = Response{}
-	mi := &file_raft_proto_msgTypes[8]
+	mi := &file_raft_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -731,7 +959,7 @@ func (x *Response) String() string {
 func (*Response) ProtoMessage() {}
 
 func (x *Response) ProtoReflect() protoreflect.Message {
-	mi := &file_raft_proto_msgTypes[8]
+	mi := &file_raft_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -744,7 +972,7 @@ func (x *Response) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Response.ProtoReflect.Descriptor instead.
 func (*Response) Descriptor() ([]byte, []int) {
-	return file_raft_proto_rawDescGZIP(), []int{8}
+	return file_raft_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Response) GetId() uint64 {
@@ -799,7 +1027,7 @@ const file_raft_proto_rawDesc = "" +
 	"\bmessages\x18\b \x03(\v2\x14.castaway.v1.MessageR\bmessages\x120\n" +
 	"\brequests\x18\t \x03(\v2\x14.castaway.v1.RequestR\brequests\x123\n" +
 	"\tresponses\x18\n" +
-	" \x03(\v2\x15.castaway.v1.ResponseR\tresponses\"\xbe\x03\n" +
+	" \x03(\v2\x15.castaway.v1.ResponseR\tresponses\"\xf2\x04\n" +
 	"\aMessage\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x06R\x05group\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x0e\n" +
@@ -813,30 +1041,48 @@ const file_raft_proto_rawDesc = "" +
 	"vote_reply\x18\b \x01(\v2\x16.castaway.v1.VoteReplyH\x00R\tvoteReply\x12C\n" +
 	"\x0eappend_request\x18\t \x01(\v2\x1a.castaway.v1.AppendRequestH\x00R\rappendRequest\x12=\n" +
 	"\fappend_reply\x18\n" +
-	" \x01(\v2\x18.castaway.v1.AppendReplyH\x00R\vappendReplyB\x06\n" +
+	" \x01(\v2\x18.castaway.v1.AppendReplyH\x00R\vappendReply\x12:\n" +
+	"\vtimeout_now\x18\f \x01(\v2\x17.castaway.v1.TimeoutNowH\x00R\n" +
+	"timeoutNow\x12=\n" +
+	"\fread_request\x18\r \x01(\v2\x18.castaway.v1.ReadRequestH\x00R\vreadRequest\x127\n" +
+	"\n" +
+	"read_reply\x18\x0e \x01(\v2\x16.castaway.v1.ReadReplyH\x00R\treadReplyB\x06\n" +
 	"\x04body\"3\n" +
 	"\aEntryID\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x14\n" +
-	"\x05index\x18\x02 \x01(\x04R\x05index\"e\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\"\x9d\x01\n" +
 	"\vVoteRequest\x12\x10\n" +
 	"\x03pre\x18\x01 \x01(\bR\x03pre\x12(\n" +
 	"\x04last\x18\x02 \x01(\v2\x14.castaway.v1.EntryIDR\x04last\x12\x1a\n" +
-	"\bcampaign\x18\x03 \x01(\x04R\bcampaign\"S\n" +
+	"\bcampaign\x18\x03 \x01(\x04R\bcampaign\x12\x1a\n" +
+	"\btransfer\x18\x04 \x01(\bR\btransfer\x12\x1a\n" +
+	"\bpriority\x18\x05 \x01(\x12R\bpriority\"S\n" +
 	"\tVoteReply\x12\x10\n" +
 	"\x03pre\x18\x01 \x01(\bR\x03pre\x12\x18\n" +
 	"\agranted\x18\x02 \x01(\bR\agranted\x12\x1a\n" +
-	"\bcampaign\x18\x03 \x01(\x04R\bcampaign\"\x81\x01\n" +
+	"\bcampaign\x18\x03 \x01(\x04R\bcampaign\"\xb1\x01\n" +
 	"\rAppendRequest\x12(\n" +
 	"\x04prev\x18\x01 \x01(\v2\x14.castaway.v1.EntryIDR\x04prev\x12\x16\n" +
 	"\x06commit\x18\x02 \x01(\x04R\x06commit\x12\x14\n" +
 	"\x05round\x18\x03 \x01(\x04R\x05round\x12\x18\n" +
-	"\aentries\x18\x04 \x01(\fR\aentries\"\xad\x01\n" +
+	"\aentries\x18\x04 \x01(\fR\aentries\x12\x14\n" +
+	"\x05admit\x18\x05 \x01(\bR\x05admit\x12\x18\n" +
+	"\aquiesce\x18\x06 \x01(\bR\aquiesce\"\xc9\x01\n" +
 	"\vAppendReply\x12\x14\n" +
 	"\x05match\x18\x01 \x01(\x04R\x05match\x12\x14\n" +
 	"\x05round\x18\x02 \x01(\x04R\x05round\x12\x1a\n" +
 	"\brejected\x18\x03 \x01(\bR\brejected\x12,\n" +
 	"\x06probed\x18\x04 \x01(\v2\x14.castaway.v1.EntryIDR\x06probed\x12(\n" +
-	"\x04hint\x18\x05 \x01(\v2\x14.castaway.v1.EntryIDR\x04hint\"a\n" +
+	"\x04hint\x18\x05 \x01(\v2\x14.castaway.v1.EntryIDR\x04hint\x12\x1a\n" +
+	"\bnewcomer\x18\x06 \x01(\bR\bnewcomer\"\f\n" +
+	"\n" +
+	"TimeoutNow\")\n" +
+	"\vReadRequest\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\"W\n" +
+	"\tReadReply\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x18\n" +
+	"\arefused\x18\x02 \x01(\bR\arefused\x12\x14\n" +
+	"\x05index\x18\x03 \x01(\x04R\x05index\"a\n" +
 	"\aRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x06R\x05group\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x1c\n" +
@@ -861,7 +1107,7 @@ func file_raft_proto_rawDescGZIP() []byte {
 	return file_raft_proto_rawDescData
 }
 
-var file_raft_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_raft_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_raft_proto_goTypes = []any{
 	(*Packet)(nil),        // 0: castaway.v1.Packet
 	(*Message)(nil),       // 1: castaway.v1.Message
@@ -870,26 +1116,32 @@ var file_raft_proto_goTypes = []any{
 	(*VoteReply)(nil),     // 4: castaway.v1.VoteReply
 	(*AppendRequest)(nil), // 5: castaway.v1.AppendRequest
 	(*AppendReply)(nil),   // 6: castaway.v1.AppendReply
-	(*Request)(nil),       // 7: castaway.v1.Request
-	(*Response)(nil),      // 8: castaway.v1.Response
+	(*TimeoutNow)(nil),    // 7: castaway.v1.TimeoutNow
+	(*ReadRequest)(nil),   // 8: castaway.v1.ReadRequest
+	(*ReadReply)(nil),     // 9: castaway.v1.ReadReply
+	(*Request)(nil),       // 10: castaway.v1.Request
+	(*Response)(nil),      // 11: castaway.v1.Response
 }
 var file_raft_proto_depIdxs = []int32{
 	1,  // 0: castaway.v1.Packet.messages:type_name -> castaway.v1.Message
-	7,  // 1: castaway.v1.Packet.requests:type_name -> castaway.v1.Request
-	8,  // 2: castaway.v1.Packet.responses:type_name -> castaway.v1.Response
+	10, // 1: castaway.v1.Packet.requests:type_name -> castaway.v1.Request
+	11, // 2: castaway.v1.Packet.responses:type_name -> castaway.v1.Response
 	3,  // 3: castaway.v1.Message.vote_request:type_name -> castaway.v1.VoteRequest
 	4,  // 4: castaway.v1.Message.vote_reply:type_name -> castaway.v1.VoteReply
 	5,  // 5: castaway.v1.Message.append_request:type_name -> castaway.v1.AppendRequest
 	6,  // 6: castaway.v1.Message.append_reply:type_name -> castaway.v1.AppendReply
-	2,  // 7: castaway.v1.VoteRequest.last:type_name -> castaway.v1.EntryID
-	2,  // 8: castaway.v1.AppendRequest.prev:type_name -> castaway.v1.EntryID
-	2,  // 9: castaway.v1.AppendReply.probed:type_name -> castaway.v1.EntryID
-	2,  // 10: castaway.v1.AppendReply.hint:type_name -> castaway.v1.EntryID
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	7,  // 7: castaway.v1.Message.timeout_now:type_name -> castaway.v1.TimeoutNow
+	8,  // 8: castaway.v1.Message.read_request:type_name -> castaway.v1.ReadRequest
+	9,  // 9: castaway.v1.Message.read_reply:type_name -> castaway.v1.ReadReply
+	2,  // 10: castaway.v1.VoteRequest.last:type_name -> castaway.v1.EntryID
+	2,  // 11: castaway.v1.AppendRequest.prev:type_name -> castaway.v1.EntryID
+	2,  // 12: castaway.v1.AppendReply.probed:type_name -> castaway.v1.EntryID
+	2,  // 13: castaway.v1.AppendReply.hint:type_name -> castaway.v1.EntryID
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_raft_proto_init() }
@@ -902,6 +1154,9 @@ func file_raft_proto_init() {
 		(*Message_VoteReply)(nil),
 		(*Message_AppendRequest)(nil),
 		(*Message_AppendReply)(nil),
+		(*Message_TimeoutNow)(nil),
+		(*Message_ReadRequest)(nil),
+		(*Message_ReadReply)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -909,7 +1164,7 @@ func file_raft_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raft_proto_rawDesc), len(file_raft_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
