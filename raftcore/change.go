@@ -18,14 +18,12 @@ import "slices"
 type change struct {
 	target ConfState
 	tags   []Tag
-	// deadline is when it is given up, unless the new voters come any further.
-	deadline Instant
 }
 
-// maxCatchUpRounds is how many rounds a new voter may take to catch up (thesis
-// §4.2.1); one that does not come any further for as many election timeouts is
-// given up, too.
-const maxCatchUpRounds = 10
+// maxSlowRounds is how many slow rounds in a row a new voter may take to catch up
+// (thesis §4.2.1); one that does not come any further for as many election
+// timeouts is given up, too.
+const maxSlowRounds = 10
 
 func (n *Node) changeConfig(in ChangeConfig) {
 	conf := n.members.current()
@@ -51,9 +49,10 @@ func (n *Node) changeConfig(in ChangeConfig) {
 		n.reply(in.Tag, Transferring)
 	default:
 		for i := range n.leader.peers {
-			n.leader.peers[i].catchUp.rounds = 0
+			c := &n.leader.peers[i].catchUp
+			c.slow, c.grewAt = 0, n.now
 		}
-		n.leader.change = &change{target: in.Conf.clone(), tags: []Tag{in.Tag}, deadline: n.now.Add(maxCatchUpRounds * n.cfg.ElectionTimeout)}
+		n.leader.change = &change{target: in.Conf.clone(), tags: []Tag{in.Tag}}
 		n.advanceChange()
 	}
 }
@@ -103,24 +102,7 @@ func (n *Node) stepTowards(c *change) bool {
 		n.appendConfig(ConfState{Voters: conf.Voters, Learners: learners})
 		return true
 	}
-	ready := 0
-	for _, id := range c.target.Voters {
-		p := n.peer(id)
-		if id == n.cfg.ID || n.caughtUp(p) {
-			ready++
-		} else if slices.Contains(newVoters, id) && p.catchUp.rounds > maxCatchUpRounds {
-			n.abandonChange(NotCaughtUp)
-			return false
-		} else if slices.Contains(newVoters, id) {
-			ready -= len(c.target.Voters) // all of the new ones must be ready
-		}
-	}
-	if ready < majority(len(c.target.Voters)) {
-		// Not even the old ones may be counted on blindly: a majority that cannot
-		// be had would end the group.
-		if n.now >= c.deadline {
-			n.abandonChange(NotCaughtUp)
-		}
+	if !n.ready(c, newVoters) {
 		return false
 	}
 	next := ConfState{Voters: c.target.Voters, Learners: c.target.Learners}
@@ -128,6 +110,40 @@ func (n *Node) stepTowards(c *change) bool {
 		next.Outgoing = conf.Voters
 	}
 	n.appendConfig(next)
+	return true
+}
+
+// ready reports whether the target's voters have what it takes: every new one has
+// caught up, and a majority of all has. Not even the old ones may be counted on
+// blindly: a majority that cannot be had would end the group. If those that are
+// waited for do not come any further, the change is given up.
+func (n *Node) ready(c *change, newVoters []NodeID) bool {
+	ready, hopeless, waiting := 0, true, false
+	for _, id := range c.target.Voters {
+		p := n.peer(id)
+		if id == n.cfg.ID || n.caughtUp(p) {
+			ready++
+			continue
+		}
+		stuck := n.now >= p.catchUp.grewAt.Add(maxSlowRounds*n.cfg.ElectionTimeout) || p.catchUp.slow > maxSlowRounds
+		hopeless = hopeless && stuck
+		if slices.Contains(newVoters, id) {
+			waiting = true
+			if stuck {
+				n.abandonChange(NotCaughtUp)
+				return false
+			}
+		}
+	}
+	if waiting {
+		return false
+	}
+	if ready < majority(len(c.target.Voters)) {
+		if hopeless {
+			n.abandonChange(NotCaughtUp)
+		}
+		return false
+	}
 	return true
 }
 

@@ -11,6 +11,7 @@ type following struct {
 	round    uint64
 	heardAt  Instant // when round came
 	owes     bool    // a reply is owed, even if Match has not grown
+	doubtful bool    // the leader's host is said to be gone, and no new round has come since
 
 	rejecting bool // rejection waits to be sent
 	rejection AppendReply
@@ -62,11 +63,10 @@ func (n *Node) adopt(index Index, conf *ConfState) {
 // younger than the shortest election timeout: then nobody needs an election.
 // A leader is alive to itself: it steps down by itself when it loses its quorum.
 //
-// With leases a node that was restarted may have promised, and forgotten, to
-// hold still for a timeout.
+// With leases there is more to it: see holdUntil.
 func (n *Node) leaderAlive() bool {
 	return n.role == Leader || n.leaderID != Nobody && n.now < n.following.heardAt.Add(n.cfg.ElectionTimeout) ||
-		n.cfg.LeaseReads && n.hard.Joined && n.now < n.startedAt.Add(n.cfg.ElectionTimeout)
+		n.cfg.LeaseReads && n.now < n.holdUntil
 }
 
 // appendRequest takes entries, or a heartbeat, from the leader of this term
@@ -85,7 +85,8 @@ func (n *Node) appendRequest(m *Message, r *AppendRequest) {
 		// Only a new round is a sign of life: a repeated old heartbeat must not
 		// keep a dead leader in office.
 		f.round = r.Round
-		f.heardAt = n.now
+		f.heardAt, f.doubtful = n.now, false
+		n.holdUntil = n.now.Add(n.cfg.ElectionTimeout)
 		n.resetElection()
 	}
 	if !n.log.has(r.Prev) || n.late(m) {
@@ -110,7 +111,7 @@ func (n *Node) appendRequest(m *Message, r *AppendRequest) {
 	if fresh || len(entries) > 0 && last <= f.acked {
 		f.owes = true
 	}
-	if r.Quiesce && r.Round == f.round && !f.owes && n.log.saved == n.log.last && n.log.commit == n.log.last && last == n.log.last {
+	if r.Quiesce && r.Round == f.round && !f.owes && !f.doubtful && n.log.saved == n.log.last && n.log.commit == n.log.last && last == n.log.last {
 		n.quiet = true
 	}
 }

@@ -400,8 +400,10 @@ func (h *history) observeLog(m *member) {
 	h.t.Helper()
 	entries := m.out.Save.Entries
 	if b := m.out.Save.Base; b != nil {
-		if log, i := h.logs[m.id], int(b.Last.Index); i > len(log) || log[i-1] != b.Last {
+		if m.out.Save.Reset {
 			h.logs[m.id] = h.upTo(b.Last)
+		} else if log, i := h.logs[m.id], int(b.Last.Index); i > len(log) || log[i-1] != b.Last {
+			h.t.Fatalf("node %d makes %v the base of a log that has not got it", m.id, b.Last)
 		}
 	}
 	if m.out.Save.Token.Sequence == 0 || len(entries) == 0 {

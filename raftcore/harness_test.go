@@ -101,12 +101,10 @@ func (d *disk) apply(s *Save) {
 	if s.Snapshot != nil {
 		d.snapshot = *s.Snapshot
 	}
-	if s.Base != nil && s.Base.Last.Index > d.base.Last.Index {
-		if e, known := d.id(s.Base.Last.Index); known && e == s.Base.Last {
-			d.entries = slices.Clone(d.entries[s.Base.Last.Index-d.base.Last.Index:])
-		} else {
-			d.entries = nil
-		}
+	if s.Reset {
+		d.base, d.entries = *s.Base, nil
+	} else if s.Base != nil && s.Base.Last.Index > d.base.Last.Index {
+		d.entries = slices.Clone(d.entries[s.Base.Last.Index-d.base.Last.Index:])
 		d.base = *s.Base
 	}
 	if len(s.Entries) > 0 {
@@ -187,7 +185,7 @@ type member struct {
 	time       int64         // of the entry applied
 	restoring  *SnapshotMeta // the machine was told to become this, and has not answered
 	durable    bool          // the machine keeps its state on a disk of its own
-	compacting bool          // for a snapshot, and has not answered
+	compacting bool          // the machine was asked for a snapshot, and has not answered
 	state      Status
 }
 
@@ -358,10 +356,10 @@ func (m *member) obeysTheRules() {
 		if r.Last.Index <= m.applied || m.restoring != nil && r.Last.Index <= m.restoring.Last.Index || len(m.out.Apply.Entries) > 0 {
 			m.t.Fatalf("node %d restores %v after applying %d, restoring %v", m.id, r, m.applied, m.restoring)
 		}
-		m.restoring, m.compacting = r, false
+		m.restoring = r
 	}
 	if m.out.Compact {
-		if m.compacting || m.restoring != nil {
+		if m.compacting || m.restoring != nil { // it takes one at a time
 			m.t.Fatalf("node %d asks for a snapshot while its machine is busy", m.id)
 		}
 		m.compacting = true
@@ -418,6 +416,11 @@ func (m *member) survives() {
 	d.pending = append(slices.Clone(d.pending), m.out.Save)
 	all := d.possible()
 	for i, p := range all {
+		if b := m.out.Save.Base; b != nil && !m.out.Save.Reset && i == len(all)-2 && b.Last.Index > p.base.Last.Index {
+			if e, _ := p.id(b.Last.Index); e != b.Last {
+				m.t.Fatalf("node %d makes %v the base of a log that has %v there", m.id, b.Last, e)
+			}
+		}
 		r := p.recovered(m.life, len(p.entries))
 		if _, err := New(m.cfg, r); err != nil {
 			m.t.Fatalf("node %d would not start if %d of %d Saves survived: %v", m.id, i, len(d.pending), err)

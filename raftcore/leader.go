@@ -62,7 +62,7 @@ func (n *Node) reconfigure() {
 		if id != n.cfg.ID && !slices.ContainsFunc(peers, func(p progress) bool { return p.id == id }) {
 			peers = append(peers, progress{
 				id: id, next: n.log.last + 1, heardAt: n.now, since: n.leader.round,
-				catchUp: catchUp{target: n.log.last, began: n.now},
+				catchUp: catchUp{target: n.log.last, began: n.now, grewAt: n.now},
 			})
 		}
 	}
@@ -232,9 +232,7 @@ func (n *Node) appendReply(m *Message, r *AppendReply) {
 	}
 	if r.Match > p.match {
 		p.match = r.Match
-		if c := n.leader.change; c != nil && slices.Contains(c.target.Voters, p.id) && !n.caughtUp(p) {
-			c.deadline = n.now.Add(maxCatchUpRounds * n.cfg.ElectionTimeout)
-		}
+		p.catchUp.grewAt = n.now
 	}
 	p.catchUp.note(p.match, n.log.last, n.now, n.cfg.ElectionTimeout)
 	p.inflight.free(p.match)

@@ -38,7 +38,10 @@ type Node struct {
 	overruled  []overruled
 	watched    []watched
 	lonelyFrom Instant // since when no leader is known; what CampaignOnDemand and Priority count from
-	startedAt  Instant // the first Tick
+	// holdUntil is until when this node has promised not to elect anybody else, by
+	// echoing a round: a leader's lease counts on it, whatever term is heard of
+	// meanwhile. A node that was restarted may have promised it before.
+	holdUntil  Instant
 	demandedAt Instant // the last campaign on demand
 	quiet      bool    // quiescent
 	trace      func(TraceEvent)
@@ -235,7 +238,10 @@ func (n *Node) tick(in Tick) {
 	first := n.now == 0
 	n.now = in.Now
 	if first {
-		n.startedAt, n.lonelyFrom, n.snapshots.at = n.now, n.now, n.now
+		n.lonelyFrom, n.snapshots.at = n.now, n.now
+		if n.hard.Joined {
+			n.holdUntil = n.now.Add(n.cfg.ElectionTimeout)
+		}
 		n.resetElection()
 	}
 }

@@ -97,8 +97,10 @@ func (p *progress) becomeSnapshot(last Index, by Instant) {
 type catchUp struct {
 	target Index
 	began  Instant
-	rounds int
 	quick  bool // the last round took no longer than an election timeout
+	slow   int  // how many rounds in a row took longer
+	// grewAt is when the peer last came any further, or was to begin to.
+	grewAt Instant
 }
 
 // note takes the news of a peer's match.
@@ -106,9 +108,10 @@ func (c *catchUp) note(match, last Index, now Instant, timeout time.Duration) {
 	if match < c.target {
 		return
 	}
-	c.quick = now <= c.began.Add(timeout)
-	if match < last || c.target < last {
-		c.rounds++
+	if c.quick = now <= c.began.Add(timeout); c.quick {
+		c.slow = 0
+	} else {
+		c.slow++
 	}
 	c.target, c.began = last, now
 }

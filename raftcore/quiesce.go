@@ -21,7 +21,7 @@ func (n *Node) fallSilent() {
 		n.leader.idleSince = n.now
 		return
 	}
-	if n.now < n.leader.idleSince.Add(idleHeartbeats*n.cfg.HeartbeatInterval) {
+	if n.now < n.leader.idleSince.Add(idleHeartbeats*n.cfg.HeartbeatInterval) || !n.allEchoed() {
 		return
 	}
 	for i := range n.leader.peers {
@@ -40,7 +40,18 @@ func (n *Node) idle() bool {
 		return false
 	}
 	for i := range n.leader.peers {
-		if p := &n.leader.peers[i]; p.departing || p.state != replicate || p.match != l.last || p.sentCommit != l.commit || p.round != n.leader.round {
+		if p := &n.leader.peers[i]; p.departing || p.state != replicate || p.match != l.last || p.sentCommit != l.commit {
+			return false
+		}
+	}
+	return true
+}
+
+// allEchoed reports whether everybody has heard of the newest round: an echo that
+// is still to come would end the silence at once.
+func (n *Node) allEchoed() bool {
+	for i := range n.leader.peers {
+		if n.leader.peers[i].round != n.leader.round {
 			return false
 		}
 	}
@@ -57,6 +68,10 @@ func (n *Node) wakes(in Input) {
 			return
 		}
 		n.wake(false)
+	case Receive:
+		if r, ok := in.Message.Body.(*AppendRequest); !ok || !r.Quiesce || in.Message.From != n.leaderID {
+			n.wake(true) // else the word of silence has come twice
+		}
 	default:
 		n.wake(true)
 	}
@@ -76,6 +91,7 @@ func (n *Node) wake(believe bool) {
 		return
 	}
 	n.resetElection()
+	n.following.doubtful = !believe
 	if believe && n.leaderID != Nobody {
 		n.following.heardAt = n.now
 		n.following.owes = true // a word to the leader: it wakes up, too

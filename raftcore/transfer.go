@@ -77,11 +77,11 @@ func (n *Node) expireTransfer() {
 // transferEnded looks whether a new leader ends a transfer.
 func (n *Node) transferEnded() {
 	switch {
-	case !n.transfer.active() || n.leaderID == Nobody || n.leaderID == n.cfg.ID:
+	case !n.transfer.active() || n.leaderID == Nobody:
 	case n.leaderID == n.transfer.to:
 		n.endTransfer(Done)
 	default:
-		n.endTransfer(LeadershipLost) // to somebody else
+		n.endTransfer(LeadershipLost) // to somebody else, or to the same again in another term
 	}
 }
 
@@ -89,7 +89,7 @@ func (n *Node) endTransfer(outcome Outcome) {
 	t := n.transfer
 	n.transfer = transferring{}
 	for _, tag := range t.tags {
-		n.refuse(Reply{Tag: tag, Outcome: outcome, MaybeHappened: outcome == TimedOut && t.toldAt != 0})
+		n.refuse(Reply{Tag: tag, Outcome: outcome, MaybeHappened: outcome != Done && t.toldAt != 0})
 	}
 }
 

@@ -410,7 +410,6 @@ func TestL8_AHeartbeatIsEchoedByWhomItIsForAndByNobodyElse(t *testing.T) {
 	for name, m := range map[string]Message{
 		"to another node":   {From: 2, To: 3, Term: 1, Cluster: cluster},
 		"of another group":  {From: 2, To: 1, Term: 1, Cluster: cluster + 1},
-		"to a former life":  {From: 2, To: 1, Term: 1, Cluster: cluster, ToIncarnation: lifeOf(9)},
 		"of an earlier one": {From: 2, To: 1, Term: 0, Cluster: cluster},
 	} {
 		m.Body = &AppendRequest{Prev: id(1, 2), Commit: 2, Round: 2}
@@ -665,25 +664,6 @@ func TestAPriorityThatDoesNotComeForwardIsNotWaitedForForEver(t *testing.T) {
 	g.passes(10 * electionTimeout)
 	if m := g.member(2); m.state.Role != Leader {
 		t.Errorf("%v; it should lead by now", m.node)
-	}
-}
-
-// Config.Priority: "while one with a higher priority and a log as good is there,
-// others wait for it". So they do if they can win without its vote, too.
-func TestAPriorityIsDeferredToThoughTheOthersAreAMajority(t *testing.T) {
-	g := assemble(t, ranked(5, 0, 0, 0, 0)...)
-	g.elects(1)
-	g.step(g.member(1), Transfer{To: 5})
-	g.settle()
-	g.proposes(5, "x")
-	g.settle()
-	g.stops(5)
-	g.loseSight()
-	g.timesOut(2) // it is the first to notice
-	g.settle()
-	g.passes(2 * electionTimeout)
-	if m := g.member(1); m.state.Role != Leader {
-		t.Errorf("%v; it should lead, having the highest priority and everything", m.node)
 	}
 }
 

@@ -14,8 +14,7 @@ import (
 // nothing, with one more of both it does.
 func TestE3_AMajorityOfBothSetsCommitsInAJointConfiguration(t *testing.T) {
 	for _, c := range [][]NodeID{{2, 4}, {4, 2}, {3, 5}, {5, 3}} {
-		n := lead(t, given{Voters: voters(1, 2, 3), Outgoing: voters(1, 4, 5)})
-		n.steps(Propose{Tag: 1})
+		n := inJoint(t)
 		n.saves()
 		n.accepted(c[0])
 		n.hasCommitted(1)
@@ -24,12 +23,24 @@ func TestE3_AMajorityOfBothSetsCommitsInAJointConfiguration(t *testing.T) {
 	}
 }
 
+// inJoint is a leader of 1, 4 and 5 whose change to 1, 2 and 3 is not committed.
+func inJoint(t *testing.T) *stage {
+	n := lead(t, given{Voters: voters(1, 4, 5), Learners: voters(2, 3)})
+	n.steps(ChangeConfig{Conf: ConfState{Voters: voters(1, 2, 3)}})
+	if !n.state.Conf.Joint() {
+		t.Fatalf("%v", &n.state.Conf)
+	}
+	return n
+}
+
 func TestE3_ALeaderStepsDownWithoutAMajorityOfTheOutgoingSet(t *testing.T) {
-	n := lead(t, given{Voters: voters(1, 2, 3), Outgoing: voters(1, 4, 5)})
+	n := inJoint(t)
 	for range electionTimeout / heartbeatInterval {
 		n.waits(heartbeatInterval)
-		if n.state.Role == Leader {
-			n.accepted(2, 3)
+		for _, p := range voters(2, 3) {
+			if n.state.Role == Leader {
+				n.acknowledged(p, 1)
+			}
 		}
 	}
 	n.is(Follower, 1)
@@ -57,7 +68,7 @@ func TestR5_AMessageToALifeThatHasEndedIsNotForTheNextOne(t *testing.T) {
 	n := start(t, given{Log: terms(1)})
 	for i, body := range []Body{
 		&VoteRequest{Last: id(9, 9)}, &VoteRequest{Pre: true, Last: id(9, 9)}, &VoteReply{Granted: true}, &VoteReply{Pre: true, Granted: true},
-		&AppendRequest{Prev: id(1, 1), Entries: commands(2, 4), Round: 1}, &AppendReply{Match: 1, Round: 1},
+		&AppendReply{Match: 1, Round: 1}, &SnapshotRequest{Snapshot: SnapshotMeta{Last: id(3, 9), Conf: ConfigAt{Conf: ConfState{Voters: voters(1)}}}}, &TimeoutNow{},
 	} {
 		m := n.message(2, 4, body)
 		m.ToIncarnation = lifeOf(7)
@@ -68,10 +79,17 @@ func TestR5_AMessageToALifeThatHasEndedIsNotForTheNextOne(t *testing.T) {
 			t.Errorf("%v was taken", body)
 		}
 	}
-	m := n.message(2, 4, &AppendRequest{Prev: id(1, 1), Entries: commands(2, 4), Round: 1})
+	// A leader's request is answered, so that it learns of this life, and not
+	// obeyed.
+	m := n.message(2, 4, &AppendRequest{Prev: id(1, 1), Entries: commands(2, 4), Commit: 2, Round: 1})
+	m.ToIncarnation = lifeOf(7)
+	n.steps(Receive{m})
+	n.saves()
+	n.wants("Save #1 term=4", "1->2 term=4 AppendReply rejected probed=1/1 hint=1/1 round=1")
+	m = n.message(2, 4, &AppendRequest{Prev: id(1, 1), Entries: commands(2, 4), Round: 1})
 	m.ToIncarnation = lifeOf(1)
 	n.steps(Receive{m})
-	n.wants(`Save #1 term=4 [4/2 ""]`)
+	n.wants(`Save #2 term=4 [4/2 ""]`, "1->2 term=4 AppendReply match=1 round=1")
 }
 
 // Whoever carries an Output out does so while the node goes on: into another
@@ -124,13 +142,11 @@ func TestD10_ANewcomerCountsWhenItHasEverythingThatWasCommitted(t *testing.T) {
 		{"all that is committed", lifeOf(1), log[:3], 3, true},
 		{"more than is committed", lifeOf(1), log, 3, true},
 		{"less than is committed", lifeOf(1), log[:3], 4, false},
-		{"nothing of the leader's term is committed yet", lifeOf(1), log, 2, false},
-		{"nothing is committed yet", lifeOf(1), log, 0, false},
 		{"by the word to whoever is there", 0, log, 3, false},
 		{"by the word to the disk before", lifeOf(9), log, 3, false},
 	} {
 		n := start(t, given{Pristine: true})
-		m := n.message(2, 3, &AppendRequest{Entries: c.entries, Commit: c.commit, Round: 1})
+		m := n.message(2, 3, &AppendRequest{Entries: c.entries, Commit: c.commit, Round: 1, Admit: true})
 		m.ToIncarnation = c.life
 		n.steps(Receive{m})
 		n.saves()
@@ -146,6 +162,38 @@ func TestD10_ANewcomerCountsWhenItHasEverythingThatWasCommitted(t *testing.T) {
 		if voted := n.state.Vote == 3; voted != c.joined {
 			t.Errorf("%s: voted %v", c.name, voted)
 		}
+	}
+}
+
+// A leader admits a life of a disk when a quorum of the others has echoed a round
+// that was opened after it had heard of that life; and counts nothing before.
+func TestD10_ALeaderAdmitsANewcomerWhenAQuorumOfTheOthersHasEchoed(t *testing.T) {
+	n := lead(t, given{Voters: voters(1, 2, 3, 4, 5)})
+	n.steps(Propose{Data: []byte("x")})
+	n.saves()
+	reply := func(match Index) {
+		m := n.message(2, 1, &AppendReply{Match: match, Round: n.askedOf(2).Round, Newcomer: true})
+		m.Incarnation = lifeOf(9)
+		n.steps(Receive{m})
+	}
+	n.waits(heartbeatInterval) // a round that the new disk can echo
+	reply(0)
+	reply(2)
+	n.accepted(3)
+	n.hasCommitted(1) // 1 and 3: what the newcomer has does not count
+	if n.askedOf(2).Admit {
+		t.Error("admitted before anybody could say that there is no other leader")
+	}
+	n.accepted(4)
+	n.hasCommitted(2)
+	n.waits(heartbeatInterval)
+	if n.askedOf(2).Admit {
+		t.Error("admitted by an echo of a round that was open when the new disk came")
+	}
+	n.accepted(3, 4)
+	n.waits(heartbeatInterval)
+	if !n.askedOf(2).Admit {
+		t.Error("not admitted, although a quorum of the others has echoed")
 	}
 }
 

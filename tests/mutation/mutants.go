@@ -166,13 +166,20 @@ var mutants = []mutant{
 		{"candidate.go", "if n.leaderID != Nobody || n.leaderAlive() && !r.Transfer || n.hard.Vote", `n.resetElection()
 	if n.leaderID != Nobody || n.leaderAlive() && !r.Transfer || n.hard.Vote`},
 	}},
+	{"E17", "who cannot lead believes in a dead leader for ever", []edit{
+		{"node.go", `case n.leaderID != Nobody:
+		n.setRole`, `case false:
+		n.setRole`},
+	}},
 	{"E18", "the clock goes back", []edit{
 		{"node.go", "if in.Now <= n.now {", "if in.Now == n.now {"},
 	}},
 	{"E18", "timeouts fire before the mailbox is read", []edit{
-		{"node.go", `n.startedAt, n.lonelyFrom, n.snapshots.at = n.now, n.now, n.now
+		{"node.go", `n.holdUntil = n.now.Add(n.cfg.ElectionTimeout)
+		}
 		n.resetElection()
-	}`, `n.startedAt, n.lonelyFrom, n.snapshots.at = n.now, n.now, n.now
+	}`, `n.holdUntil = n.now.Add(n.cfg.ElectionTimeout)
+		}
 		n.resetElection()
 	}
 	n.expire()`},
@@ -202,8 +209,7 @@ var mutants = []mutant{
 		{"follower.go", "n.following = following{}", "n.following = following{verified: n.following.verified}"},
 	}},
 	{"R3", "a heartbeat is not checked", []edit{
-		{"follower.go", "if !n.log.has(r.Prev) {", "if len(r.Entries) > 0 && !n.log.has(r.Prev) {"},
-		{"follower.go", "f.verified = max(f.verified, last)", "f.verified = max(f.verified, min(last, n.log.last))"},
+		{"follower.go", "if !n.log.has(r.Prev) || n.late(m) {", "if len(r.Entries) > 0 && !n.log.has(r.Prev) || n.late(m) {"},
 	}},
 	{"R3", "an echo advances match to what was sent", []edit{
 		{"leader.go", `if r.Match > p.match {
@@ -235,14 +241,14 @@ var mutants = []mutant{
 		{"progress.go", `p.match = 0
 `, ""},
 	}},
-	{"R5", "a message to an earlier life is taken", []edit{
-		{"node.go", "late := m.ToIncarnation != n.incarnation && m.ToIncarnation != 0", "late := m.ToIncarnation != n.incarnation && m.ToIncarnation == 1"},
-	}},
 	{"R5", "more than the leader has is believed", []edit{
 		{"leader.go", "if r.Match > n.log.last {", "if r.Match > maxIndex {"},
 	}},
 	{"R5", "a round that was never opened is believed", []edit{
 		{"leader.go", "if r.Round > n.leader.round || !p.fromPresentLife", "if !p.fromPresentLife"},
+	}},
+	{"R5", "a life that follows a lost disk is never heard", []edit{
+		{"node.go", "late = false // it is answered", "late = n.late(m) // it is answered"},
 	}},
 	{"R6", "a missing entry matches term 0", []edit{
 		{"log.go", "return known && t == id.Term", "return (known || !known) && t == id.Term"},
@@ -301,6 +307,9 @@ var mutants = []mutant{
 		{"apply.go", "upTo := min(n.log.commit, n.log.saved)", "upTo := n.log.saved"},
 		{"invariant.go", "|| n.applying.sent > l.commit {", "|| n.applying.sent > l.saved {"},
 	}},
+	{"R16", "an overruled proposal is told that it never happens", []edit{
+		{"proposal.go", "switch status := n.CommitStatus(o.entry); {", "switch status := CommitStatus(CommitRejected); {"},
+	}},
 	{"D1", "a leader counts its own entry when it appends it", []edit{
 		{"leader.go", "return uint64(l.saved)", "return uint64(l.last)"},
 	}},
@@ -350,28 +359,43 @@ var mutants = []mutant{
 		{"follower.go", "if e.Index != before.Index+1 || e.Term < before.Term", "if e.Term < before.Term"},
 	}},
 	{"D9", "a commit index is believed before it is checked", []edit{
-		{"follower.go", "if !n.log.has(r.Prev) {", `n.log.commit = max(n.log.commit, min(r.Commit, n.log.last))
-	if !n.log.has(r.Prev) {`},
+		{"follower.go", "if !n.log.has(r.Prev) || n.late(m) {", `n.log.commit = max(n.log.commit, min(r.Commit, n.log.last))
+	if !n.log.has(r.Prev) || n.late(m) {`},
 	}},
 	{"D9", "a commit index beyond the log panics", []edit{
-		{"follower.go", "if !n.log.has(r.Prev) {", `if r.Commit > n.log.last && len(r.Entries) == 0 {
+		{"follower.go", "if !n.log.has(r.Prev) || n.late(m) {", `if r.Commit > n.log.last && len(r.Entries) == 0 {
 		n.broken(RuleCommitInLog, "the leader says %d", r.Commit)
 	}
-	if !n.log.has(r.Prev) {`},
+	if !n.log.has(r.Prev) || n.late(m) {`},
 	}},
 	{"D10", "a wiped disk votes", []edit{
 		{"newcomer.go", "return n.hard.Joined || !n.cfg.Joins", "return n.hard.Joined || n.hard.Term < maxTerm || !n.cfg.Joins"},
 	}},
-	{"D10", "a newcomer counts too early", []edit{
-		{"newcomer.go", "|| n.following.verified < r.Commit {", "{"},
-		{"newcomer.go", "if term, known := n.log.term(r.Commit); known && term == m.Term {", "if n.hard.Term == m.Term {"},
+	{"D10", "a newcomer joins before it has what was committed", []edit{
+		{"newcomer.go", "&& n.following.verified >= r.Commit {", "{"},
 	}},
-	{"D10", "a newcomer counts by the word to the disk before", []edit{
-		{"newcomer.go", "if n.hard.Joined || m.ToIncarnation != n.incarnation || n", "if n.hard.Joined || n"},
-		{"node.go", "late := m.ToIncarnation != n.incarnation && m.ToIncarnation != 0", "late := m.ToIncarnation != n.incarnation && m.ToIncarnation == 1"},
+	{"D10", "a newcomer joins by the word to the disk before", []edit{
+		{"newcomer.go", "r.Admit && m.ToIncarnation == n.incarnation", "r.Admit"},
+		{"follower.go", "if !n.log.has(r.Prev) || n.late(m) {", "if !n.log.has(r.Prev) {"},
 	}},
-	{"D10", "a newcomer counts by the word of a leader who does not know what is committed", []edit{
-		{"newcomer.go", "known && term == m.Term {", "known && term <= m.Term {"},
+	{"D10", "a leader admits a newcomer before a quorum has echoed", []edit{
+		{"newcomer.go", "&& n.echoed() > p.metIn", ""},
+	}},
+	{"D10", "a leader admits a newcomer before it knows what is committed", []edit{
+		{"newcomer.go", "n.log.commit >= n.leader.start &&", ""},
+	}},
+	{"D10", "what a newcomer acknowledges is counted", []edit{
+		{"leader.go", `if p := n.peer(id); p != nil && !p.newcomer {
+			return uint64(p.match)`, `if p := n.peer(id); p != nil {
+			return uint64(p.match)`},
+	}},
+	{"D10", "what a newcomer echoes confirms reads", []edit{
+		{"read.go", `if p := n.peer(id); p != nil && !p.newcomer {
+			return p.round`, `if p := n.peer(id); p != nil {
+			return p.round`},
+	}},
+	{"D10", "who is to join a group helps to found it again", []edit{
+		{"newcomer.go", "!n.cfg.Joins && last", "last"},
 	}},
 	{"M1", "a change before an entry of this term is committed", []edit{
 		{"change.go", "case n.log.commit < n.leader.start || n.members.at() > n.log.commit:", "case n.members.at() > n.log.commit+maxIndex:"},
@@ -410,10 +434,7 @@ var mutants = []mutant{
 	}`, ""},
 	}},
 	{"M6", "a removed leader leads on", []edit{
-		{"change.go", `n.send(heir.id, &TimeoutNow{})
-	}
-	n.becomeFollower(n.hard.Term)`, `n.send(heir.id, &TimeoutNow{})
-	}`},
+		{"change.go", "if n.role != Leader || n.members.current().Votes(n.cfg.ID) || n.log.commit", "if n.role == Leader || n.log.commit"},
 	}},
 	{"M7", "a smaller quorum is not looked at", []edit{
 		{"change.go", `n.advanceCommit()
@@ -486,6 +507,9 @@ var mutants = []mutant{
 		s.first, s.last = l.replaced, l.last`, `if l.replaced > 0 {
 		s.first, s.last = l.last, l.last`},
 	}},
+	{"S11", "a snapshot that the log contradicts is started from", []edit{
+		{"node.go", "len(errs) == 0 && !l.has(s)", "false && !l.has(s)"},
+	}},
 	{"S12", "a transfer that moves is given up", []edit{
 		{"snapshot.go", "p.snapshotBy = n.now.Add(snapshotPatience * n.cfg.ElectionTimeout)", ""},
 	}},
@@ -500,7 +524,7 @@ var mutants = []mutant{
 		{"read.go", "|| r.round != 0 || n.log.commit < n.leader.start {", "|| r.round != 0 {"},
 	}},
 	{"Q2", "the round before confirms", []edit{
-		{"read.go", "if echoed >= r.round {", "if echoed+1 >= r.round {"},
+		{"read.go", "if n.echoed() >= r.round {", "if n.echoed()+1 >= r.round {"},
 	}},
 	{"Q2", "one member too few confirms", []edit{
 		{"read.go", `return p.round
@@ -531,7 +555,12 @@ var mutants = []mutant{
 		{"read.go", "return from + Instant(int64(n.cfg.ElectionTimeout)/(1000+drift)*(1000-drift))", "return from + Instant(int64(n.cfg.ElectionTimeout)+0*drift)"},
 	}},
 	{"Q4", "a restarted voter forgets that it held still for a lease", []edit{
-		{"follower.go", "n.cfg.LeaseReads && n.hard.Joined", "false && n.hard.Joined"},
+		{"node.go", `if n.hard.Joined {
+			n.holdUntil`, `if false {
+			n.holdUntil`},
+	}},
+	{"Q4", "the promise that a lease rests on ends with the term", []edit{
+		{"follower.go", "n.cfg.LeaseReads && n.now < n.holdUntil", "n.cfg.LeaseReads && n.leaderID != Nobody && n.now < n.holdUntil"},
 	}},
 	{"Q6", "a read joins a round that is open already", []edit{
 		{"read.go", "n.reads.waiting = append(n.reads.waiting, waitingRead{tag: in.Tag})", `if n.reads.round != 0 {
@@ -562,7 +591,7 @@ var mutants = []mutant{
 `},
 	}},
 	{"L2", "a transfer to who is not a voter any more goes on", []edit{
-		{"transfer.go", "case p == nil || p.departing || !n.members.current().Votes(t.to):", "case p == nil:"},
+		{"transfer.go", "case p == nil || p.departing || p.newcomer || !n.members.current().Votes(t.to):", "case p == nil:"},
 	}},
 	{"L3", "a transfer needs a pre-vote", []edit{
 		{"transfer.go", `n.becomeCandidate()
