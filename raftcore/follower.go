@@ -43,12 +43,12 @@ func (n *Node) setRole(role Role, leader NodeID) {
 	before := n.leaderID
 	n.role = role
 	n.leaderID = leader
-	if before != leader {
-		n.refuseReads() // whoever was to confirm them does not lead any more
-	}
 	n.quiet = false
 	n.out.StatusChanged = true
 	n.traced(TraceRole, nil)
+	if before != leader {
+		n.refuseReads() // whoever was to confirm them does not lead any more
+	}
 	n.transferEnded()
 }
 
@@ -89,6 +89,13 @@ func (n *Node) appendRequest(m *Message, r *AppendRequest) {
 		n.holdUntil = n.now.Add(n.cfg.ElectionTimeout)
 		n.resetElection()
 	}
+	flooded := n.flooded()
+	if flooded && !n.log.has(r.Prev) {
+		// It follows what was dropped. To say so now would have it sent, and dropped,
+		// over and over.
+		f.owes = f.owes || fresh
+		return
+	}
 	if !n.log.has(r.Prev) || n.late(m) {
 		f.rejecting = true
 		f.owes = f.owes || fresh
@@ -97,7 +104,7 @@ func (n *Node) appendRequest(m *Message, r *AppendRequest) {
 	}
 	f.rejecting = false
 	entries := r.Entries
-	if n.flooded() {
+	if flooded {
 		entries = nil // as if they had been lost: the leader finds out, and sends them again
 	}
 	n.accept(entries)

@@ -381,7 +381,7 @@ func TestAPromiseToHoldStillOutlivesTheTerm(t *testing.T) {
 // A read is tied to an index of the log, and that is at or above everything that
 // was acknowledged before it was asked for.
 func TestQ5_AReadIsNeverBelowWhatWasAcknowledgedBefore(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range uint64(30) {
 		for _, limits := range []func(*Config){nil, leases} {
 			r := rand.New(rand.NewPCG(seed, 5))
 			c := newCourt(t, r, limits)

@@ -250,21 +250,23 @@ func TestM2_ACandidateAsksTheVotersOfTheNewestConfigurationInItsLog(t *testing.T
 
 // The last words of a leader may reach somebody who has given it up already.
 func TestM2_APreCandidateThatLearnsOfItsRemovalDoesNotCampaign(t *testing.T) {
-	n := start(t, given{Voters: voters(2, 3, 4), Outgoing: voters(1, 2, 3), Term: 1})
-	n.hears(2, 1, &AppendRequest{Round: 5})
-	n.timesOut()
-	n.is(PreCandidate, 1)
-	campaign := n.sentTo(3).Body.(*VoteRequest).Campaign
 	defer func() {
 		if r := recover(); r != nil {
 			t.Error(r)
 		}
 	}()
-	n.hears(2, 1, &AppendRequest{Entries: []Entry{setting(1, 1, conf(voters(2, 3, 4)))}, Commit: 1, Round: 5})
-	for _, id := range voters(3, 4) {
-		n.hears(id, 1, &VoteReply{Pre: true, Granted: true, Campaign: campaign})
+	for _, left := range [][]NodeID{voters(3), voters(2, 3, 4)} {
+		n := start(t, given{Voters: left, Outgoing: voters(1, 2, 3), Term: 1})
+		n.hears(2, 1, &AppendRequest{Round: 5})
+		n.timesOut()
+		n.is(PreCandidate, 1)
+		campaign := n.sentTo(3).Body.(*VoteRequest).Campaign
+		n.hears(2, 1, &AppendRequest{Entries: []Entry{setting(1, 1, conf(left))}, Commit: 1, Round: 5})
+		for _, id := range voters(3, 4) {
+			n.hears(id, 1, &VoteReply{Pre: true, Granted: true, Campaign: campaign})
+		}
+		n.is(Follower, 1)
 	}
-	n.is(Follower, 1)
 }
 
 func TestM2_WhoWaitsForASnapshotDoesNotTakeOver(t *testing.T) {
@@ -913,6 +915,54 @@ func TestM11_WhoHasCaughtUpIsWaitedForIfItIsOutForAMoment(t *testing.T) {
 	n.has(n.state.Last, ConfState{Voters: voters(1, 2, 3, 4, 5), Outgoing: voters(1, 2, 3)})
 }
 
+// Nor is it if nothing has been proposed for long, so that it could not come any
+// further.
+func TestM11_WhoHasNothingToCatchUpWithIsWaitedForIfItIsOutForAMoment(t *testing.T) {
+	n := lead(t, given{Log: terms(1)})
+	n.changes(7, conf(voters(1, 2, 3, 4, 5)))
+	n.saves()
+	n.accepted(2, 3, 4, 5)
+	n = lead(t, given{Log: terms(1), Learners: voters(4)})
+	n.changes(7, conf(voters(1, 2, 3, 4, 5)))
+	n.saves()
+	n.accepted(2, 3, 4)
+	has := Index(1)
+	n.hears(5, n.state.Term, &AppendReply{Match: has, Round: n.askedOf(5).Round})
+	n.ignore()
+	for range 12 { // 5 has a slow disk, and comes further
+		n.keep(11, 2, 3, 4)
+		n.steps(Propose{}, Propose{})
+		n.saves()
+		n.accepted(2, 3)
+		has++
+		n.hears(5, n.state.Term, &AppendReply{Match: has, Round: n.askedOf(5).Round})
+	}
+	n.keep(12, 2, 3)
+	n.replied()
+}
+
+// A large snapshot takes its time; as long as it moves, its receiver comes further.
+func TestM11_WhoReceivesALargeSnapshotIsWaitedFor(t *testing.T) {
+	n := lead(t, given{Snapshot: id(1, 10), Log: terms(1, 1), Limits: func(c *Config) { c.KeepEntries = -1 }})
+	n.changes(7, conf(voters(1, 2, 3, 4)))
+	n.saves()
+	n.accepted(2, 3)
+	n.rejected(4, id(0, 0))
+	n.keep(1, 2, 3)
+	if r, asked := n.sentTo(4).Body.(*AppendRequest); asked {
+		n.hears(4, n.state.Term, &AppendReply{Rejected: true, Probed: r.Prev, Round: r.Round})
+	}
+	if !n.told(4, func(m *Message) bool { _, yes := m.Body.(*SnapshotRequest); return yes }) {
+		t.Fatalf("the stage is not set: %v", n.sentTo(4))
+	}
+	n.ignore()
+	for range 150 {
+		n.steps(SnapshotSent{Peer: 4, Index: 10, Status: SnapshotMoving})
+		n.keep(1, 2, 3)
+	}
+	n.replied()
+}
+
 // A busy leader hears of many rounds before it can admit a newcomer.
 func TestM11_ANewcomerIsWaitedForHoweverBusyTheGroupIs(t *testing.T) {
 	n := lead(t, given{})
@@ -1017,17 +1067,23 @@ func TestM12_AChangeOfADeposedLeaderIsReverted(t *testing.T) {
 // --- M13: removed, and added again under the same ID ---
 
 // readded is a leader that has removed 4, which had acknowledged everything, and
-// added it again as a learner. It returns what 4 said last in its former life.
-func readded(t *testing.T) (*stage, Message) {
+// added it again as a learner. It returns what 4 said last in its former life, in
+// which it may have heard of its removal.
+func readded(t *testing.T, told bool) (*stage, Message) {
+	t.Helper()
 	n := lead(t, given{Voters: voters(1, 2, 3, 4)})
 	n.steps(Propose{Tag: 1}, Propose{Tag: 2}, Propose{Tag: 3})
 	n.saves()
 	n.keep(1, 2, 3, 4)
+	others := voters(2, 3)
+	if told {
+		others = voters(2, 3, 4)
+	}
 	n.changes(7, conf(voters(1, 2, 3)))
-	n.saves()
-	n.accepted(2, 3, 4)
-	n.saves()
-	n.accepted(2, 3, 4)
+	for range 2 {
+		n.saves()
+		n.accepted(others...)
+	}
 	n.replied("Reply tag=7 done leader=1")
 	late := n.message(4, n.state.Term, &AppendReply{Match: n.state.Last, Round: n.askedOf(4).Round})
 	n.changes(8, conf(voters(1, 2, 3), 4))
@@ -1048,19 +1104,21 @@ func (n *stage) peer(id NodeID) PeerStatus {
 
 // Within one term, when the new life has not been heard of, ...
 func TestM13_ALateAcknowledgementOfTheFormerMembershipIsNotCounted(t *testing.T) {
-	n, late := readded(t)
-	if p := n.peer(4); p.Match != 0 {
-		t.Fatalf("%+v", p)
-	}
-	n.steps(Receive{late})
-	if p := n.peer(4); p.Match != 0 || n.state.Refused != 1 {
-		t.Errorf("%+v", p)
+	for _, told := range []bool{true, false} {
+		n, late := readded(t, told)
+		if p := n.peer(4); p.Match != 0 {
+			t.Fatalf("told %v: %+v", told, p)
+		}
+		n.steps(Receive{late})
+		if p := n.peer(4); p.Match != 0 || n.state.Refused != 1 {
+			t.Errorf("told %v: %+v", told, p)
+		}
 	}
 }
 
 // ... and when it has.
 func TestM13_ALateAcknowledgementOfTheFormerLifeIsNotCounted(t *testing.T) {
-	n, late := readded(t)
+	n, late := readded(t, true)
 	fresh := func(body *AppendReply) {
 		m := n.message(4, n.state.Term, body)
 		m.Incarnation = 999

@@ -401,6 +401,7 @@ func (n *Node) bootstrap(in Bootstrap) {
 		n.hardDirty = true
 		conf := in.Conf
 		n.log.append(Entry{EntryID: EntryID{Term: 1, Index: 1}, Kind: EntryConfig, Config: &conf})
+		n.traced(TraceAppend, nil)
 		n.adopt(1, &conf)
 		n.resetElection()
 		if len(conf.Voters) == 1 {

@@ -75,13 +75,17 @@ func (n *Node) tellStages() {
 	}
 	for i := range n.watched {
 		w := &n.watched[i]
+		if !n.log.has(w.entry) {
+			continue // it was cut off, and may come back
+		}
 		reached := StageQueued
 		switch at := w.entry.Index; {
 		case at <= n.applying.done:
 			reached = StageApplied
+		case at > n.log.saved: // a quorum of others may have committed it already
 		case at <= n.log.commit:
 			reached = StageCommitted
-		case at <= n.log.saved:
+		default:
 			reached = StageSaved
 		}
 		for w.stage < reached {

@@ -154,7 +154,7 @@ func TestASnapshotInItsPlaceEndsAProposal(t *testing.T) {
 // none left out, and nothing comes after its end.
 func TestStagesComeInOrderWhateverHappens(t *testing.T) {
 	const ended = StageApplied + 1
-	for seed := range uint64(80) {
+	for seed := range uint64(40) {
 		c := newCourt(t, rand.New(rand.NewPCG(seed, 8)), nil)
 		at := map[Tag]Stage{}
 		entry := map[Tag]EntryID{}
@@ -253,7 +253,7 @@ func TestCommitStatusIsThatOfADumbTwin(t *testing.T) {
 
 // What any node says of an entry at any time must be true in the end.
 func TestCommitStatusIsNeverTakenBack(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range uint64(40) {
 		c := newCourt(t, rand.New(rand.NewPCG(seed, 9)), nil)
 		claims := map[EntryID]CommitStatus{}
 		c.sees = func(m *groupMember) {

@@ -21,7 +21,7 @@ func (n *Node) fallSilent() {
 		n.leader.idleSince = n.now
 		return
 	}
-	if n.now < n.leader.idleSince.Add(idleHeartbeats*n.cfg.HeartbeatInterval) || !n.allEchoed() {
+	if len(n.leader.peers) > 0 && n.now < n.leader.idleSince.Add(idleHeartbeats*n.cfg.HeartbeatInterval) || !n.allEchoed() {
 		return
 	}
 	for i := range n.leader.peers {

@@ -105,7 +105,6 @@ func TestAGroupFallsSilentThoughItIsTickedOnlyWhenItAsks(t *testing.T) {
 
 func TestASingleVoterFallsSilentToo(t *testing.T) {
 	n := lead(t, given{Voters: voters(1), Limits: quiesces})
-	n.waits(electionTimeout)
 	if !n.out.Quiescent || n.out.Deadline != 0 {
 		t.Errorf("quiescent: %v, deadline %d", n.out.Quiescent, n.out.Deadline)
 	}

@@ -257,7 +257,7 @@ func (k *clerk) event(m *groupMember, e TraceEvent) {
 
 func TestEveryEventOfATraceExplainsWhatHasChanged(t *testing.T) {
 	seen := map[TraceKind]int{}
-	for seed := range uint64(60) {
+	for seed := range uint64(30) {
 		c := newCourt(t, rand.New(rand.NewPCG(seed, 10)), nil)
 		k := &clerk{t: t, seed: seed, last: map[NodeID]TraceEvent{}, term: map[NodeID]Term{}, seen: seen}
 		for _, m := range c.members {
