@@ -21,7 +21,7 @@
 // until the Saved that it depends on (promise.go). Completions carry a token, so
 // that one that comes too late says nothing.
 //
-// # Four journeys
+// # Journeys
 //
 // An arrow is one input or one field of an Output; what stands on one line
 // happens in parallel.
@@ -35,10 +35,12 @@
 //	6  1 → Apply, with the proposal's tag
 //
 //	A READ
+//	0  Read → 3 → ReadRequest to 1       anybody may be asked, and asks the leader
 //	1  Read → 1                        many reads, one round
 //	2  1 → AppendRequest to 2, 3, with a new round
 //	3  2, 3 → AppendReply, at once       no disk
 //	4  a quorum echoed → Reads           at the commit index of step 2
+//	   … and for 3: ReadReply → 3 → Reads
 //
 //	AN ELECTION
 //	1  Tick, the timeout has passed → 2 → VoteRequest{Pre} to 1, 3
@@ -55,14 +57,33 @@
 //	4  1 → Load                        what has left memory is on the disk
 //	5  Loaded → 1 → AppendRequest, several without waiting
 //
+//	A FOLLOWER WHOM THE LOG CANNOT HELP
+//	1  1 → Compact                     enough was applied since the last snapshot
+//	2  SnapshotTaken → 1 → Save          the log begins later now
+//	3  3 rejects what the log begins with → 1 → SnapshotRequest to 3
+//	4  the transport carries the snapshot, and tells 1 with SnapshotSent
+//	5  Receive(SnapshotRequest) → 3 → Save, in the place of its log
+//	6  Saved → 3 → Restore, AppendReply
+//	7  Applied → 3 → Apply, what came after
+//
+//	A CHANGE OF THE MEMBERS, 3 for 4
+//	1  ChangeConfig → 1 → an entry: 4 learns
+//	2  4 has caught up → 1 → an entry: majorities of both 1 2 3 and 1 2 4 decide
+//	3  committed by both → whoever leads → an entry: 1 2 4
+//	4  committed → 1 → Reply; 3 is told, and forgotten
+//
 // # Where things are
 //
 // node.go has New, Step, Drain and the rules for every message; follower.go,
 // candidate.go and leader.go one role each; log.go what a node knows of its log,
 // progress.go what a leader knows of a peer, read.go the linearizable reads,
-// apply.go the way to the state machine, newcomer.go who may vote. quorum.go and
-// membership.go are arithmetic. invariant.go names the rules that always hold;
-// a node that finds one broken panics, and must be started again from its disk.
+// apply.go the way to the state machine, proposal.go how proposals end,
+// snapshot.go what stands in the log's place, change.go how members come and go,
+// transfer.go how a leader hands over, quiesce.go how a group falls silent,
+// newcomer.go who counts. quorum.go and membership.go are arithmetic. trace.go
+// tells of every transition to whoever wants to check a run. invariant.go names
+// the rules that always hold; a node that finds one broken panics, and must be
+// started again from its disk.
 //
 // What must never live here: I/O, clocks, goroutines, locks, loggers, global
 // randomness, and the parsing of bytes.
