@@ -224,18 +224,7 @@ func (c *Cluster) act(n *node, out *raftcore.Output) error {
 		c.snapshot(n)
 	}
 	for _, l := range out.Load {
-		c.Stats.Loads++
-		boot := n.boot
-		c.at(c.now+c.diskTime(), func() error {
-			if n.core == nil || n.boot != boot {
-				return nil
-			}
-			loaded := raftcore.Loaded{Load: l}
-			if c.calm || c.rng.IntN(20) > 0 { // else the read fails
-				loaded.Entries = n.disk.load(l)
-			}
-			return c.step(n, loaded)
-		})
+		c.load(n, l)
 	}
 	for _, r := range out.Reads {
 		if err := c.readDone(n, r); err != nil {
@@ -258,6 +247,22 @@ func (c *Cluster) act(n *node, out *raftcore.Output) error {
 		c.arm(n, n.due(out.Deadline))
 	}
 	return nil
+}
+
+// load has a node's disk read entries, or fail to.
+func (c *Cluster) load(n *node, l raftcore.Load) {
+	c.Stats.Loads++
+	boot := n.boot
+	c.at(c.now+c.diskTime(), func() error {
+		if n.core == nil || n.boot != boot {
+			return nil
+		}
+		loaded := raftcore.Loaded{Load: l}
+		if c.calm || c.rng.IntN(20) > 0 {
+			loaded.Entries = n.disk.load(l)
+		}
+		return c.step(n, loaded)
+	})
 }
 
 // arm schedules a tick for the node's deadline. An earlier one stays: the node
