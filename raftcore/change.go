@@ -35,6 +35,8 @@ func (n *Node) changeConfig(in ChangeConfig) {
 		n.reply(in.Tag, BadConfig)
 	case c != nil && c.target.Equal(&in.Conf):
 		c.tags = append(c.tags, in.Tag) // asked for again
+	case c == nil && conf.Equal(&in.Conf) && n.members.at() <= n.log.commit:
+		n.reply(in.Tag, Done) // whatever the asker expects: it may have asked before
 	case c == nil && n.leadsTo(&in.Conf):
 		n.leader.change = &change{target: in.Conf.clone(), tags: []Tag{in.Tag}} // begun by an earlier leader
 	case c != nil || conf.Joint():

@@ -40,8 +40,8 @@ type ChangeConfig struct {
 	Tag  Tag
 	Conf ConfState // Outgoing is empty
 	// Expect, if it is not zero, is the index of the configuration that the asker
-	// has seen (Status.ConfIndex). If another one is in force meanwhile, the
-	// change is refused with ConfigChanged.
+	// has seen (Status.ConfIndex). If another one is in force meanwhile, which is not
+	// what is asked for either, the change is refused with ConfigChanged.
 	Expect Index
 }
 

@@ -255,6 +255,9 @@ func (n *Node) rejected(p *progress, r *AppendReply) {
 	if p.state == probe && r.Probed.Index != p.next-1 {
 		return
 	}
+	if r.Probed.Index <= n.log.base.Index && p.departing {
+		return // so much only to say goodbye
+	}
 	if r.Probed.Index <= n.log.base.Index {
 		n.sendSnapshot(p) // what comes before is not here any more
 		return

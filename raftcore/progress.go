@@ -113,7 +113,7 @@ func (c *catchUp) note(match, last Index, now Instant, timeout time.Duration) {
 	} else {
 		c.slow++
 	}
-	c.target, c.began = last, now
+	c.target, c.began, c.grewAt = last, now, now
 }
 
 // caughtUp reports whether a peer could vote now.

@@ -120,6 +120,7 @@ func (n *Node) snapshotSent(in SnapshotSent) {
 		return
 	}
 	p.snapshotBy = n.now.Add(snapshotPatience * n.cfg.ElectionTimeout)
+	p.catchUp.grewAt = n.now
 }
 
 // snapshotRequest takes a snapshot from the leader in the place of the log, or of
