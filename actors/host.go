@@ -75,7 +75,7 @@ func (c HostConfig) Validate() error {
 		errs = append(errs, errors.New("there is no Store"))
 	}
 	if r := c.Raft; r.SnapshotEntries != 0 || r.SnapshotBytes != 0 || r.SnapshotAge != 0 || r.Quiesce || r.Joins {
-		errs = append(errs, errors.New("Raft: hosts take no snapshots and do not quiesce yet, and GroupConfig.Join says who joins; leave those fields zero"))
+		errs = append(errs, errors.New("hosts take no snapshots and do not quiesce yet, and GroupConfig.Join says who joins: leave these fields of Raft zero"))
 	}
 	if c.MaxPending < 0 {
 		errs = append(errs, fmt.Errorf("MaxPending is %d, negative", c.MaxPending))

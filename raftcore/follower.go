@@ -11,6 +11,7 @@ type following struct {
 	round    uint64
 	heardAt  Instant // when round came
 	owes     bool    // a reply is owed, even if Match has not grown
+	flooded  bool    // of the newest request nothing could be said
 	doubtful bool    // the leader's host is said to be gone, and no new round has come since
 
 	rejecting bool // rejection waits to be sent
@@ -93,9 +94,10 @@ func (n *Node) appendRequest(m *Message, r *AppendRequest) {
 	if flooded && !n.log.has(r.Prev) {
 		// It follows what was dropped. To say so now would have it sent, and dropped,
 		// over and over.
-		f.owes = f.owes || fresh
+		f.owes, f.flooded = f.owes || fresh, true
 		return
 	}
+	f.flooded = false
 	if !n.log.has(r.Prev) || n.late(m) {
 		f.rejecting = true
 		f.owes = f.owes || fresh

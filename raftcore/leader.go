@@ -194,7 +194,7 @@ func (n *Node) sendLoaded(in Loaded) {
 		return
 	}
 	p.loading = false
-	if p.state == replicate && p.next == in.Load.From && n.follows(&in) {
+	if p.state == replicate && p.next == in.Load.From && p.next > n.log.base.Index && n.follows(&in) {
 		n.sendOptimistically(p, within(in.Entries, n.cfg.MaxAppendBytes))
 	} else if len(in.Entries) == 0 {
 		p.becomeProbe(p.next) // the disk could not answer: the next heartbeat tries again
@@ -237,7 +237,7 @@ func (n *Node) appendReply(m *Message, r *AppendReply) {
 	p.catchUp.note(p.match, n.log.last, n.now, n.cfg.ElectionTimeout)
 	p.inflight.free(p.match)
 	p.next = max(p.next, p.match+1)
-	if p.state == probe && p.asked != 0 && r.Round >= p.asked {
+	if p.state == probe && p.asked != 0 && r.Round >= p.asked && !r.Flooded {
 		p.becomeReplicate() // it agreed with this question
 	}
 	if p.state == snapshot && p.match >= p.snapshot {

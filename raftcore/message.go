@@ -87,6 +87,9 @@ type AppendReply struct {
 	Rejected bool
 	Probed   EntryID
 	Hint     EntryID
+	// Flooded: the disk has not taken in what came before, so nothing more is, and
+	// this reply says nothing of the request's Prev.
+	Flooded bool
 	// Newcomer: this member does not vote yet. See newcomer.go.
 	Newcomer bool
 }

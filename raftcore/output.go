@@ -24,7 +24,8 @@ type Output struct {
 	// before it has.
 	Restore *SnapshotMeta
 	// Compact is for the state machine, too: take a snapshot, of whatever is
-	// applied by then, and say SnapshotTaken.
+	// applied by then, and say SnapshotTaken, also if it comes to nothing: until
+	// then it is not asked again.
 	Compact bool
 	// Reads are for the state machine: each may be answered as soon as it has
 	// applied all entries up to the read's Index.

@@ -46,6 +46,6 @@ func (n *Node) acknowledge() {
 	if f.owes || match > f.acked {
 		f.owes = false
 		f.acked = match
-		n.sendAppendReply(n.leaderID, AppendReply{Match: match, Round: f.round})
+		n.sendAppendReply(n.leaderID, AppendReply{Match: match, Round: f.round, Flooded: f.flooded})
 	}
 }

@@ -86,7 +86,7 @@ func TestNothingCountsAsSavedBeforeTheLeadersDiskHasIt(t *testing.T) {
 }
 
 func TestADeposedLeaderFollowsItsProposalsToTheirEnd(t *testing.T) {
-	n := lead(t, given{})
+	n := lead(t, given{Limits: func(c *Config) { c.KeepEntries = -1 }})
 	n.steps(Propose{Tag: 7, Watch: true}, Propose{Tag: 8, Watch: true})
 	n.saves()
 	n.ignore()
@@ -100,6 +100,14 @@ func TestADeposedLeaderFollowsItsProposalsToTheirEnd(t *testing.T) {
 	n.reaches()
 	n.steps(Applied{Index: 3})
 	n.reaches("7 applied 1/2")
+	// Nor is anything known of 8 when its place is forgotten.
+	n.hears(2, 2, &AppendRequest{Prev: id(2, 3), Entries: commands(4, 2), Commit: 4, Round: 3})
+	n.saves()
+	n.applies()
+	n.snapshotted(4)
+	n.reaches()
+	n.saves()
+	n.reaches()
 }
 
 // What is on the disk at its place is not the proposal.
@@ -354,6 +362,39 @@ func TestAFloodedFollowerRecovers(t *testing.T) {
 	g.settle()
 	g.passes(electionTimeout)
 	g.agree()
+}
+
+// A new leader does not know yet where the logs agree. What a follower says that
+// drops everything must not pass for an answer to that: the leader would send its
+// whole log from the first entry on.
+func TestAFloodedFollowerDoesNotAgreeWithANewLeaderBySayingNothing(t *testing.T) {
+	g := newGroupOf(t, 3, given{Limits: func(c *Config) { c.MaxUnsavedBytes = 1000; c.MaxAppendBytes = 300 }})
+	g.elects(1)
+	g.proposes(1, "durable everywhere")
+	g.settle()
+	flooded := g.member(3)
+	flooded.stalled = true
+	for i := range 100 {
+		g.proposes(1, fmt.Sprint(i))
+		g.settle()
+	}
+	again := 0
+	g.filter(func(m *Message) fate {
+		if r, ok := m.Body.(*AppendRequest); ok && m.To == 3 && len(r.Entries) > 0 && r.Entries[0].Index <= 2 {
+			again++
+		}
+		return pass
+	})
+	g.crash(1, len(g.member(1).disk.pending))
+	g.elects(2)
+	g.passes(electionTimeout / 2)
+	flooded.stalled = false
+	g.settle()
+	g.passes(electionTimeout)
+	g.agree()
+	if again > 0 {
+		t.Errorf("what is long durable there was sent again, %d times", again)
+	}
 }
 
 func TestALimitThatIsReachedIsNamedAsInConfig(t *testing.T) {

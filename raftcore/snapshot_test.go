@@ -449,6 +449,31 @@ func TestS4_AnInstallRacesWithALoad(t *testing.T) {
 	n.wantsNothing()
 }
 
+// Entries for a peer were asked of the disk; before they come the log is compacted
+// up to the first of them. What stands before that one is not known any more.
+func TestS4_ACompactionRacesWithALoadForAPeer(t *testing.T) {
+	for at := Index(1); at <= 4; at++ { // before, just there, and after it
+		n := start(t, given{Log: terms(1, 1, 1, 1), Forgets: true, Limits: compacts(100, 0)})
+		n.wins()
+		n.saves()
+		n.accepted(3)
+		n.readsDisk()
+		n.applies()
+		n.rejected(2, id(1, 1))
+		n.ignore()
+		n.acknowledged(2, 1)
+		n.wants("Load 2..4 for 2")
+		load := n.loads[0]
+		n.steps(SnapshotTaken{Index: at, Time: n.time}, Loaded{Load: load, Entries: n.disk.load(load)})
+		for i := range n.out.Send {
+			if r := n.out.Send[i].Body.(*AppendRequest); r.Prev.Index < at || r.Prev.Term == 0 {
+				t.Errorf("compacted up to %d, it sends what follows %v", at, r.Prev)
+			}
+		}
+		n.is(Leader, 2)
+	}
+}
+
 func TestS4_ALocalSnapshotThatIsFinishedAfterAnInstallCompactsNothing(t *testing.T) {
 	for _, saved := range []bool{false, true} {
 		n := following(t, given{Log: terms(1, 1, 1), Limits: compacts(3, 0)})

@@ -56,7 +56,7 @@ func encodeMessage(g *actors.GroupMessage) *raftpb.Message {
 	case *raftcore.AppendReply:
 		out.Body = &raftpb.Message_AppendReply{AppendReply: &raftpb.AppendReply{
 			Match: uint64(b.Match), Round: b.Round, Rejected: b.Rejected, Probed: encodeID(b.Probed), Hint: encodeID(b.Hint),
-			Newcomer: b.Newcomer,
+			Newcomer: b.Newcomer, Flooded: b.Flooded,
 		}}
 	case *raftcore.TimeoutNow:
 		out.Body = &raftpb.Message_TimeoutNow{TimeoutNow: &raftpb.TimeoutNow{}}
@@ -146,7 +146,7 @@ func decodeMessage(out *actors.GroupMessage, in *raftpb.Message) error {
 		m.Body = &raftcore.AppendReply{
 			Match: raftcore.Index(b.GetMatch()), Round: b.GetRound(), Rejected: b.GetRejected(),
 			Probed: decodeID(b.GetProbed()), Hint: decodeID(b.GetHint()),
-			Newcomer: b.GetNewcomer(),
+			Newcomer: b.GetNewcomer(), Flooded: b.GetFlooded(),
 		}
 	case *raftpb.Message_TimeoutNow:
 		m.Body = &raftcore.TimeoutNow{}

@@ -40,7 +40,7 @@ func everything() *actors.Packet {
 					}},
 				},
 			}),
-			message(&raftcore.AppendReply{Match: 41, Round: 9}),
+			message(&raftcore.AppendReply{Match: 41, Round: 9, Flooded: true}),
 			message(&raftcore.AppendReply{Round: 9, Rejected: true, Probed: raftcore.EntryID{Term: 6, Index: 41}, Hint: raftcore.EntryID{Term: 5, Index: 30}, Newcomer: true}),
 			message(&raftcore.VoteRequest{Transfer: true, Priority: -2, Last: raftcore.EntryID{Term: 6, Index: 41}, Campaign: 4}),
 			message(&raftcore.AppendRequest{Prev: raftcore.EntryID{Term: 6, Index: 41}, Commit: 41, Round: 10, Admit: true, Quiesce: true}),

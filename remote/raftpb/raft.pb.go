@@ -648,6 +648,7 @@ type AppendReply struct {
 	Probed        *EntryID               `protobuf:"bytes,4,opt,name=probed,proto3" json:"probed,omitempty"`
 	Hint          *EntryID               `protobuf:"bytes,5,opt,name=hint,proto3" json:"hint,omitempty"`
 	Newcomer      bool                   `protobuf:"varint,6,opt,name=newcomer,proto3" json:"newcomer,omitempty"`
+	Flooded       bool                   `protobuf:"varint,7,opt,name=flooded,proto3" json:"flooded,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -720,6 +721,13 @@ func (x *AppendReply) GetHint() *EntryID {
 func (x *AppendReply) GetNewcomer() bool {
 	if x != nil {
 		return x.Newcomer
+	}
+	return false
+}
+
+func (x *AppendReply) GetFlooded() bool {
+	if x != nil {
+		return x.Flooded
 	}
 	return false
 }
@@ -1067,14 +1075,15 @@ const file_raft_proto_rawDesc = "" +
 	"\x05round\x18\x03 \x01(\x04R\x05round\x12\x18\n" +
 	"\aentries\x18\x04 \x01(\fR\aentries\x12\x14\n" +
 	"\x05admit\x18\x05 \x01(\bR\x05admit\x12\x18\n" +
-	"\aquiesce\x18\x06 \x01(\bR\aquiesce\"\xc9\x01\n" +
+	"\aquiesce\x18\x06 \x01(\bR\aquiesce\"\xe3\x01\n" +
 	"\vAppendReply\x12\x14\n" +
 	"\x05match\x18\x01 \x01(\x04R\x05match\x12\x14\n" +
 	"\x05round\x18\x02 \x01(\x04R\x05round\x12\x1a\n" +
 	"\brejected\x18\x03 \x01(\bR\brejected\x12,\n" +
 	"\x06probed\x18\x04 \x01(\v2\x14.castaway.v1.EntryIDR\x06probed\x12(\n" +
 	"\x04hint\x18\x05 \x01(\v2\x14.castaway.v1.EntryIDR\x04hint\x12\x1a\n" +
-	"\bnewcomer\x18\x06 \x01(\bR\bnewcomer\"\f\n" +
+	"\bnewcomer\x18\x06 \x01(\bR\bnewcomer\x12\x18\n" +
+	"\aflooded\x18\a \x01(\bR\aflooded\"\f\n" +
 	"\n" +
 	"TimeoutNow\")\n" +
 	"\vReadRequest\x12\x1a\n" +
