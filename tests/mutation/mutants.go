@@ -259,13 +259,13 @@ var mutants = []mutant{
 		return false`},
 	}},
 	{"R7", "loaded entries are sent unseen", []edit{
-		{"leader.go", "if p.state == replicate && p.next == in.Load.From && n.follows(&in) {", "if p.state == replicate && len(in.Entries) > 0 {"},
+		{"leader.go", "if p.state == replicate && p.next == in.Load.From && p.next > n.log.base.Index && n.follows(&in) {", "if p.state == replicate && len(in.Entries) > 0 {"},
 	}},
-	{"R7", "an answer to a Load of an earlier term is sent", []edit{
-		{"leader.go", "if n.role != Leader || in.Load.Term != n.hard.Term || p == nil || !p.loading {", "if n.role != Leader || p == nil {"},
+	{"R7", "a Load that a compaction has overtaken is sent", []edit{
+		{"leader.go", "if p.state == replicate && p.next == in.Load.From && p.next > n.log.base.Index && n.follows(&in) {", "if p.state == replicate && p.next == in.Load.From && n.follows(&in) {"},
 	}},
-	{"R7", "an entry without a term is sent with prev term 0", []edit{
-		{"leader.go", "if p.state == replicate && p.next == in.Load.From && n.follows(&in) {", "if p.state == replicate && p.next == in.Load.From {"},
+	{"R7", "entries that the disk made up are sent", []edit{
+		{"leader.go", "p.next > n.log.base.Index && n.follows(&in) {", "p.next > n.log.base.Index {"},
 	}},
 	{"R8", "the quorum value is taken from an unsorted list", []edit{
 		{"quorum.go", "for at > 0 && descending[at-1] < v {", "for at > len(voters) {"},
