@@ -2,6 +2,7 @@
 package sim
 
 import (
+	"encoding/json"
 	"flag"
 	"math/rand/v2"
 	"testing"
@@ -13,19 +14,27 @@ var (
 	seed  = flag.Uint64("seed", 0, "run this one seed, verbosely")
 	seeds = flag.Int("seeds", 50, "how many seeds to run")
 	first = flag.Uint64("first", 0, "the first of the seeds; 0 draws one")
+
+	planFlag = flag.String("plan", "", "run this one plan, in JSON as -shrink prints it, verbosely")
+	shrink   = flag.Bool("shrink", false, "with -seed: make the plan that fails as simple as possible")
 )
 
 // TestSim runs groups of bare cores through random faults. Each seed is a run
 // of its own; a failure prints the line that repeats it.
 func TestSim(t *testing.T) {
-	if *seed != 0 {
-		plan := rafttest.DrawPlan(*seed)
-		t.Logf("%+v", plan)
-		stats, err := rafttest.Run(plan, func(line string) { t.Log(line) })
-		t.Logf("%+v", stats)
-		if err != nil {
-			t.Fatal(err)
+	switch {
+	case *planFlag != "":
+		var plan rafttest.Plan
+		if err := json.Unmarshal([]byte(*planFlag), &plan); err != nil {
+			t.Fatalf("-plan: %v", err)
 		}
+		runOne(t, plan)
+		return
+	case *seed != 0 && *shrink:
+		shrinkOne(t, rafttest.DrawPlan(*seed))
+		return
+	case *seed != 0:
+		runOne(t, rafttest.DrawPlan(*seed))
 		return
 	}
 	start := *first
@@ -38,7 +47,7 @@ func TestSim(t *testing.T) {
 		plan := rafttest.DrawPlan(s)
 		stats, err := rafttest.Run(plan, nil)
 		if err != nil {
-			t.Errorf("seed %d: %v\n\tplan: %+v\n\treplay: go test ./tests/sim -run 'TestSim$' -seed %d -v", s, err, plan, s)
+			t.Errorf("seed %d: %v\n\tplan: %+v\n\treplay: go test ./tests/sim -run 'TestSim$' -seed %d -v\n\tshrink: go test ./tests/sim -run 'TestSim$' -seed %d -shrink -v", s, err, plan, s, s)
 		}
 		total = total.Add(stats)
 	}
@@ -46,4 +55,28 @@ func TestSim(t *testing.T) {
 	if total.Elections == 0 || total.Acknowledged == 0 || total.Reads == 0 || total.Crashes == 0 || total.Lost == 0 || total.Loads == 0 {
 		t.Errorf("the runs tested too little: %+v", total)
 	}
+}
+
+// runOne runs a plan and tells every event.
+func runOne(t *testing.T, plan rafttest.Plan) {
+	t.Logf("%+v", plan)
+	stats, err := rafttest.Run(plan, func(line string) { t.Log(line) })
+	t.Logf("%+v", stats)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// shrinkOne looks for the simplest plan that fails like this one.
+func shrinkOne(t *testing.T, plan rafttest.Plan) {
+	if _, err := rafttest.Run(plan, nil); err == nil {
+		t.Fatalf("it does not fail: %+v", plan)
+	}
+	plan = rafttest.Shrink(plan, func(p rafttest.Plan) bool {
+		_, err := rafttest.Run(p, nil)
+		return err != nil
+	})
+	_, err := rafttest.Run(plan, nil)
+	text, _ := json.Marshal(plan) // cannot fail: it is plain data
+	t.Fatalf("%v\n\tplan: %+v\n\treplay: go test ./tests/sim -run 'TestSim$' -v -plan '%s'", err, plan, text)
 }
