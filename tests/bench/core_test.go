@@ -245,80 +245,90 @@ func BenchmarkFarBehind(b *testing.B) {
 // farBehind returns the most memory that was in use after a collection, beyond
 // what was before, and how long it took to send what the follower lacked.
 func farBehind(b *testing.B, behind raftcore.Index) (most uint64, took time.Duration) {
-	const length, batch, samples = 1_010_000, 1_000, 20
+	const length, batch = 1_010_000, 1_000
 	before := heapInUse()
 	s := newSingle(b)
 	s.lead(b)
-	// sample is called a fixed number of times along the way.
-	sample := func() { most = max(most, heapInUse()-min(before, heapInUse())) }
-	data := make([]byte, 16)
-	var replies [2]raftcore.AppendReply
-	receives := [2]raftcore.Input{s.from(2, &replies[0]), s.from(3, &replies[1])}
-	acknowledge := func(id raftcore.NodeID, match raftcore.Index) {
-		for i := range s.out.Send {
-			if r, ok := s.out.Send[i].Body.(*raftcore.AppendRequest); ok && s.out.Send[i].To == id {
-				replies[id-2].Round = max(replies[id-2].Round, r.Round)
-			}
+	f := followers{single: s, data: make([]byte, 16), has: [2]raftcore.Index{2, 2}}
+	sample := func() {
+		if now := heapInUse(); now > before {
+			most = max(most, now-before)
 		}
-		replies[id-2].Match = match
-		s.step(receives[id-2])
 	}
-
-	last, has := raftcore.Index(2), raftcore.Index(2)
-	for n := 0; last < length; n++ {
+	for last := raftcore.Index(2); last < length; last += batch {
 		s.now++
 		s.node.Step(raftcore.Tick{Now: s.now})
 		for range batch {
-			s.node.Step(raftcore.Propose{Data: data})
+			s.node.Step(raftcore.Propose{Data: f.data})
 		}
-		last += batch
-		s.node.Drain(&s.out)
-		s.finish()
-		acknowledge(2, last)
-		if last <= length-behind {
-			has = last
-			acknowledge(3, has)
-		}
-		if n%(length/batch/samples) == 0 {
+		f.away = last+batch > length-behind
+		f.settle()
+		if last/batch%50 == 0 {
 			sample()
 		}
 	}
-	// The follower was away: it has none of what was sent ahead.
-	s.step(raftcore.Unreachable{Peer: 3})
-	start, sampling := time.Now(), time.Duration(0)
-	var loads []raftcore.Load
-	for n := 0; has < last; n++ {
+	s.step(raftcore.Unreachable{Peer: 3}) // what was sent ahead is lost
+	f.away = false
+	for f.has[1] < f.has[0] {
+		has := f.has[1]
 		s.now = s.now.Add(100 * time.Millisecond) // a heartbeat asks
 		s.node.Step(raftcore.Tick{Now: s.now})
-		s.node.Drain(&s.out)
-		s.finish()
-		for round := 0; has < last && round < 4; round++ {
-			var match raftcore.Index
-			for i := range s.out.Send {
-				if r, ok := s.out.Send[i].Body.(*raftcore.AppendRequest); ok && s.out.Send[i].To == 3 && r.Prev.Index <= has {
-					match = max(match, r.Prev.Index+raftcore.Index(len(r.Entries)))
-					replies[1].Round = max(replies[1].Round, r.Round)
-				}
-			}
-			has = max(has, match)
-			loads = append(loads[:0], s.out.Load...)
-			replies[1].Match = has
-			s.step(receives[1])
-			for _, l := range append(loads, s.out.Load...) {
-				s.step(raftcore.Loaded{Load: l, Entries: generate(l, data)})
-			}
-		}
-		acknowledge(2, last)
-		if n%16 == 0 {
-			t := time.Now()
-			sample()
-			sampling += time.Since(t)
-		}
-		if n > 1_000_000 {
-			b.Fatalf("it does not catch up: %d of %d", has, last)
+		start := time.Now()
+		f.settle()
+		took += time.Since(start)
+		sample()
+		if f.has[1] == has {
+			b.Fatalf("it does not catch up: %d of %d", has, f.has[0])
 		}
 	}
-	return most, time.Since(start) - sampling
+	return most, took
+}
+
+// followers plays nodes 2 and 3, and the leader's disk.
+type followers struct {
+	*single
+	data   []byte
+	has    [2]raftcore.Index // the last entry of each
+	away   bool              // node 3 hears nothing
+	inputs []raftcore.Input
+}
+
+// settle drains the leader, and answers, until it wants nothing more.
+func (f *followers) settle() {
+	for {
+		f.node.Drain(&f.out)
+		f.inputs = f.inputs[:0]
+		if n := len(f.out.Apply.Entries); n > 0 {
+			f.inputs = append(f.inputs, raftcore.Applied{Index: f.out.Apply.Entries[n-1].Index})
+		}
+		if t := f.out.Save.Token; t.Sequence != 0 {
+			f.inputs = append(f.inputs, raftcore.Saved{Token: t})
+		}
+		for _, l := range f.out.Load {
+			f.inputs = append(f.inputs, raftcore.Loaded{Load: l, Entries: generate(l, f.data)})
+		}
+		for i := range f.out.Send {
+			to := f.out.Send[i].To
+			r, ok := f.out.Send[i].Body.(*raftcore.AppendRequest)
+			if !ok || to == 3 && f.away {
+				continue
+			}
+			has := &f.has[to-2]
+			if r.Prev.Index > *has {
+				hint := raftcore.EntryID{Term: singleTerm, Index: *has}
+				f.inputs = append(f.inputs, f.from(to, &raftcore.AppendReply{Round: r.Round, Rejected: true, Probed: r.Prev, Hint: hint}))
+				continue
+			}
+			*has = max(*has, r.Prev.Index+raftcore.Index(len(r.Entries)))
+			f.inputs = append(f.inputs, f.from(to, &raftcore.AppendReply{Round: r.Round, Match: *has}))
+		}
+		if len(f.inputs) == 0 {
+			return
+		}
+		for _, in := range f.inputs {
+			f.node.Step(in)
+		}
+	}
 }
 
 // generate plays the disk.
