@@ -29,11 +29,15 @@ type Config struct {
 	// tenth of ElectionTimeout; at most a third of it.
 	HeartbeatInterval time.Duration
 	// Joins: this node was not among the founders, or its disk was lost: it waits to
-	// be added to a group that exists, and takes no part in founding one.
+	// be added to a group that exists, and takes no part in founding one. Set it
+	// wherever it is true: founders that slept since the founding, together with
+	// members that come back with a fresh disk and without this, could found the
+	// group a second time.
 	Joins bool
-	// Priority says who should lead if several could: while one with a higher
-	// priority and a log as good is there, others wait for it, for a few election
-	// timeouts. Default 0, for all alike.
+	// Priority says who should lead if several could: for a few election timeouts a
+	// member does not vote for one of a lower priority whose log is no better than its
+	// own. That is its own vote alone: the others may elect somebody else. Default 0,
+	// for all alike.
 	Priority int
 	// CampaignOnDemand has a proposal or read that finds no leader start an
 	// election.

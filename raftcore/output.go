@@ -38,7 +38,8 @@ type Output struct {
 	StatusChanged bool
 	// Quiescent: this node has nothing to do until something happens; it sends
 	// nothing, and expects nothing, not even from its leader. Its host must step
-	// Unreachable when the host of the leader is gone.
+	// Unreachable when the host of the leader is gone, or is gone already when this
+	// turns true.
 	Quiescent bool
 	// Deadline is when the node wants a Tick even if nothing else happens; zero
 	// if time means nothing to it.
