@@ -144,7 +144,8 @@ func (n *Node) replicate(p *progress) {
 	}
 	// A round and a commit index travel with entries if there are any, and alone
 	// if there are not.
-	if p.sentRound < n.leader.due || p.state == replicate && p.sentCommit < n.log.commit {
+	welcome := p.newcomer && !p.welcomed && n.mayAdmit(p)
+	if p.sentRound < n.leader.due || p.state == replicate && p.sentCommit < n.log.commit || welcome {
 		n.sendEntries(p, nil)
 	}
 }
@@ -176,6 +177,7 @@ func (n *Node) sendEntries(p *progress, entries []Entry) {
 		Prev: EntryID{Term: term, Index: prev}, Entries: entries, Commit: n.log.commit, Round: n.leader.round,
 		Admit: p.newcomer && n.mayAdmit(p),
 	})
+	p.welcomed = p.newcomer && n.mayAdmit(p)
 }
 
 // load asks the disk for entries that have left the window.
@@ -213,7 +215,9 @@ func (n *Node) appendReply(m *Message, r *AppendReply) {
 		n.refused++
 		return
 	}
-	p.newcomer = r.Newcomer
+	if p.newcomer = r.Newcomer; p.newcomer && p.metIn == n.leader.round {
+		n.newRound() // the one that admits it, if a quorum echoes; the next heartbeat is far
+	}
 	if r.Round > p.round {
 		p.round = r.Round
 		p.heardAt = n.now

@@ -42,6 +42,7 @@ type progress struct {
 	departing bool
 	departBy  Instant // when to stop telling it
 	newcomer  bool    // it does not vote yet, and nothing that it says is counted
+	welcomed  bool    // it was told that it may count; heartbeats repeat it
 	metIn     uint64  // the newest round when its present life was first heard of
 
 	probed   bool   // in probe: an answer is awaited

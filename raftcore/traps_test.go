@@ -177,23 +177,59 @@ func TestD10_ALeaderAdmitsANewcomerWhenAQuorumOfTheOthersHasEchoed(t *testing.T)
 		n.steps(Receive{m})
 	}
 	n.waits(heartbeatInterval) // a round that the new disk can echo
+	open := n.askedOf(3).Round
 	reply(0)
 	reply(2)
-	n.accepted(3)
+	for _, p := range voters(3, 4) { // the round that was open when the new disk came
+		n.hears(p, 1, &AppendReply{Match: 1, Round: open})
+	}
+	n.hears(3, 1, &AppendReply{Match: 2, Round: open})
 	n.hasCommitted(1) // 1 and 3: what the newcomer has does not count
+	if n.askedOf(2).Admit {
+		t.Error("admitted by an echo of a round that was open when the new disk came")
+	}
+	n.accepted(3)
 	if n.askedOf(2).Admit {
 		t.Error("admitted before anybody could say that there is no other leader")
 	}
 	n.accepted(4)
 	n.hasCommitted(2)
-	n.waits(heartbeatInterval)
-	if n.askedOf(2).Admit {
-		t.Error("admitted by an echo of a round that was open when the new disk came")
-	}
-	n.accepted(3, 4)
-	n.waits(heartbeatInterval)
 	if !n.askedOf(2).Admit {
-		t.Error("not admitted, although a quorum of the others has echoed")
+		t.Error("not admitted at once, although a quorum of the others has echoed")
+	}
+}
+
+// What a newcomer echoes proves nothing: the life before may have elected another.
+func TestD10_ANewcomersEchoConfirmsNoRead(t *testing.T) {
+	n := lead(t, given{})
+	n.waits(heartbeatInterval)
+	m := n.message(2, 1, &AppendReply{Match: 0, Round: n.askedOf(2).Round, Newcomer: true})
+	m.Incarnation = lifeOf(9)
+	n.steps(Receive{m})
+	n.steps(Read{Tag: 1})
+	n.ignore()
+	m = n.message(2, 1, &AppendReply{Match: 1, Round: n.askedOf(2).Round, Newcomer: true})
+	m.Incarnation = lifeOf(9)
+	n.steps(Receive{m})
+	for _, line := range n.said {
+		if line == "Read tag=1 at 1" {
+			t.Errorf("%q", n.said)
+		}
+	}
+	n.ignore()
+	n.accepted(3)
+	n.wants(n.sentTo(2).String(), "Read tag=1 at 1") // and the newcomer is admitted
+}
+
+// Who waits to be added does not vote in a founding election.
+func TestD10_WhoIsToJoinDoesNotFound(t *testing.T) {
+	for _, joins := range []bool{false, true} {
+		n := start(t, given{Pristine: true, Limits: func(c *Config) { c.Joins = joins }})
+		n.hears(2, 1, &VoteRequest{Last: id(1, 1)})
+		n.saves()
+		if voted := n.state.Vote == 2; voted == joins {
+			t.Errorf("joins %v: voted %v", joins, voted)
+		}
 	}
 }
 
