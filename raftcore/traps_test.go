@@ -199,6 +199,29 @@ func TestD10_ALeaderAdmitsANewcomerWhenAQuorumOfTheOthersHasEchoed(t *testing.T)
 	}
 }
 
+// A leader that has committed nothing of its own term does not know yet what the
+// life before has helped to commit.
+func TestD10_ALeaderThatDoesNotKnowWhatIsCommittedAdmitsNobody(t *testing.T) {
+	n := start(t, given{Voters: voters(1, 2, 3, 4, 5)})
+	n.wins()
+	n.saves()
+	n.waits(heartbeatInterval)
+	m := n.message(2, 1, &AppendReply{Round: n.askedOf(2).Round, Newcomer: true})
+	m.Incarnation = lifeOf(9)
+	n.steps(Receive{m})
+	n.acknowledged(3, 0)
+	n.acknowledged(4, 0)
+	n.waits(heartbeatInterval)
+	if n.askedOf(2).Admit {
+		t.Error("admitted")
+	}
+	n.acknowledged(3, 1)
+	n.acknowledged(4, 1)
+	if !n.askedOf(2).Admit {
+		t.Error("not admitted, although it is known now")
+	}
+}
+
 // What a newcomer echoes proves nothing: the life before may have elected another.
 func TestD10_ANewcomersEchoConfirmsNoRead(t *testing.T) {
 	n := lead(t, given{})

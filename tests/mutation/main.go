@@ -19,12 +19,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
 
 var (
-	only  = flag.String("only", "", "run the mutants of this trap line, such as R1")
+	only  = flag.String("only", "", "run the mutants of this trap line, such as R1, or of several: R1,R2")
 	list  = flag.Bool("list", false, "list the mutants and do nothing")
 	seeds = flag.Int("seeds", 600, "how many seeds tests/sim has to find a mutant")
 	both  = flag.Bool("both", false, "ask tests/sim about every mutant, also about those that a test has caught")
@@ -36,7 +37,7 @@ func main() {
 	if *only != "" {
 		chosen = nil
 		for _, m := range mutants {
-			if m.trap == *only {
+			if slices.Contains(strings.Split(*only, ","), m.trap) {
 				chosen = append(chosen, m)
 			}
 		}

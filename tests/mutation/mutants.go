@@ -526,10 +526,10 @@ var mutants = []mutant{
 	{"Q2", "the round before confirms", []edit{
 		{"read.go", "if n.echoed() >= r.round {", "if n.echoed()+1 >= r.round {"},
 	}},
-	{"Q2", "one member too few confirms", []edit{
-		{"read.go", `return p.round
-`, `return max(p.round, r.round*uint64(id%2))
-`},
+	{"Q2", "the round after counts as this one", []edit{
+		{"read.go", `if p := n.peer(id); p != nil && !p.newcomer {
+			return p.round`, `if p := n.peer(id); p != nil && !p.newcomer {
+			return p.round + 1`},
 	}},
 	{"Q2", "replies of other terms confirm", []edit{
 		{"node.go", `} else if m.Term < n.hard.Term {
