@@ -292,3 +292,16 @@ func TestP7_AnswersToAnEarlierStartAreNotForThisOne(t *testing.T) {
 	n.saves()
 	n.wants("1->3 term=2 AppendReply match=3 round=1")
 }
+
+// The target of a transfer comes back with a fresh disk: it could not lead.
+func TestL2_ATransferToWhoLostItsDiskIsCalledOff(t *testing.T) {
+	n := lead(t, given{})
+	n.waits(heartbeatInterval)
+	n.steps(Propose{Data: []byte("x")}, Transfer{Tag: 1, To: 2})
+	m := n.message(2, 1, &AppendReply{Round: n.askedOf(2).Round, Newcomer: true})
+	m.Incarnation = lifeOf(9)
+	n.steps(Receive{m})
+	if r := n.out.Replies; len(r) != 1 || r[0].Tag != 1 || r[0].Outcome != CalledOff {
+		t.Errorf("%v", r)
+	}
+}
