@@ -41,9 +41,10 @@ func TestP5P6_MemberDownUnderLoad(t *testing.T) {
 	}
 	missed := written(t, leader) - began
 	c.say("over %v: %s", *down, strings.Join(line, " "))
-	// Far more than all bounds on what waits for a peer, and what Badger takes
-	// while it compacts; far less than what is written in a few minutes.
-	const bound = 1024
+	// More than all bounds on what waits for a peer, and what Badger takes while it
+	// compacts (100 to 200 MiB, reached with the first segments that are handed
+	// over); less than what is written in a few minutes.
+	const bound = 400
 	if most > bound {
 		t.Errorf("a member swelled to %.0f MiB, more than %d", most, bound)
 	}
