@@ -177,7 +177,7 @@ func (n *Node) abandonChange(outcome Outcome) {
 // that is committed, without counting itself, and until the others have been told;
 // then the one that is furthest takes over.
 func (n *Node) retire() {
-	if n.members.at() > n.log.commit {
+	if !n.leader.retiring || n.members.at() > n.log.commit {
 		return
 	}
 	n.leader.peers = slices.DeleteFunc(n.leader.peers, func(p progress) bool {

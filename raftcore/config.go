@@ -92,8 +92,8 @@ type Config struct {
 	// MaxReads bounds the reads that wait for confirmation. Default 65,536.
 	MaxReads int
 	// MaxWindowBytes bounds the entries that are held in memory after they are
-	// durable and committed, for the state machine and for followers that are a
-	// little behind. Older ones are loaded. Default 4 MiB.
+	// durable and committed, as long as the state machine or a follower is not
+	// known to have them. Older ones are loaded. Default 4 MiB.
 	MaxWindowBytes int
 }
 

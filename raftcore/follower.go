@@ -127,7 +127,7 @@ func (n *Node) appendRequest(m *Message, r *AppendRequest) {
 
 // flooded reports whether more waits for the disk than may.
 func (n *Node) flooded() bool {
-	return n.log.windowBytes > n.cfg.MaxUnsavedBytes && n.log.unsavedBytes() > n.cfg.MaxUnsavedBytes
+	return n.log.window.bytes > n.cfg.MaxUnsavedBytes && n.log.unsavedBytes() > n.cfg.MaxUnsavedBytes
 }
 
 // wellFormed reports whether m can be what a node says.
@@ -183,7 +183,8 @@ func (n *Node) accept(entries []Entry) {
 	if first := entries[0].Index; first <= n.log.last {
 		n.truncate(first)
 	}
-	n.log.append(entries...)
+	n.log.append(entries)
+	n.appendedAt = n.now
 	for i := range entries {
 		if e := &entries[i]; e.Kind == EntryConfig {
 			n.adopt(e.Index, e.Config)

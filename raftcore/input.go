@@ -13,7 +13,7 @@ type Tick struct {
 	Time int64
 }
 
-// Receive is a message from a peer.
+// Receive is a message from a peer. The node may keep the slice of its entries.
 type Receive struct{ Message Message }
 
 // Propose asks for a command to be replicated. The outcome comes back under

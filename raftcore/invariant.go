@@ -2,13 +2,14 @@ package raftcore
 
 import "fmt"
 
-// Rule names an invariant: something that is true of every node at the end of
-// every Step and Drain, whatever the network, the disks and the clocks do. A
+// Rule names an invariant: something that is true of every node after every Step
+// and Drain, whatever the network, the disks and the clocks do. A
 // broken one means that the code is wrong or the disk lied; the node must not
 // go on from memory, and panics with an InvariantError. Restart it from disk.
 type Rule string
 
-// The rules that are cheap enough to be checked always.
+// The rules that are cheap enough to be checked always, by every Drain, before
+// anything leaves the node.
 const (
 	RuleTermMonotonic      Rule = "a node's term never falls"
 	RuleOneVotePerTerm     Rule = "a node votes at most once in a term"
@@ -53,16 +54,18 @@ func (n *Node) broken(rule Rule, format string, args ...any) {
 	panic(&InvariantError{Rule: rule, Node: n.cfg.ID, Detail: fmt.Sprintf(format, args...) + "; " + n.String()})
 }
 
-// check runs at the end of every Step and Drain.
+// check runs in every Drain: what a broken node wants never gets out.
 func (n *Node) check() {
 	l := &n.log
-	if n.hard.Term < n.checked.Term {
-		n.broken(RuleTermMonotonic, "it was %d", n.checked.Term)
+	if n.hard.Term != n.checkedTerm || n.hard.Vote != n.checkedVote {
+		if n.hard.Term < n.checkedTerm {
+			n.broken(RuleTermMonotonic, "it was %d", n.checkedTerm)
+		}
+		if n.hard.Term == n.checkedTerm && n.checkedVote != Nobody {
+			n.broken(RuleOneVotePerTerm, "it had voted for %d", n.checkedVote)
+		}
+		n.checkedTerm, n.checkedVote = n.hard.Term, n.hard.Vote
 	}
-	if n.hard.Term == n.checked.Term && n.checked.Vote != Nobody && n.hard.Vote != n.checked.Vote {
-		n.broken(RuleOneVotePerTerm, "it had voted for %d", n.checked.Vote)
-	}
-	n.checked = n.hard
 	if l.commit < n.checkedCommit {
 		n.broken(RuleCommitMonotonic, "it was %d", n.checkedCommit)
 	}
@@ -76,18 +79,16 @@ func (n *Node) check() {
 	if n.applying.done > n.applying.sent || n.applying.sent > l.commit {
 		n.broken(RuleAppliedCommitted, "applied %d, handed out %d, committed %d", n.applying.done, n.applying.sent, l.commit)
 	}
-	if deepChecks {
-		n.CheckInvariants()
-	}
 }
 
-// CheckInvariants checks what is too dear to check always, and panics with an
-// InvariantError if it does not hold. Builds with the tags race or invariants do
-// so at the end of every Step and Drain.
+// CheckInvariants checks all rules, also those that are too dear to be checked
+// always, and panics with an InvariantError if one does not hold. Builds with the
+// tags race or invariants do so after every Step and Drain.
 func (n *Node) CheckInvariants() {
+	n.check()
 	l := &n.log
-	if len(l.window) > 0 && l.window[len(l.window)-1].EntryID != l.lastID() {
-		n.broken(RuleWindowIsTail, "the window ends in %v, the log in %v", l.window[len(l.window)-1].EntryID, l.lastID())
+	if w := l.window.entries; len(w) > 0 && w[len(w)-1].EntryID != l.lastID() {
+		n.broken(RuleWindowIsTail, "the window ends in %v, the log in %v", w[len(w)-1].EntryID, l.lastID())
 	}
 	for i := 1; i < len(l.runs); i++ {
 		if l.runs[i].Term <= l.runs[i-1].Term || l.runs[i].First <= l.runs[i-1].First {

@@ -19,6 +19,10 @@ type leading struct {
 	round       uint64 // the newest round
 	due         uint64 // the newest round that every peer must hear of
 	heartbeatAt Instant
+	// quorumUntil is until when a quorum is known to have shown itself recently
+	// enough; by now it may be longer.
+	quorumUntil Instant
+	retiring    bool            // a peer is departing, or this node does not vote any more
 	opened      [rounds]Instant // when the newest rounds were opened
 
 	change    *change // a change of the configuration that is under way
@@ -68,13 +72,16 @@ func (n *Node) reconfigure() {
 	}
 	slices.SortFunc(peers, func(a, b progress) int { return cmp.Compare(a.id, b.id) })
 	n.leader.peers = peers
+	n.leader.quorumUntil = 0 // it is another quorum
+	n.leader.retiring = !n.members.current().Votes(n.cfg.ID) || slices.ContainsFunc(peers, func(p progress) bool { return p.departing })
 }
 
 // appendOwn appends an entry of this leader.
 func (n *Node) appendOwn(e Entry) Index {
 	e.EntryID = EntryID{Term: n.hard.Term, Index: n.log.last + 1}
 	e.Time = max(n.time, n.log.lastTime)
-	n.log.append(e)
+	n.log.push(&e)
+	n.appendedAt = n.now
 	n.leader.uncommittedBytes += e.Size()
 	n.traced(TraceAppend, nil)
 	return e.Index
@@ -298,8 +305,9 @@ func (n *Node) advanceCommit() {
 // in memory any more.
 func (n *Node) release() {
 	upTo := min(n.log.commit, n.log.saved)
-	for _, e := range n.log.slice(n.leader.released+1, upTo, math.MaxInt) {
-		n.leader.uncommittedBytes -= e.Size()
+	entries := n.log.slice(n.leader.released+1, upTo, math.MaxInt)
+	for i := range entries {
+		n.leader.uncommittedBytes -= entries[i].Size()
 	}
 	n.leader.released = max(n.leader.released, upTo)
 }
@@ -318,9 +326,12 @@ func (n *Node) unreachable(id NodeID) {
 // (check-quorum, thesis §6.2): the others are then free to elect another, and
 // its clients should not wait here.
 func (n *Node) expireLeader() {
-	if n.now >= n.quorumHeardAt().Add(n.cfg.ElectionTimeout) {
-		n.becomeFollower(n.hard.Term)
-		return
+	if n.now >= n.leader.quorumUntil {
+		n.leader.quorumUntil = n.quorumHeardAt().Add(n.cfg.ElectionTimeout)
+		if n.now >= n.leader.quorumUntil {
+			n.becomeFollower(n.hard.Term)
+			return
+		}
 	}
 	if n.now >= n.leader.heartbeatAt && len(n.leader.peers) > 0 {
 		n.newRound()
@@ -361,7 +372,10 @@ func (n *Node) leaderDeadline() Instant {
 	if len(n.leader.peers) == 0 {
 		return 0
 	}
-	return min(n.leader.heartbeatAt, n.quorumHeardAt().Add(n.cfg.ElectionTimeout))
+	if n.leader.heartbeatAt > n.leader.quorumUntil {
+		n.leader.quorumUntil = n.quorumHeardAt().Add(n.cfg.ElectionTimeout)
+	}
+	return min(n.leader.heartbeatAt, n.leader.quorumUntil)
 }
 
 // peer returns this leader's view of id, or nil.

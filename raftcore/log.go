@@ -23,11 +23,7 @@ type log struct {
 	lastTime int64
 	commit   Index
 
-	// window holds the newest entries, contiguous, ending in last. Slices of it
-	// are handed out, so its arrays are only ever appended to.
-	window      []Entry
-	windowBytes int
-	trimmed     int // bytes that have left the window and not its array
+	window window // ends in last
 
 	handed Index
 	saved  Index
@@ -45,10 +41,7 @@ type saving struct {
 
 func newLog(r *Recovered) log {
 	l := log{base: r.Base, runs: slices.Clone(r.Runs), last: r.Last, lastTime: r.LastTime, commit: max(r.Base.Index, r.Snapshot.Last.Index), handed: r.Last, saved: r.Last}
-	l.window = slices.Clone(r.Tail)
-	for i := range l.window {
-		l.windowBytes += l.window[i].Size()
-	}
+	l.window.append(r.Tail)
 	return l
 }
 
@@ -109,18 +102,27 @@ func (l *log) newestUpTo(id EntryID) EntryID {
 	return l.base
 }
 
-// append adds entries, which follow last.
-func (l *log) append(entries ...Entry) {
+// push adds an entry, which follows last.
+func (l *log) push(e *Entry) {
+	l.note(e)
+	l.window.push(e)
+}
+
+// append adds entries, which follow last. It keeps their slice.
+func (l *log) append(entries []Entry) {
 	for i := range entries {
-		e := &entries[i]
-		if n := len(l.runs); n == 0 || l.runs[n-1].Term != e.Term {
-			l.runs = append(l.runs, TermRun{First: e.Index, Term: e.Term})
-		}
-		l.last = e.Index
-		l.lastTime = max(l.lastTime, e.Time)
-		l.windowBytes += e.Size()
+		l.note(&entries[i])
 	}
-	l.window = append(l.window, entries...)
+	l.window.append(entries)
+}
+
+// note takes down what stays known of an entry when it has left the window.
+func (l *log) note(e *Entry) {
+	if n := len(l.runs); n == 0 || l.runs[n-1].Term != e.Term {
+		l.runs = append(l.runs, TermRun{First: e.Index, Term: e.Term})
+	}
+	l.last = e.Index
+	l.lastTime = max(l.lastTime, e.Time)
 }
 
 // truncate cuts off entry i and all after it.
@@ -129,15 +131,9 @@ func (l *log) truncate(i Index) {
 		l.runs = l.runs[:n-1]
 	}
 	if first := l.windowFirst(); i <= first {
-		l.window, l.windowBytes = nil, 0
+		l.window.clear()
 	} else {
-		keep := int(i - first)
-		for k := keep; k < len(l.window); k++ {
-			l.windowBytes -= l.window[k].Size()
-		}
-		// The capacity goes, too: slices of the old array have been handed out,
-		// so the entries that follow must not be written over them.
-		l.window = l.window[:keep:keep]
+		l.window.cut(int(i - first))
 	}
 	l.last = i - 1
 	l.handed = min(l.handed, l.last)
@@ -145,7 +141,7 @@ func (l *log) truncate(i Index) {
 }
 
 // windowFirst returns the index of the first entry in the window.
-func (l *log) windowFirst() Index { return l.last + 1 - Index(len(l.window)) }
+func (l *log) windowFirst() Index { return l.last + 1 - Index(len(l.window.entries)) }
 
 // slice returns entries from on, as far as to, that are in the window: at most
 // maxBytes of them, but at least one. It returns nil if from has left the window.
@@ -156,7 +152,10 @@ func (l *log) slice(from, to Index, maxBytes int) []Entry {
 		return nil
 	}
 	lo, hi := int(from-first), int(to-first)+1
-	return within(l.window[lo:hi], maxBytes)
+	if l.window.bytes <= maxBytes {
+		return l.window.entries[lo:hi:hi]
+	}
+	return within(l.window.entries[lo:hi], maxBytes)
 }
 
 // within returns the first of some entries: at most maxBytes of them, but at
@@ -173,39 +172,19 @@ func within(entries []Entry, maxBytes int) []Entry {
 	return entries[:n:n]
 }
 
-// trim lets go of the oldest entries in the window until it fits maxBytes, but
-// of none after limit.
-func (l *log) trim(limit Index, maxBytes int) {
-	n, bytes := 0, l.windowBytes
-	first := l.windowFirst()
-	for bytes > maxBytes && n < len(l.window) && first+Index(n) <= limit {
-		bytes -= l.window[n].Size()
-		n++
-	}
-	l.drop(n)
-	if l.trimmed > maxBytes {
-		l.window, l.trimmed = slices.Clone(l.window), 0 // the array lets go of them, too
-	}
-}
-
-// drop lets go of the n oldest entries in the window.
-func (l *log) drop(n int) {
-	n = min(n, len(l.window))
-	for i := range n {
-		size := l.window[i].Size()
-		l.windowBytes -= size
-		l.trimmed += size
-	}
-	if n > 0 {
-		l.window = l.window[n:]
-	}
+// forget lets go of the entries up to needless, and of older ones than the rest
+// until it fits maxBytes, but of none after safe.
+func (l *log) forget(needless, safe Index, maxBytes int) {
+	before := func(i Index) int { return max(int(i+1)-int(l.windowFirst()), 0) }
+	l.window.drop(max(before(min(needless, safe)), l.window.excess(before(safe), maxBytes)))
 }
 
 // unsavedBytes returns the size of what the disk does not have yet.
 func (l *log) unsavedBytes() int {
 	bytes := 0
-	for k := len(l.window) - 1; k >= 0 && l.window[k].Index > l.saved; k-- {
-		bytes += l.window[k].Size()
+	w := l.window.entries
+	for k := len(w) - 1; k >= 0 && w[k].Index > l.saved; k-- {
+		bytes += w[k].Size()
 	}
 	return bytes
 }
@@ -221,7 +200,7 @@ func (l *log) compact(base EntryID) {
 	if len(l.runs) > 0 {
 		l.runs[0].First = max(l.runs[0].First, first)
 	}
-	l.drop(int(first) - int(l.windowFirst()))
+	l.window.drop(int(first) - int(l.windowFirst()))
 	l.base = base
 }
 
@@ -235,7 +214,7 @@ func (l *log) reset(s *SnapshotMeta) {
 	}
 	l.base, l.runs = s.Last, nil
 	l.last, l.lastTime = s.Last.Index, s.Time
-	l.window, l.windowBytes, l.trimmed = nil, 0, 0
+	l.window.clear()
 	l.commit = s.Last.Index
 	l.handed = s.Last.Index
 }

@@ -145,7 +145,7 @@ func (p *play) step() {
 		for range 1 + r.IntN(8) {
 			entries = append(entries, p.entry(m.last()+1+Index(len(entries))))
 		}
-		l.append(entries...)
+		l.append(entries)
 		m.entries = append(m.entries, entries...)
 	case 3: // another leader truncates, and appends at once
 		if m.last() > max(m.base.Index, l.commit) {
@@ -159,7 +159,7 @@ func (p *play) step() {
 				replacement = p.cutOff // the very same entries come back
 			}
 			p.cutOff, p.cutAfter = old, after
-			l.append(replacement...)
+			l.append(replacement)
 			m.entries = append(m.entries, replacement...)
 		}
 	case 4, 5: // a Save is ordered
@@ -182,7 +182,7 @@ func (p *play) step() {
 			}
 		}
 	case 9:
-		l.trim(min(l.saved, l.commit), p.bound)
+		l.forget(0, min(l.saved, l.commit), p.bound)
 	}
 	p.compare()
 }
@@ -237,11 +237,11 @@ func (p *play) compareSlices() {
 	p.t.Helper()
 	l, m, r := &p.log, &p.model, p.r
 	bytes := 0
-	for i := range l.window {
-		bytes += l.window[i].Size()
+	for i := range l.window.entries {
+		bytes += l.window.entries[i].Size()
 	}
-	if bytes != l.windowBytes {
-		p.t.Fatalf("the window has %d bytes, and counts %d", bytes, l.windowBytes)
+	if bytes != l.window.bytes {
+		p.t.Fatalf("the window has %d bytes, and counts %d", bytes, l.window.bytes)
 	}
 	first := l.windowFirst()
 	from := Index(r.IntN(int(m.last()) + 2))
@@ -308,13 +308,13 @@ func TestD3_OnlyWhatNoSaveUnderWayTouchesIsDurable(t *testing.T) {
 			t.Fatalf("%s: %d counts as durable, should be %d", when, l.saved, want)
 		}
 	}
-	l.append(e(1, 1), e(1, 2), e(1, 3))
+	l.append([]Entry{e(1, 1), e(1, 2), e(1, 3)})
 	l.toSave(1)
 	l.truncate(2)
-	l.append(e(2, 2))
+	l.append([]Entry{e(2, 2)})
 	l.toSave(2)
 	l.truncate(2)
-	l.append(e(1, 2), e(1, 3))
+	l.append([]Entry{e(1, 2), e(1, 3)})
 	l.toSave(3)
 	saved(0, "before anything completes")
 	l.complete(1)
@@ -327,7 +327,7 @@ func TestD3_OnlyWhatNoSaveUnderWayTouchesIsDurable(t *testing.T) {
 
 func TestD3_ASaveWithoutEntriesHidesNothing(t *testing.T) {
 	var l log
-	l.append(Entry{EntryID: EntryID{1, 1}})
+	l.push(&Entry{EntryID: EntryID{1, 1}})
 	l.toSave(1)
 	l.toSave(2) // the hard state only
 	l.toSave(3)
@@ -345,7 +345,7 @@ func TestD3_ASaveWithoutEntriesHidesNothing(t *testing.T) {
 func TestATruncationBeforeItsReplacementIsSavedLowersWhatIsDurable(t *testing.T) {
 	var l log
 	for i := Index(1); i <= 5; i++ {
-		l.append(Entry{EntryID: EntryID{1, i}})
+		l.push(&Entry{EntryID: EntryID{1, i}})
 	}
 	l.toSave(1)
 	l.truncate(3)
@@ -353,7 +353,7 @@ func TestATruncationBeforeItsReplacementIsSavedLowersWhatIsDurable(t *testing.T)
 	if l.saved != 2 {
 		t.Errorf("saved %d; the disk holds five, the log two", l.saved)
 	}
-	l.append(Entry{EntryID: EntryID{2, 3}})
+	l.push(&Entry{EntryID: EntryID{2, 3}})
 	if s := l.toSave(2); len(s) != 1 || s[0].Index != 3 {
 		t.Errorf("the next Save takes %v", s)
 	}

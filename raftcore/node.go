@@ -21,8 +21,9 @@ type Node struct {
 	members membership
 	tags    []TagAt // this node's proposals that are in its log and not handed to the machine
 
-	now  Instant
-	time int64
+	now        Instant
+	time       int64
+	appendedAt Instant // when the log last grew
 
 	role       Role
 	leaderID   NodeID  // who leads in this term, if known
@@ -53,7 +54,8 @@ type Node struct {
 
 	out           Output
 	refused       uint64 // messages that were refused: another cluster, malformed, forged
-	checked       HardState
+	checkedTerm   Term
+	checkedVote   NodeID
 	checkedCommit Index
 }
 
@@ -73,7 +75,8 @@ func New(cfg Config, r Recovered) (*Node, error) {
 		rng:         rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.ID))),
 		incarnation: r.Incarnation,
 		hard:        r.HardState,
-		checked:     r.HardState,
+		checkedTerm: r.HardState.Term,
+		checkedVote: r.HardState.Vote,
 		log:         newLog(&r),
 		members:     newMembership(r.BaseConf, r.Configs),
 	}
@@ -195,7 +198,9 @@ func (n *Node) Step(in Input) {
 	default:
 		n.broken(RuleKnownInput, "an unknown type")
 	}
-	n.check()
+	if deepChecks {
+		n.CheckInvariants()
+	}
 }
 
 // Drain hands over everything that is wanted since the last Drain and reuses
@@ -222,11 +227,27 @@ func (n *Node) Drain(out *Output) {
 	n.apply()
 	n.askForSnapshot()
 	n.tellStages()
-	n.log.trim(min(n.log.saved, n.log.commit), n.cfg.MaxWindowBytes)
+	n.letGo()
 	n.out.Deadline, n.out.Quiescent = n.deadline(), n.quiet
 	n.check()
-	*out, n.out = n.out, *out
-	n.out.reset()
+	if deepChecks {
+		n.CheckInvariants()
+	}
+	n.out.handOver(out)
+}
+
+// letGo forgets entries that are durable and committed: those that neither the
+// state machine nor a peer is known to lack, and of the others the oldest, as far
+// as they are too many. They can be loaded.
+func (n *Node) letGo() {
+	needless := n.applying.sent
+	for i := range n.leader.peers {
+		needless = min(needless, n.leader.peers[i].match)
+	}
+	n.log.forget(needless, min(n.log.saved, n.log.commit), n.cfg.MaxWindowBytes)
+	if len(n.log.window.entries) == 0 && (n.quiet || n.now >= n.appendedAt.Add(n.cfg.ElectionTimeout)) {
+		n.log.window.clear() // thousands of idle groups should not keep an array each
+	}
 }
 
 // tick moves the clock.
@@ -400,7 +421,7 @@ func (n *Node) bootstrap(in Bootstrap) {
 		n.hard.Cluster = in.Cluster
 		n.hardDirty = true
 		conf := in.Conf
-		n.log.append(Entry{EntryID: EntryID{Term: 1, Index: 1}, Kind: EntryConfig, Config: &conf})
+		n.log.push(&Entry{EntryID: EntryID{Term: 1, Index: 1}, Kind: EntryConfig, Config: &conf})
 		n.traced(TraceAppend, nil)
 		n.adopt(1, &conf)
 		n.resetElection()

@@ -52,21 +52,36 @@ type Output struct {
 	appendReplies  []AppendReply
 }
 
-// reset empties o, keeping its buffers.
-func (o *Output) reset() {
-	clear(o.Send)
-	clear(o.appendRequests) // they would keep the window's old arrays alive
-	*o = Output{
-		Load:           o.Load[:0],
-		Send:           o.Send[:0],
-		Apply:          Apply{Tags: o.Apply.Tags[:0]},
-		Reads:          o.Reads[:0],
-		Replies:        o.Replies[:0],
-		Stages:         o.Stages[:0],
-		voteRequests:   o.voteRequests[:0],
-		voteReplies:    o.voteReplies[:0],
-		appendRequests: o.appendRequests[:0],
-		appendReplies:  o.appendReplies[:0],
+// handOver moves what o wants to out, and leaves o empty, with the buffers that
+// out had. What is empty on both sides stays where it is: nearly all of it,
+// nearly always.
+func (o *Output) handOver(out *Output) {
+	clear(out.Send)
+	clear(out.appendRequests) // they would keep the window's old arrays alive
+	if out.Save = o.Save; o.Save.Token.Sequence != 0 {
+		o.Save = Save{}
+	}
+	out.Apply.Entries, o.Apply.Entries = o.Apply.Entries, nil
+	out.Restore, o.Restore = o.Restore, nil
+	out.Compact, o.Compact = o.Compact, false
+	out.StatusChanged, o.StatusChanged = o.StatusChanged, false
+	out.Quiescent, out.Deadline = o.Quiescent, o.Deadline
+	exchange(&out.Load, &o.Load)
+	exchange(&out.Send, &o.Send)
+	exchange(&out.Apply.Tags, &o.Apply.Tags)
+	exchange(&out.Reads, &o.Reads)
+	exchange(&out.Replies, &o.Replies)
+	exchange(&out.Stages, &o.Stages)
+	exchange(&out.voteRequests, &o.voteRequests)
+	exchange(&out.voteReplies, &o.voteReplies)
+	exchange(&out.appendRequests, &o.appendRequests)
+	exchange(&out.appendReplies, &o.appendReplies)
+}
+
+// exchange gives theirs what own holds, and own the buffer that theirs was.
+func exchange[T any](theirs, own *[]T) {
+	if len(*theirs)+len(*own) > 0 {
+		*theirs, *own = *own, (*theirs)[:0]
 	}
 }
 

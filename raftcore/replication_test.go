@@ -644,6 +644,9 @@ func TestR14_TheWindowIsWholeAgainAfterEveryKindOfSetback(t *testing.T) {
 			n.steps(Receive{m})
 			m.Body = &AppendReply{Match: 0, Round: n.askedOf(2).Round}
 			n.steps(Receive{m})
+			for len(n.loads) > 0 { // entries that everybody had are in memory no more
+				n.readsDisk()
+			}
 		},
 		"an acknowledgement of everything": func(n *stage) {
 			n.accepted(2)
