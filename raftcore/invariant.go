@@ -54,18 +54,22 @@ func (n *Node) broken(rule Rule, format string, args ...any) {
 	panic(&InvariantError{Rule: rule, Node: n.cfg.ID, Detail: fmt.Sprintf(format, args...) + "; " + n.String()})
 }
 
+// checkHard runs in every Step that changes the hard state: two votes in one
+// batch would look like one at its end.
+func (n *Node) checkHard() {
+	if n.hard.Term < n.checked.Term {
+		n.broken(RuleTermMonotonic, "it was %d", n.checked.Term)
+	}
+	if n.hard.Term == n.checked.Term && n.checked.Vote != Nobody && n.hard.Vote != n.checked.Vote {
+		n.broken(RuleOneVotePerTerm, "it had voted for %d", n.checked.Vote)
+	}
+	n.checked = n.hard
+}
+
 // check runs in every Drain: what a broken node wants never gets out.
 func (n *Node) check() {
 	l := &n.log
-	if n.hard.Term != n.checkedTerm || n.hard.Vote != n.checkedVote {
-		if n.hard.Term < n.checkedTerm {
-			n.broken(RuleTermMonotonic, "it was %d", n.checkedTerm)
-		}
-		if n.hard.Term == n.checkedTerm && n.checkedVote != Nobody {
-			n.broken(RuleOneVotePerTerm, "it had voted for %d", n.checkedVote)
-		}
-		n.checkedTerm, n.checkedVote = n.hard.Term, n.hard.Vote
-	}
+	n.checkHard()
 	if l.commit < n.checkedCommit {
 		n.broken(RuleCommitMonotonic, "it was %d", n.checkedCommit)
 	}

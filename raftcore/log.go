@@ -175,8 +175,9 @@ func within(entries []Entry, maxBytes int) []Entry {
 // forget lets go of the entries up to needless, and of older ones than the rest
 // until it fits maxBytes, but of none after safe.
 func (l *log) forget(needless, safe Index, maxBytes int) {
+	w := &l.window
 	before := func(i Index) int { return max(int(i+1)-int(l.windowFirst()), 0) }
-	l.window.drop(max(before(min(needless, safe)), l.window.excess(before(safe), maxBytes)))
+	w.drop(max(before(min(needless, safe)), w.excess(before(safe), maxBytes)))
 }
 
 // unsavedBytes returns the size of what the disk does not have yet.

@@ -388,3 +388,20 @@ func TestTermLookupsAtTheEndsOfIndexes(t *testing.T) {
 		t.Error("there is nothing in the window")
 	}
 }
+
+func TestR11_TheArrayOfEntriesThatWereHandedInIsNotWrittenOn(t *testing.T) {
+	array := make([]Entry, 10)
+	for i := range array {
+		array[i] = Entry{EntryID: EntryID{1, Index(i + 1)}, Kind: EntryNoop}
+	}
+	handed, rest := array[:5], slices.Clone(array[5:])
+	var l log
+	l.append(handed)
+	if &l.window.entries[0] != &handed[0] {
+		t.Error("they were copied, for nothing")
+	}
+	l.append([]Entry{{EntryID: EntryID{2, 6}, Kind: EntryNoop}})
+	if l.last != 6 || !slices.EqualFunc(rest, array[5:], func(a, b Entry) bool { return a.EntryID == b.EntryID }) {
+		t.Errorf("behind them there is %v now", array[5:])
+	}
+}

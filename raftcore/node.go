@@ -54,8 +54,7 @@ type Node struct {
 
 	out           Output
 	refused       uint64 // messages that were refused: another cluster, malformed, forged
-	checkedTerm   Term
-	checkedVote   NodeID
+	checked       HardState
 	checkedCommit Index
 }
 
@@ -75,8 +74,7 @@ func New(cfg Config, r Recovered) (*Node, error) {
 		rng:         rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.ID))),
 		incarnation: r.Incarnation,
 		hard:        r.HardState,
-		checkedTerm: r.HardState.Term,
-		checkedVote: r.HardState.Vote,
+		checked:     r.HardState,
 		log:         newLog(&r),
 		members:     newMembership(r.BaseConf, r.Configs),
 	}
@@ -197,6 +195,9 @@ func (n *Node) Step(in Input) {
 		n.unreachable(in.Peer)
 	default:
 		n.broken(RuleKnownInput, "an unknown type")
+	}
+	if n.hardDirty {
+		n.checkHard()
 	}
 	if deepChecks {
 		n.CheckInvariants()

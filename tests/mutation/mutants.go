@@ -147,7 +147,9 @@ var mutants = []mutant{
 		{"node.go", "n.sendAppendReply(m.From, AppendReply{Rejected: true, Probed: b.Prev})", "_ = b"},
 	}},
 	{"E14", "a leader without a quorum leads on", []edit{
-		{"leader.go", "if n.now >= n.quorumHeardAt().Add(n.cfg.ElectionTimeout) {", "if n.now < 0 {"},
+		{"leader.go", `if n.now >= n.leader.quorumUntil {
+			n.becomeFollower`, `if n.now < 0 {
+			n.becomeFollower`},
 	}},
 	{"E15", "sending counts as hearing", []edit{
 		{"leader.go", `p.sentRound = n.leader.round
@@ -280,7 +282,13 @@ var mutants = []mutant{
 		{"follower.go", "Hint: n.log.newestUpTo(r.Prev)}", "Hint: EntryID{Term: r.Prev.Term, Index: max(r.Prev.Index, 1) - 1}}"},
 	}},
 	{"R11", "entries that were handed out are written over", []edit{
-		{"log.go", "l.window = l.window[:keep:keep]", "l.window = l.window[:keep]"},
+		{"window.go", "w.entries = w.entries[:n:n]", "w.entries = w.entries[:n]"},
+	}},
+	{"R11", "the array of entries that were handed in is written on", []edit{
+		{"window.go", "slices.Clip(entries)", "slices.Grow(entries, 0)"},
+	}},
+	{"R11", "what the disk does not have is forgotten", []edit{
+		{"log.go", "w.excess(before(safe), maxBytes)", "w.excess(len(w.entries), maxBytes)"},
 	}},
 	{"R12", "who is behind the log is asked for ever", []edit{
 		{"leader.go", `if r.Probed.Index <= n.log.base.Index {
@@ -429,9 +437,7 @@ var mutants = []mutant{
 		{"quorum.go", "return descending[majority(len(voters))-1]", "return descending[max(0, majority(len(voters))-2)]"},
 	}},
 	{"M6", "a removed leader stops before the removal is committed", []edit{
-		{"change.go", `if n.members.at() > n.log.commit {
-		return
-	}`, ""},
+		{"change.go", "!n.leader.retiring || n.members.at() > n.log.commit", "!n.leader.retiring"},
 	}},
 	{"M6", "a removed leader leads on", []edit{
 		{"change.go", "if n.role != Leader || n.members.current().Votes(n.cfg.ID) || n.log.commit", "if n.role == Leader || n.log.commit"},

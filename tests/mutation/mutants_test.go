@@ -1,0 +1,14 @@
+package main
+
+import "testing"
+
+// Whoever changes a line that a mutant changes should learn of it at once, not
+// when somebody runs them all again.
+func TestTheTextsThatMutantsChangeAreThere(t *testing.T) {
+	root := moduleRoot()
+	for _, m := range mutants {
+		if _, err := m.overlay(root, t.TempDir()); err != nil {
+			t.Errorf("%s, %s: %v", m.trap, m.name, err)
+		}
+	}
+}
