@@ -234,6 +234,9 @@ func (n *Node) appendReply(m *Message, r *AppendReply) {
 		n.confirmReads()
 	}
 	if r.Rejected {
+		if r.Probed.Index <= p.match && r.Round > p.matchedIn {
+			p.match = 0 // it says so after it had acknowledged it: its disk has lost its end
+		}
 		n.rejected(p, r)
 		return
 	}
@@ -242,7 +245,7 @@ func (n *Node) appendReply(m *Message, r *AppendReply) {
 		return
 	}
 	if r.Match > p.match {
-		p.match = r.Match
+		p.match, p.matchedIn = r.Match, n.leader.round
 		p.catchUp.grewAt = n.now
 	}
 	p.catchUp.note(p.match, n.log.last, n.now, n.cfg.ElectionTimeout)

@@ -26,8 +26,10 @@ type progress struct {
 	id    NodeID
 	state progressState
 	// match is the last entry that is known to be on the peer's disk. It never
-	// falls, unless the disk itself was lost.
-	match Index
+	// falls, unless the disk was lost, or has lost its end. matchedIn is the newest
+	// round that was open when it last grew.
+	match     Index
+	matchedIn uint64
 	// next is the next entry to send. In replicate it runs ahead of match.
 	next Index
 	// incarnation is the life of the peer's disk that match speaks of; met is the

@@ -140,7 +140,7 @@ func TestARejectionConfirmsARound(t *testing.T) {
 	n := lead(t, given{})
 	n.steps(Read{Tag: 1})
 	n.ignore()
-	n.hears(2, 1, &AppendReply{Rejected: true, Probed: id(1, 1), Round: n.askedOf(2).Round})
+	n.hears(2, 1, &AppendReply{Rejected: true, Probed: id(1, 2), Round: n.askedOf(2).Round})
 	n.wants("Read tag=1 at 1")
 }
 

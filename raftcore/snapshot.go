@@ -79,6 +79,11 @@ func (n *Node) snapshotTaken(in SnapshotTaken) {
 	if in.Index > keep {
 		base = max(base, in.Index-keep)
 	}
+	for i := range n.leader.peers {
+		if p := &n.leader.peers[i]; p.state == snapshot {
+			base = min(base, p.snapshot) // it needs what follows, or yet another snapshot
+		}
+	}
 	n.compact(min(base, n.applying.sent, n.log.saved))
 }
 

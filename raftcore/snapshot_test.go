@@ -305,6 +305,37 @@ func TestS6_TwoRejectionsInOneBatchSendOneSnapshot(t *testing.T) {
 	}
 }
 
+// A transfer that takes long would be in vain if what follows the snapshot were
+// compacted meanwhile: the next one would be, too.
+func TestS6_WhatFollowsASnapshotThatIsUnderWayIsKept(t *testing.T) {
+	n := leading(t, compacts(100, 0))
+	n.rejected(3, EntryID{})
+	n.rejected(3, EntryID{})
+	for range 5 {
+		n.steps(Propose{})
+		n.saves()
+		n.accepted(2)
+	}
+	n.applies()
+	n.steps(SnapshotTaken{Index: n.applied, Time: n.time})
+	if n.applied <= 11 || n.state.First != 11 {
+		t.Errorf("a snapshot of 10 is under way, and the log begins at %d", n.state.First)
+	}
+	n.hears(3, 2, &AppendReply{Match: 10, Round: n.askedOf(2).Round})
+	n.accepted(3)
+	if got := n.snapshotsTo(3); got != 1 || n.peerState(3) != "replicate" {
+		t.Fatalf("%d snapshots were sent; %v", got, n.state.Peers)
+	}
+	n.steps(Propose{})
+	n.saves()
+	n.accepted(2, 3)
+	n.applies()
+	n.steps(SnapshotTaken{Index: n.applied, Time: n.time})
+	if n.state.First != n.applied+1 {
+		t.Errorf("it has arrived, and the log begins at %d", n.state.First)
+	}
+}
+
 // Who failed at once is not sent it again at once.
 func TestS6_AFailedTransferBeginsAgainWithTheNextHeartbeat(t *testing.T) {
 	n := sending(t)
@@ -369,12 +400,13 @@ func TestAnAcknowledgementOfLessDoesNotEndATransfer(t *testing.T) {
 	}
 }
 
-// The leader has compacted on while the snapshot was under way, and has lost what
-// comes after it: the peer is sent another one.
+// The transfer was given up, the leader has compacted on, and has lost what comes
+// after the snapshot. When that arrives after all, the peer is sent another one.
 func TestAPeerWhoseSnapshotIsTooOldWhenItArrivesIsSentANewerOne(t *testing.T) {
 	n := leading(t, compacts(100, 0))
 	n.rejected(3, EntryID{})
 	n.rejected(3, EntryID{})
+	n.steps(SnapshotSent{Peer: 3, Index: 10, Status: SnapshotFailed})
 	n.snapshotted(12)
 	n.saves()
 	n.ignore()

@@ -30,7 +30,7 @@ type Status struct {
 // PeerStatus is a leader's view of one other member.
 type PeerStatus struct {
 	ID    NodeID
-	State string // probe or replicate
+	State string // probe, replicate, or snapshot
 	Match Index  // durable there
 	Next  Index  // sent next
 	// Heard is when it last echoed a new heartbeat round.

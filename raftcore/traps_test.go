@@ -127,6 +127,36 @@ func TestD9_ACommitIndexBeyondALostTailIsNotBelieved(t *testing.T) {
 	}
 }
 
+// What a peer says it lacks, after it had acknowledged it, its disk has lost. It
+// used to be taken for an old message, and the peer was asked the same for ever.
+func TestD9_WhoLostWhatItHadAcknowledgedIsSentItAgain(t *testing.T) {
+	n := lead(t, given{Log: terms(1, 1, 1)})
+	n.steps(Propose{})
+	n.saves()
+	n.accepted(2, 3)
+	old := n.askedOf(3)
+	n.hears(3, n.state.Term, &AppendReply{Rejected: true, Probed: old.Prev, Hint: id(1, 2), Round: old.Round})
+	if got := n.state.Peers[1]; got.Match != 5 {
+		t.Fatalf("it may be an old message: %v", got)
+	}
+	n.waits(heartbeatInterval)
+	n.rejected(3, id(1, 2))
+	if got := n.state.Peers[1]; got.Match != 0 || got.State != "probe" {
+		t.Fatalf("%v", got)
+	}
+	n.waits(heartbeatInterval)
+	if got := n.askedOf(3).Prev; got != id(1, 2) {
+		t.Fatalf("it is asked about %v", got)
+	}
+	n.acknowledged(3, 2)
+	for len(n.loads) > 0 {
+		n.readsDisk()
+	}
+	if r := n.askedOf(3); r.Prev != id(1, 2) || len(r.Entries) == 0 {
+		t.Errorf("it is sent %v", r)
+	}
+}
+
 // A fresh disk may be one that was lost. Its node counts again from when it holds
 // everything that was committed, by the word of a leader who knows what was, and
 // who speaks to this disk and not to the one before.

@@ -215,8 +215,8 @@ var mutants = []mutant{
 	}},
 	{"R3", "an echo advances match to what was sent", []edit{
 		{"leader.go", `if r.Match > p.match {
-		p.match = r.Match`, `if p.next-1 > p.match {
-		p.match = p.next - 1`},
+		p.match, p.matchedIn = r.Match,`, `if p.next-1 > p.match {
+		p.match, p.matchedIn = p.next-1,`},
 	}},
 	{"R3", "a follower acknowledges all of its log", []edit{
 		{"promise.go", "match := min(f.verified, n.log.saved)", "match := n.log.saved"},
@@ -376,6 +376,12 @@ var mutants = []mutant{
 	}
 	if !n.log.has(r.Prev) || n.late(m) {`},
 	}},
+	{"D9", "who lost its tail is asked the same for ever", []edit{
+		{"leader.go", "p.match = 0 // it says", "_ = p.match // it says"},
+	}},
+	{"D9", "an old rejection makes a leader forget what a peer has", []edit{
+		{"leader.go", "if r.Probed.Index <= p.match && r.Round > p.matchedIn {", "if r.Probed.Index <= p.match {"},
+	}},
 	{"D10", "a wiped disk votes", []edit{
 		{"newcomer.go", "return n.hard.Joined || !n.cfg.Joins", "return n.hard.Joined || n.hard.Term < maxTerm || !n.cfg.Joins"},
 	}},
@@ -487,6 +493,9 @@ var mutants = []mutant{
 	}},
 	{"S6", "a snapshot with every heartbeat", []edit{
 		{"leader.go", "if p.state == snapshot || r.Probed.Index <= p.match", "if r.Probed.Index <= p.match"},
+	}},
+	{"S6", "the log is compacted under a transfer", []edit{
+		{"snapshot.go", "base = min(base, p.snapshot)", "_ = p"},
 	}},
 	{"S7", "a snapshot that failed is never asked for again", []edit{
 		{"snapshot.go", `s.asked = false
