@@ -731,7 +731,7 @@ func TestM10_ALearnerWhoseSnapshotDoesNotKnowItFollowsOn(t *testing.T) {
 	if st := n.node.Status(); !st.Conf.Contains(1) || st.Commit != 10 || st.Applied != 10 || st.Leader != 2 {
 		t.Errorf("%v: %v", st, &st.Conf)
 	}
-	if got := n.sent[len(n.sent)-1].String(); got != "1->2 term=3 AppendReply match=10 round=2" {
+	if got := n.sent[len(n.sent)-1].String(); got != "1->2 term=3 AppendReply match=10 round=2 newcomer" {
 		t.Error(got)
 	}
 	// The same snapshot again takes nothing back.

@@ -45,6 +45,7 @@ func (n *Node) join() {
 func (n *Node) joinIfComplete(m *Message, r *AppendRequest) {
 	if !n.hard.Joined && r.Admit && m.ToIncarnation == n.incarnation && n.following.verified >= r.Commit {
 		n.join()
+		n.following.owes = true // the leader counts it from its next word on
 	}
 }
 

@@ -135,6 +135,9 @@ func (b *AppendRequest) String() string {
 	if len(b.Entries) > 0 {
 		s += " " + entriesString(b.Entries)
 	}
+	if b.Admit {
+		s += " admit"
+	}
 	if b.Quiesce {
 		s += " quiesce"
 	}
@@ -176,10 +179,17 @@ func (s CommitStatus) String() string {
 }
 
 func (b *AppendReply) String() string {
+	s := fmt.Sprintf("AppendReply match=%d round=%d", b.Match, b.Round)
 	if b.Rejected {
-		return fmt.Sprintf("AppendReply rejected probed=%v hint=%v round=%d", b.Probed, b.Hint, b.Round)
+		s = fmt.Sprintf("AppendReply rejected probed=%v hint=%v round=%d", b.Probed, b.Hint, b.Round)
 	}
-	return fmt.Sprintf("AppendReply match=%d round=%d", b.Match, b.Round)
+	if b.Flooded {
+		s += " flooded"
+	}
+	if b.Newcomer {
+		s += " newcomer"
+	}
+	return s
 }
 
 func entriesString(entries []Entry) string {
@@ -223,6 +233,48 @@ func (r Reply) String() string {
 	}
 	if r.Leader != Nobody {
 		s += fmt.Sprintf(" leader=%d", r.Leader)
+	}
+	return s
+}
+
+func (s StageAt) String() string {
+	return fmt.Sprintf("Stage tag=%d %v as %v", s.Tag, s.Stage, s.Entry)
+}
+
+func (r ReadReady) String() string { return fmt.Sprintf("Read tag=%d at %d", r.Tag, r.Index) }
+
+func (s SnapshotStatus) String() string {
+	names := [...]string{"none", "moving", "delivered", "failed"}
+	if int(s) < len(names) {
+		return names[s]
+	}
+	return fmt.Sprintf("snapshot-status-%d", uint8(s))
+}
+
+func (p PeerStatus) String() string {
+	return fmt.Sprintf("peer %d %s match=%d next=%d", p.ID, p.State, p.Match, p.Next)
+}
+
+func (e TraceEvent) String() string {
+	s := fmt.Sprintf("%d %v", e.Node, e.Kind)
+	switch e.Kind {
+	case TraceRole:
+		s += fmt.Sprintf(" %v term=%d", e.Role, e.Term)
+		if e.Leader != Nobody && e.Leader != e.Node {
+			s += fmt.Sprintf(" leader=%d", e.Leader)
+		}
+	case TraceCommit:
+		s += fmt.Sprintf(" %d", e.Commit)
+	case TraceConfig:
+		s += " " + e.Conf.String()
+	case TraceAppend:
+		s += fmt.Sprintf(" last=%v", e.Last)
+	case TraceSaved:
+		s += fmt.Sprintf(" %d", e.Saved)
+	case TraceCompact, TraceSnapshot:
+		s += fmt.Sprintf(" base=%v", e.Base)
+	case TraceSend, TraceReceive:
+		s += " " + e.Message.String()
 	}
 	return s
 }

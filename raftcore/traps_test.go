@@ -157,6 +157,20 @@ func TestD9_WhoLostWhatItHadAcknowledgedIsSentItAgain(t *testing.T) {
 	}
 }
 
+// The leader counts it from when it hears of it, so it hears of it at once.
+func TestD10_WhoIsAdmittedWhenItHasEverythingSaysThatItCounts(t *testing.T) {
+	n := start(t, given{Pristine: true})
+	n.hears(2, 3, &AppendRequest{Entries: commands(1, 1, 3), Commit: 2, Round: 1})
+	n.saves()
+	n.ignore()
+	m := n.message(2, 3, &AppendRequest{Prev: id(3, 2), Commit: 2, Round: 1, Admit: true})
+	m.ToIncarnation = lifeOf(1)
+	n.steps(Receive{m})
+	n.wants("Save #2 term=3")
+	n.saves()
+	n.wants("1->2 term=3 AppendReply match=2 round=1")
+}
+
 // A fresh disk may be one that was lost. Its node counts again from when it holds
 // everything that was committed, by the word of a leader who knows what was, and
 // who speaks to this disk and not to the one before.
