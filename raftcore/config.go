@@ -55,6 +55,11 @@ type Config struct {
 	// accordingly. Default 50.
 	MaxClockDrift int
 
+	// SaveTimeout is how long a Save may take before the disk counts as stalled:
+	// then a leader refuses proposals with Busy and hands its office over, and
+	// nobody stands for election. Default: twice ElectionTimeout.
+	SaveTimeout time.Duration
+
 	// SnapshotEntries, SnapshotBytes and SnapshotAge say when to ask for a
 	// snapshot: when so many entries, or bytes of them, have been applied since
 	// the last one, or when it is so old and something has been applied. Zero: not
@@ -110,6 +115,9 @@ func (c Config) WithDefaults() Config {
 	if c.HeartbeatInterval == 0 {
 		c.HeartbeatInterval = c.ElectionTimeout / 10
 	}
+	if c.SaveTimeout == 0 {
+		c.SaveTimeout = 2 * c.ElectionTimeout
+	}
 	def(&c.MaxAppendBytes, 256<<10)
 	def(&c.MaxInflight, 64)
 	def(&c.MaxInflightBytes, 1<<20)
@@ -138,6 +146,9 @@ func (c Config) Validate() error {
 	}
 	if c.HeartbeatInterval <= 0 || c.HeartbeatInterval > c.ElectionTimeout/3 {
 		bad("HeartbeatInterval is %v, not between 0 and a third of ElectionTimeout (%v)", c.HeartbeatInterval, c.ElectionTimeout/3)
+	}
+	if c.SaveTimeout <= 0 {
+		bad("SaveTimeout is %v, not positive", c.SaveTimeout)
 	}
 	if c.MaxClockDrift < 0 || c.MaxClockDrift >= 1000 {
 		bad("MaxClockDrift is %d, not between 0 and 999", c.MaxClockDrift)

@@ -101,23 +101,102 @@ func TestD2_NothingIsAppliedBeforeItIsDurableHere(t *testing.T) {
 	n.wants("1->2 term=1 AppendReply match=2 round=1", `Apply [1/1 "" 1/2 ""]`)
 }
 
-// D12: the others commit without a leader whose disk stalls; it shows itself on.
-func TestD12_ALeaderWithAStalledDiskLeadsOn(t *testing.T) {
+// D12: the others commit without a leader whose disk stalls, and it shows itself;
+// but it cannot say so to its clients, so it hands its office over.
+func TestD12_ALeaderWithAStalledDiskHandsOver(t *testing.T) {
 	g := newGroup(t, 3)
 	g.elects(1)
 	g.member(1).stalled = true
 	tag := g.proposes(1, "x")
-	g.passes(5 * electionTimeout)
-	if m := g.member(1); m.state.Role != Leader || m.state.Commit != 2 || m.done[tag] != 0 {
+	g.passes(electionTimeout)
+	if m := g.member(1); m.state.Role != Leader || m.state.Commit != 2 || m.done[tag] != 0 || m.state.SavingSince == 0 {
 		t.Errorf("%v; done at %d", m.node, m.done[tag])
 	}
 	if m := g.member(2); m.applied != 2 {
 		t.Errorf("node 2 has applied %d", m.applied)
 	}
+	g.passes(2 * electionTimeout)
+	if s := g.member(1).state; s.Role == Leader || s.Leader == 1 || s.Leader == Nobody {
+		t.Fatalf("%v", s)
+	}
 	g.member(1).stalled = false
 	g.settle()
-	if m := g.member(1); m.done[tag] != 2 {
+	if m := g.member(1); m.done[tag] != 2 || m.state.SavingSince != 0 {
 		t.Errorf("%v; done at %d", m.node, m.done[tag])
+	}
+}
+
+func TestD12_ALeaderWithAStalledDiskTakesNoProposals(t *testing.T) {
+	n := lead(t, given{Limits: func(c *Config) { c.SaveTimeout = heartbeatInterval }})
+	n.steps(Propose{Tag: 1})
+	n.waits(heartbeatInterval - 1)
+	n.acknowledged(2, 1) // the others do not have it either
+	n.acknowledged(3, 1)
+	n.ignore()
+	n.steps(Propose{Tag: 2})
+	if len(n.out.Replies) > 0 {
+		t.Fatalf("too early: %v", n.out.Replies)
+	}
+	n.ignore()
+	n.waits(1)
+	n.ignore()
+	n.steps(Propose{Tag: 3})
+	n.wants("Reply tag=3 busy SaveTimeout leader=1")
+	n.waits(electionTimeout / 2)
+	n.is(Leader, 1)
+	for i := range n.mail {
+		if _, told := n.mail[i].Body.(*TimeoutNow); told {
+			t.Errorf("nobody can do better, and it says %v", &n.mail[i])
+		}
+	}
+	n.saves()
+	n.steps(Propose{Tag: 4})
+	if len(n.out.Replies) > 0 {
+		t.Errorf("the disk has answered: %v", n.out.Replies)
+	}
+}
+
+// The deadline of a leader names the instant at which it has to do something about
+// its disk.
+func TestD12_AStallIsNoticedThoughNothingHappens(t *testing.T) {
+	n := lead(t, given{Limits: func(c *Config) { c.SaveTimeout = heartbeatInterval / 2 }})
+	n.steps(Propose{})
+	n.accepted(2, 3)
+	if at := n.now.Add(heartbeatInterval / 2); n.out.Deadline != at {
+		t.Errorf("it wants a tick at %v, not %v", n.out.Deadline, at)
+	}
+	n.timesOut()
+	if m := n.mail[len(n.mail)-1]; m.String() != "1->2 term=1 TimeoutNow" {
+		t.Errorf("it says %v", &m)
+	}
+}
+
+func TestD12_NobodyWithAStalledDiskStandsForElection(t *testing.T) {
+	stand := func(t *testing.T) *stage {
+		n := start(t, given{Log: terms(1), Term: 1, Limits: func(c *Config) { c.CampaignOnDemand = true }})
+		n.hears(2, 1, &AppendRequest{Prev: id(1, 1), Entries: commands(2, 1), Round: 1})
+		n.waits(2 * electionTimeout)
+		n.ignore()
+		return n
+	}
+	for name, cause := range map[string]func(n *stage){
+		"time":           func(n *stage) { n.waits(2 * electionTimeout) },
+		"Campaign":       func(n *stage) { n.waits(electionTimeout); n.steps(Campaign{}) },
+		"a demand":       func(n *stage) { n.waits(electionTimeout); n.steps(Propose{Tag: 1}) },
+		"its leader":     func(n *stage) { n.hears(2, 1, &AppendRequest{Prev: id(1, 2), Round: 2}); n.hears(2, 1, &TimeoutNow{}) },
+		"time and again": func(n *stage) { n.waits(2 * electionTimeout); n.waits(2 * electionTimeout) },
+	} {
+		n := stand(t)
+		cause(n)
+		if n.state.Role != Follower || n.out.Deadline != 0 && n.out.Deadline <= n.now {
+			t.Errorf("%s: %v, deadline %v at %v", name, n.state, n.out.Deadline, n.now)
+		}
+		n.saves()
+		n.waits(2 * electionTimeout)
+		n.waits(2 * electionTimeout)
+		if n.state.Role == Follower {
+			t.Errorf("%s: the disk has answered, and it does not stand", name)
+		}
 	}
 }
 

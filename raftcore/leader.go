@@ -98,6 +98,8 @@ func (n *Node) propose(in Propose) {
 		n.reply(in.Tag, TooLarge)
 	case n.transfer.active():
 		n.reply(in.Tag, Transferring)
+	case n.stalled():
+		n.busy(in.Tag, "SaveTimeout")
 	case n.leader.uncommittedBytes > n.cfg.MaxUncommittedBytes:
 		n.busy(in.Tag, "MaxUncommittedBytes")
 	case n.log.last-n.applying.done >= Index(n.cfg.MaxUnapplied):

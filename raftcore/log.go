@@ -37,6 +37,7 @@ type log struct {
 type saving struct {
 	sequence    uint64
 	first, last Index
+	since       Instant // when it was handed out
 }
 
 func newLog(r *Recovered) log {
@@ -220,10 +221,19 @@ func (l *log) reset(s *SnapshotMeta) {
 	l.handed = s.Last.Index
 }
 
+// savingSince returns when the oldest Save under way was handed out; zero if none
+// is.
+func (l *log) savingSince() Instant {
+	if len(l.saving) == 0 {
+		return 0
+	}
+	return l.saving[0].since
+}
+
 // toSave returns the entries that are in no Save yet, and notes that the Save
 // with this sequence number carries them.
-func (l *log) toSave(sequence uint64) []Entry {
-	s := saving{sequence: sequence}
+func (l *log) toSave(sequence uint64, now Instant) []Entry {
+	s := saving{sequence: sequence, since: now}
 	var entries []Entry
 	if l.handed < l.last {
 		entries = l.slice(l.handed+1, l.last, math.MaxInt)

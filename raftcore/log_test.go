@@ -165,7 +165,7 @@ func (p *play) step() {
 	case 4, 5: // a Save is ordered
 		if l.handed < l.last || r.IntN(3) == 0 {
 			p.seq++
-			entries := l.toSave(p.seq)
+			entries := l.toSave(p.seq, 0)
 			p.hold("a Save", entries)
 			m.pending = append(m.pending, modelSave{p.seq, slices.Clone(entries)})
 		}
@@ -309,13 +309,13 @@ func TestD3_OnlyWhatNoSaveUnderWayTouchesIsDurable(t *testing.T) {
 		}
 	}
 	l.append([]Entry{e(1, 1), e(1, 2), e(1, 3)})
-	l.toSave(1)
+	l.toSave(1, 0)
 	l.truncate(2)
 	l.append([]Entry{e(2, 2)})
-	l.toSave(2)
+	l.toSave(2, 0)
 	l.truncate(2)
 	l.append([]Entry{e(1, 2), e(1, 3)})
-	l.toSave(3)
+	l.toSave(3, 0)
 	saved(0, "before anything completes")
 	l.complete(1)
 	saved(1, "after #1")
@@ -328,9 +328,9 @@ func TestD3_OnlyWhatNoSaveUnderWayTouchesIsDurable(t *testing.T) {
 func TestD3_ASaveWithoutEntriesHidesNothing(t *testing.T) {
 	var l log
 	l.push(&Entry{EntryID: EntryID{1, 1}})
-	l.toSave(1)
-	l.toSave(2) // the hard state only
-	l.toSave(3)
+	l.toSave(1, 0)
+	l.toSave(2, 0) // the hard state only
+	l.toSave(3, 0)
 	l.complete(2)
 	if l.saved != 1 {
 		t.Errorf("saved %d", l.saved)
@@ -347,14 +347,14 @@ func TestATruncationBeforeItsReplacementIsSavedLowersWhatIsDurable(t *testing.T)
 	for i := Index(1); i <= 5; i++ {
 		l.push(&Entry{EntryID: EntryID{1, i}})
 	}
-	l.toSave(1)
+	l.toSave(1, 0)
 	l.truncate(3)
 	l.complete(1)
 	if l.saved != 2 {
 		t.Errorf("saved %d; the disk holds five, the log two", l.saved)
 	}
 	l.push(&Entry{EntryID: EntryID{2, 3}})
-	if s := l.toSave(2); len(s) != 1 || s[0].Index != 3 {
+	if s := l.toSave(2, 0); len(s) != 1 || s[0].Index != 3 {
 		t.Errorf("the next Save takes %v", s)
 	}
 }

@@ -214,6 +214,7 @@ func (n *Node) Drain(out *Output) {
 	n.expire()
 	if n.role == Leader {
 		n.advanceChange()
+		n.yieldIfStalled()
 		n.advanceTransfer()
 		n.openRound()
 		n.replicateAll()
@@ -278,8 +279,11 @@ func (n *Node) expire() {
 	case n.now >= n.electionAt && n.promises.candidacy:
 		n.resetElection() // the disk has not answered to this candidacy: another one would only wait behind it
 	case n.now < n.electionAt:
-	case n.mayCampaign():
+	case n.mayCampaign() && !n.stalled():
 		n.becomePreCandidate()
+	case n.mayCampaign():
+		n.setRole(Follower, Nobody)
+		n.resetElection() // the disk may answer until then
 	case n.leaderID != Nobody:
 		n.setRole(Follower, Nobody) // who cannot lead loses sight of a dead leader, too
 	}
@@ -303,6 +307,7 @@ func (n *Node) deadline() Instant {
 	earliest(n.applying.retryAt)
 	earliest(n.reads.askAgainAt)
 	earliest(n.transfer.deadline)
+	earliest(n.stallAt())
 	earliest(n.snapshotDue())
 	return at
 }
@@ -449,7 +454,7 @@ func (n *Node) save() {
 		Token:     Token{Boot: n.cfg.Boot, Sequence: n.sequence},
 		HardState: n.hard,
 		Reset:     reset,
-		Entries:   n.log.toSave(n.sequence),
+		Entries:   n.log.toSave(n.sequence, n.now),
 	}
 	if s.unsaved {
 		s.unsaved = false

@@ -13,10 +13,11 @@ type Status struct {
 	Joined      bool   // it votes; a newcomer does not yet
 	Leader      NodeID // Nobody if unknown
 	Commit      Index
-	Applied     Index // by the state machine
-	Saved       Index // durable in this node's log
-	Last        Index // in this node's log
-	First       Index // the first entry that the log still names
+	Applied     Index   // by the state machine
+	Saved       Index   // durable in this node's log
+	SavingSince Instant // when the oldest Save that is under way was handed out; zero if none is
+	Last        Index   // in this node's log
+	First       Index   // the first entry that the log still names
 	Conf        ConfState
 	ConfIndex   Index // the entry that set Conf
 	// Readable: this node leads, and has committed an entry of its term.
@@ -42,7 +43,7 @@ func (n *Node) Status() Status {
 	s := Status{
 		ID: n.cfg.ID, Cluster: n.hard.Cluster, Incarnation: n.incarnation,
 		Role: n.role, Term: n.hard.Term, Vote: n.hard.Vote, Joined: n.hard.Joined, Leader: n.leaderID,
-		Commit: n.log.commit, Applied: n.applying.done, Saved: n.log.saved, Last: n.log.last, First: n.log.base.Index + 1,
+		Commit: n.log.commit, Applied: n.applying.done, Saved: n.log.saved, SavingSince: n.log.savingSince(), Last: n.log.last, First: n.log.base.Index + 1,
 		Conf: n.members.current().clone(), ConfIndex: n.members.at(),
 		Readable: n.role == Leader && n.log.commit >= n.leader.start,
 		Refused:  n.refused,

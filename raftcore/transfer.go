@@ -34,9 +34,13 @@ func (n *Node) transferRequest(in Transfer) {
 	case n.leader.change != nil || n.members.current().Joint():
 		n.reply(in.Tag, ChangeInProgress)
 	default:
-		*t = transferring{to: to, tags: []Tag{in.Tag}, deadline: n.now.Add(n.cfg.ElectionTimeout)}
+		n.beginTransfer(to, in.Tag)
 		n.advanceTransfer()
 	}
+}
+
+func (n *Node) beginTransfer(to NodeID, tags ...Tag) {
+	n.transfer = transferring{to: to, tags: tags, deadline: n.now.Add(n.cfg.ElectionTimeout)}
 }
 
 // heir returns who should lead next: the transfer's target if there is one, or
@@ -98,7 +102,7 @@ func (n *Node) endTransfer(outcome Outcome) {
 // earlier term, or of who does not lead, has been refused before or means
 // nothing.
 func (n *Node) timeoutNow(m *Message) {
-	if n.role != Follower || n.leaderID != m.From || !n.mayCampaign() || n.applying.restore != nil {
+	if n.role != Follower || n.leaderID != m.From || !n.mayCampaign() || n.stalled() || n.applying.restore != nil {
 		n.refused++
 		return
 	}

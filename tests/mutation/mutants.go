@@ -411,6 +411,19 @@ var mutants = []mutant{
 	{"D10", "who is to join a group helps to found it again", []edit{
 		{"newcomer.go", "!n.cfg.Joins && last", "last"},
 	}},
+	{"D12", "a leader with a stalled disk leads on", []edit{
+		{"stall.go", "others >= n.log.last {", "others > n.log.last {"},
+	}},
+	{"D12", "a leader hands over although a quorum's disks stall", []edit{
+		{"stall.go", "others >= n.log.last {", "others <= n.log.last {"},
+	}},
+	{"D12", "a leader with a stalled disk takes proposals", []edit{
+		{"leader.go", "case n.stalled():", "case n.now < 0:"},
+	}},
+	{"D12", "who has a stalled disk stands for election", []edit{
+		{"node.go", "case n.mayCampaign() && !n.stalled():", "case n.mayCampaign():"},
+		{"node.go", "	case n.mayCampaign():\n\t\tn.setRole(Follower, Nobody)", "	case n.now < 0:\n\t\tn.setRole(Follower, Nobody)"},
+	}},
 	{"M1", "a change before an entry of this term is committed", []edit{
 		{"change.go", "case n.log.commit < n.leader.start || n.members.at() > n.log.commit:", "case n.members.at() > n.log.commit+maxIndex:"},
 		{"change.go", "for n.log.commit >= n.leader.start && n.members.at() <= n.log.commit {", "for n.members.at() <= n.log.commit {"},
