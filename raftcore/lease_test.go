@@ -550,7 +550,7 @@ func TestQ6_AReadThatIsRetriedIsNotAnsweredFromBeforeIt(t *testing.T) {
 	first := n.sentTo(2).Body.(*ReadRequest).Sequence
 	n.hears(3, 2, &AppendRequest{Prev: id(1, 2), Commit: 2, Round: 1}) // another leads: refused
 	n.saves()
-	n.gave("Reply tag=1 not leader")
+	n.gave("Reply tag=1 not leader leader=3")
 	n.steps(Read{Tag: 2})
 	second := n.sentTo(3).Body.(*ReadRequest).Sequence
 	n.ignore()

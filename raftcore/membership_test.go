@@ -445,7 +445,7 @@ func TestM5_ARemovedLeaderDoesNotCountItself(t *testing.T) {
 	n.accepted(3)
 	n.hasCommitted(3)
 	n.is(Follower, 1)
-	n.replied("Reply tag=7 done leader=1")
+	n.replied("Reply tag=7 done")
 }
 
 // Who demotes itself does not either.
@@ -1446,7 +1446,7 @@ func TestAChangeEndsWithTheOffice(t *testing.T) {
 	n.changes(7, conf(voters(1, 2)))
 	n.ignore()
 	n.hears(3, 9, &AppendRequest{Round: 1})
-	n.replied("Reply tag=7 leadership lost (may have happened)")
+	n.replied("Reply tag=7 leadership lost (may have happened) leader=3")
 }
 
 // --- a joint configuration decides by both majorities ---

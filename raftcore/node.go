@@ -230,6 +230,9 @@ func (n *Node) Drain(out *Output) {
 	n.askForSnapshot()
 	n.tellStages()
 	n.letGo()
+	for i := range n.out.Replies {
+		n.out.Replies[i].Leader = n.leaderID // as it is now: who asked is to go there
+	}
 	n.out.Deadline, n.out.Quiescent = n.deadline(), n.quiet
 	n.check()
 	if deepChecks {
@@ -513,7 +516,6 @@ func (n *Node) busy(tag Tag, limit string) { n.refuse(Reply{Tag: tag, Outcome: B
 
 func (n *Node) refuse(r Reply) {
 	if r.Tag != 0 {
-		r.Leader = n.leaderID
 		n.out.Replies = append(n.out.Replies, r)
 	}
 }

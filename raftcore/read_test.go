@@ -289,7 +289,7 @@ func TestQ7_AReadThatWasAskedForElsewhereEndsWithTheLeader(t *testing.T) {
 	n.saves()
 	replies := 0
 	for _, line := range n.said {
-		if line == "Reply tag=1 not leader" || line == "Reply tag=2 not leader" {
+		if line == "Reply tag=1 not leader leader=2" || line == "Reply tag=2 not leader leader=2" {
 			replies++
 		}
 	}
