@@ -18,10 +18,14 @@ package raftcore
 //
 // There is one exception, because somebody has to be first: in an election of
 // nodes that hold nothing but the founding entry, newcomers vote, and so become
-// founders; but not those who wait to be added to a group (Config.Joins). It leaves a gap that nobody inside the group can close: if a
-// majority of the founders are fresh, one of them because its disk was lost and
-// the others because they have never heard from a leader, they found the group
-// a second time, unless somebody who remembers is there to win the election.
+// founders; but not those who wait to be added to a group (Config.Joins). It
+// leaves a gap that nobody inside the group can close: if a majority of the
+// founders are fresh, one of them because its disk was lost and the others because
+// they have never heard from a leader, they found the group a second time, unless
+// somebody who remembers is there to win the election.
+//
+// A disk that has lost only the end of what it held (Recovered.Damaged) is a fresh
+// one in all of this. What is left of its log spares the leader to send it.
 
 // founding is the index of the entry that Bootstrap writes.
 const founding Index = 1

@@ -63,6 +63,7 @@ type Node struct {
 // or hears from a leader.
 func New(cfg Config, r Recovered) (*Node, error) {
 	cfg = cfg.WithDefaults()
+	cfg.Joins = cfg.Joins || r.Damaged
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("raftcore: bad config: %w", err)
 	}
@@ -117,6 +118,9 @@ func (r *Recovered) validate() error {
 			break
 		}
 		term = run.Term
+	}
+	if r.Damaged && r.HardState.Joined {
+		bad("a damaged disk, and its node counts among the voters")
 	}
 	if term > r.HardState.Term {
 		bad("the log has term %d, the hard state only %d", term, r.HardState.Term)

@@ -349,3 +349,34 @@ func TestL2_ATransferToWhoLostItsDiskIsCalledOff(t *testing.T) {
 		t.Errorf("%v", r)
 	}
 }
+
+// A disk that has lost its end may have held a vote and acknowledged entries that
+// it knows nothing of now. Its node is a newcomer, though it has a log; it was a
+// founder, and does not help to found the group again.
+func TestD9_ADamagedDiskCountsForNothingUntilItIsRepaired(t *testing.T) {
+	for _, log := range [][]Entry{
+		{setting(1, 1, conf(voters(1, 2, 3)))},
+		append([]Entry{setting(1, 1, conf(voters(1, 2, 3)))}, commands(2, 1, 1)...),
+	} {
+		r := Recovered{HardState: HardState{Term: 1, Cluster: 1}, Incarnation: 7, Damaged: true}
+		for i := range log {
+			r.Note(&log[i])
+		}
+		n := alone(t, r)
+		n.hears(2, 5, &VoteRequest{Last: id(1, 1)})
+		n.hears(2, 5, &VoteRequest{Last: id(4, 9)})
+		n.hears(2, 5, &VoteRequest{Pre: true, Last: id(4, 9)})
+		for range 20 {
+			n.now = n.now.Add(2 * electionTimeout)
+			n.steps()
+		}
+		for _, m := range n.sent {
+			if r, ok := m.Body.(*VoteReply); !ok || r.Granted {
+				t.Errorf("with a log of %d it says %v", len(log), m)
+			}
+		}
+	}
+	if _, err := New(Config{ID: 1}, Recovered{HardState: HardState{Term: 1, Cluster: 1, Joined: true}, Damaged: true}); err == nil {
+		t.Error("a damaged disk was taken for a whole one")
+	}
+}

@@ -151,6 +151,11 @@ func (m *SnapshotMeta) valid() bool {
 type Recovered struct {
 	HardState   HardState
 	Incarnation Incarnation
+	// Damaged: the disk has lost some of what it held, at the end of the log or of
+	// the hard state, nobody knows how much. It is as if it had been lost as a whole:
+	// HardState.Joined is false, Incarnation is a new one, and so the node counts for
+	// nothing until a leader has sent it what is missing, and has admitted it.
+	Damaged bool
 	// Snapshot is the newest snapshot of the state machine; zero if there is none.
 	Snapshot SnapshotMeta
 	// Applied is the last entry that a machine has applied which keeps its state

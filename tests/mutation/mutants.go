@@ -382,6 +382,9 @@ var mutants = []mutant{
 	{"D9", "an old rejection makes a leader forget what a peer has", []edit{
 		{"leader.go", "if r.Probed.Index <= p.match && r.Round > p.matchedIn {", "if r.Probed.Index <= p.match {"},
 	}},
+	{"D9", "a damaged disk helps to found the group again", []edit{
+		{"node.go", "cfg.Joins = cfg.Joins || r.Damaged", "cfg.Joins = cfg.Joins || false"},
+	}},
 	{"D10", "a wiped disk votes", []edit{
 		{"newcomer.go", "return n.hard.Joined || !n.cfg.Joins", "return n.hard.Joined || n.hard.Term < maxTerm || !n.cfg.Joins"},
 	}},

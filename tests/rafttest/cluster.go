@@ -43,7 +43,7 @@ type Stats struct {
 	Steps, Messages, Lost, Elections, Crashes, Partitions int
 	Proposed, Acknowledged, Refused, Overwritten          int
 	Reads, FollowerReads, ReadsRefused, Loads             int
-	Changes, ChangesDone, Transfers, TransfersDone, Wiped int
+	Changes, ChangesDone, Transfers, TransfersDone, Wiped, Damaged int
 	Snapshots, Installs, Quiescent                        int
 }
 
@@ -161,6 +161,25 @@ func (c *Cluster) wipe(n *node) {
 	c.Stats.Wiped++
 	n.disk = disk{incarnation: raftcore.Incarnation(c.rng.Uint64())}
 	n.founder = false
+}
+
+// damage has a disk lose the end of what it holds, and notice.
+func (c *Cluster) damage(n *node) {
+	k := &n.disk.kept
+	lost := c.rng.IntN(int(k.last()-k.snapshot.Last.Index) + 1)
+	if c.chance(0.2) {
+		lost = 0 // the last Save was of the hard state alone
+	}
+	k.entries = slices.Clip(k.entries[:len(k.entries)-lost])
+	k.hard.Vote, k.hard.Joined = raftcore.Nobody, false
+	if n := len(k.entries); n > 0 && c.chance(0.5) {
+		k.hard.Term = k.entries[n-1].Term
+	} else if n == 0 && c.chance(0.5) {
+		k.hard.Term = k.base.Last.Term
+	}
+	c.tracef("%d lost the last %d entries", n.id, lost)
+	c.Stats.Damaged++
+	n.disk.incarnation, n.disk.damaged = raftcore.Incarnation(c.rng.Uint64()), true
 }
 
 // crash takes a node down. Of the Saves under way a random number made it.
@@ -514,6 +533,7 @@ func (s Stats) Add(o Stats) Stats {
 	s.Transfers += o.Transfers
 	s.TransfersDone += o.TransfersDone
 	s.Wiped += o.Wiped
+	s.Damaged += o.Damaged
 	s.Snapshots += o.Snapshots
 	s.Installs += o.Installs
 	s.Quiescent += o.Quiescent

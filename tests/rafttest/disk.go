@@ -12,6 +12,7 @@ type disk struct {
 	kept        contents
 	files       map[raftcore.Index]machine // snapshots, by their last index
 	incarnation raftcore.Incarnation
+	damaged     bool // it has lost its end, and its node has not joined again
 	pending     []raftcore.Save
 }
 
@@ -90,7 +91,7 @@ func (d *disk) load(l raftcore.Load) []raftcore.Entry {
 func (d *disk) recovered(tail int) raftcore.Recovered {
 	k := &d.kept
 	r := raftcore.Recovered{
-		HardState: k.hard, Incarnation: d.incarnation, Snapshot: k.snapshot,
+		HardState: k.hard, Incarnation: d.incarnation, Damaged: d.damaged && !k.hard.Joined, Snapshot: k.snapshot,
 		Base: k.base.Last, BaseConf: k.base.Conf, Last: k.base.Last.Index, LastTime: k.base.Time,
 	}
 	for i := range k.entries {

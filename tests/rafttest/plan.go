@@ -32,6 +32,7 @@ type Plan struct {
 	Crash     time.Duration // mean time between crashes; 0: none
 	Restart   time.Duration // mean time a crashed node stays down
 	Wipe      float64       // a node that crashes loses its disk, if the others can spare it
+	Damage    float64       // or only the end of what it holds
 
 	Disk      time.Duration // the usual time of a Save; drawn between a tenth and twice
 	SlowDisk  float64       // a Save takes up to a hundred times as long
@@ -95,6 +96,7 @@ func DrawPlan(seed uint64) Plan {
 		p.Partition, p.Heal = p.ElectionTimeout/2, p.ElectionTimeout
 		p.Crash, p.Restart = 2*p.ElectionTimeout, p.ElectionTimeout/4
 	}
+	p.Damage = pick(0, 0, 0.1, 0.5)
 	return p
 }
 

@@ -82,6 +82,8 @@ func (c *Cluster) scheduleFaults() {
 				c.crash(n)
 				if c.chance(c.plan.Wipe) && c.spareable(n) {
 					c.wipe(n)
+				} else if c.chance(c.plan.Damage) && c.spareable(n) {
+					c.damage(n)
 				}
 				c.at(c.now+c.around(c.plan.Restart), func() error { return c.restart(n) })
 			}
@@ -148,7 +150,7 @@ func (c *Cluster) ChangeConfig() error {
 			conf.Voters = append(conf.Voters, m.id)
 		}
 	}
-	if len(conf.Voters) == 0 || len(conf.Voters) < 3 && c.plan.Wipe > 0 {
+	if len(conf.Voters) == 0 || len(conf.Voters) < 3 && c.plan.Wipe+c.plan.Damage > 0 {
 		return nil // with disks that are lost, a majority of few cannot be spared
 	}
 	for _, m := range c.nodes {

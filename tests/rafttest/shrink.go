@@ -20,6 +20,7 @@ var simplifications = []func(*Plan){
 	func(p *Plan) { p.Transfer = 0 },
 	func(p *Plan) { p.Snapshots = 0 },
 	func(p *Plan) { p.Wipe = 0 },
+	func(p *Plan) { p.Damage = 0 },
 	func(p *Plan) { p.Crash = 0 },
 	func(p *Plan) { p.Partition = 0 },
 	func(p *Plan) { p.Loss = 0 },
