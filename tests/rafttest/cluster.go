@@ -40,11 +40,11 @@ type Cluster struct {
 
 // Stats counts what happened in a run.
 type Stats struct {
-	Steps, Messages, Lost, Elections, Crashes, Partitions int
-	Proposed, Acknowledged, Refused, Overwritten          int
-	Reads, FollowerReads, ReadsRefused, Loads             int
+	Steps, Messages, Lost, Elections, Crashes, Partitions          int
+	Proposed, Acknowledged, Refused, Overwritten                   int
+	Reads, FollowerReads, ReadsRefused, Loads                      int
 	Changes, ChangesDone, Transfers, TransfersDone, Wiped, Damaged int
-	Snapshots, Installs, Quiescent                        int
+	Snapshots, Installs, Quiescent                                 int
 }
 
 type link struct{ from, to raftcore.NodeID }
