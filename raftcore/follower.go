@@ -137,9 +137,9 @@ func (m *Message) wellFormed() bool {
 	}
 	switch b := m.Body.(type) {
 	case *VoteRequest:
-		return b != nil
+		return b != nil && (b.Pre || m.Term > 0) // nobody stands for election in term 0
 	case *VoteReply:
-		return b != nil
+		return b != nil && (b.Pre || m.Term > 0)
 	case *AppendRequest:
 		return b != nil && b.wellFormed(m.Term)
 	case *AppendReply:

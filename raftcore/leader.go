@@ -320,6 +320,9 @@ func (n *Node) release() {
 // unreachable takes the news that messages to a peer are lost: what was sent
 // ahead of its acknowledgement has to be asked about again.
 func (n *Node) unreachable(id NodeID) {
+	if n.quiet && (n.role == Leader || id == n.leaderID) {
+		n.wake(false)
+	}
 	if p := n.peer(id); p != nil && p.state == replicate {
 		p.becomeProbe(p.match + 1)
 		p.probed = true // wait for the next heartbeat: it asks the question

@@ -165,8 +165,8 @@ func (r *Recovered) validate() error {
 // Step takes one input. It never blocks and never fails: a refusal is a Reply.
 // It panics with an InvariantError if a rule is broken.
 func (n *Node) Step(in Input) {
-	if n.quiet {
-		n.wakes(in)
+	if n.quiet && wakes(in) {
+		n.wake(true)
 	}
 	switch in := in.(type) {
 	case Tick:
@@ -339,6 +339,9 @@ func (n *Node) receive(m *Message) {
 	if m.To != n.cfg.ID || m.From == n.cfg.ID || m.From == Nobody || foreign || late || !m.wellFormed() {
 		n.refused++
 		return
+	}
+	if r, ok := m.Body.(*AppendRequest); n.quiet && !(ok && r.Quiesce && m.From == n.leaderID) {
+		n.wake(true) // else the word of silence has come twice
 	}
 	switch b := m.Body.(type) {
 	case *VoteRequest:

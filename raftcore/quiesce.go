@@ -58,23 +58,14 @@ func (n *Node) allEchoed() bool {
 	return true
 }
 
-// wakes ends the silence of this node, if an input is a reason to.
-func (n *Node) wakes(in Input) {
-	switch in := in.(type) {
-	case Tick, Saved, Loaded, Applied, SnapshotTaken, SnapshotSent:
-		return
-	case Unreachable:
-		if n.role != Leader && in.Peer != n.leaderID {
-			return
-		}
-		n.wake(false)
-	case Receive:
-		if r, ok := in.Message.Body.(*AppendRequest); !ok || !r.Quiesce || in.Message.From != n.leaderID {
-			n.wake(true) // else the word of silence has come twice
-		}
-	default:
-		n.wake(true)
+// wakes reports whether an input is a request, which ends the silence. A message
+// may end it, too, if it is not refused.
+func wakes(in Input) bool {
+	switch in.(type) {
+	case Tick, Receive, Unreachable, Saved, Loaded, Applied, SnapshotTaken, SnapshotSent:
+		return false
 	}
+	return true
 }
 
 // wake ends the silence. From now on signs of life are expected again; until the

@@ -72,7 +72,12 @@ func (n *Node) snapshotTaken(in SnapshotTaken) {
 	if !known {
 		n.broken(RuleLogContiguous, "a snapshot of entry %d, which has no term", in.Index)
 	}
-	s.newest = SnapshotMeta{Last: EntryID{Term: term, Index: in.Index}, Time: in.Time, Conf: n.members.asOf(in.Index)}
+	newest := SnapshotMeta{Last: EntryID{Term: term, Index: in.Index}, Time: in.Time, Conf: n.members.asOf(in.Index)}
+	if !newest.valid() {
+		s.retryAt = n.now.Add(n.cfg.ElectionTimeout)
+		return // of a log without members: nobody founds such a group, so it is forged
+	}
+	s.newest = newest
 	s.unsaved, s.at, s.bytes, s.retryAt = true, n.now, s.bytes-bytes, 0
 	keep := Index(max(n.cfg.KeepEntries, 0))
 	base := n.log.base.Index

@@ -638,6 +638,6 @@ var mutants = []mutant{
 		{"transfer.go", "case p.match == n.log.last &&", "case p.next > n.log.last &&"},
 	}},
 	{"L7", "a quiet follower sleeps on when its leader is gone", []edit{
-		{"quiesce.go", "n.wake(false)", ""},
+		{"leader.go", "n.wake(false)", ""},
 	}},
 }
