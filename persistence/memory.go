@@ -15,10 +15,10 @@ import (
 // restarted, but it is gone with the process. For tests and examples.
 func Memory() Opener { return &memory{groups: map[string]*memoryGroup{}} }
 
-// memory is both the disk and, while it is open, the Store.
+// memory is the disk.
 type memory struct {
 	mu     sync.Mutex
-	open   bool
+	open   bool // somebody has it
 	groups map[string]*memoryGroup
 	byID   []*memoryGroup // by GroupID - 1
 }
@@ -43,15 +43,20 @@ func (m *memory) Open() (Store, error) {
 		return nil, ErrLocked
 	}
 	m.open = true
-	return &memoryStore{m}, nil
+	return &memoryStore{memory: m}, nil
 }
 
-type memoryStore struct{ *memory }
+// memoryStore is the Store, from Open to Close: one that is closed stays so when
+// the next one is opened.
+type memoryStore struct {
+	*memory
+	closed bool
+}
 
 func (s *memoryStore) Open(name string) (Opened, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.open {
+	if s.closed {
 		return Opened{}, ErrClosed
 	}
 	g := s.groups[name]
@@ -70,7 +75,7 @@ func (s *memoryStore) Open(name string) (Opened, error) {
 func (s *memoryStore) Save(saves []Save) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.open {
+	if s.closed {
 		return ErrClosed
 	}
 	// All of it is checked before any of it is executed.
@@ -134,10 +139,10 @@ func (s *memoryStore) CloseGroup(id GroupID) error {
 func (s *memoryStore) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.open {
+	if s.closed {
 		return ErrClosed
 	}
-	s.open = false
+	s.closed, s.open = true, false
 	for _, g := range s.groups {
 		g.boot = 0
 	}
@@ -145,7 +150,7 @@ func (s *memoryStore) Close() error {
 }
 
 func (s *memoryStore) group(id GroupID) (*memoryGroup, error) {
-	if !s.open {
+	if s.closed {
 		return nil, ErrClosed
 	}
 	if id == 0 || id > GroupID(len(s.byID)) || s.byID[id-1].boot == 0 {

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"math/rand/v2"
 	"syscall"
 	"testing"
 
 	"github.com/castaway-go/castaway/persistence"
 	"github.com/castaway-go/castaway/persistence/journal/journaltest"
+	"github.com/castaway-go/castaway/tests/rafttest"
 )
 
 var (
@@ -57,13 +57,14 @@ func simulated(disk *journaltest.Disk) Options {
 // TestD2D4D7P2_AfterACrashAtAnyPointEveryGroupIsAsItWasSaved saves, cuts off,
 // compacts, loads and hands over at random, crashes or fails between or in the
 // middle of any two operations of the disk, and compares what is there
-// afterwards with what must be.
+// afterwards with what must be. Unlike rafttest.TestStore it knows what a
+// hand-over is made of, and does other things in the middle of one.
 func TestD2D4D7P2_AfterACrashAtAnyPointEveryGroupIsAsItWasSaved(t *testing.T) {
 	rounds(t, func(seed uint64) error {
-		m := newModel(seed)
+		m := rafttest.NewStoreModel(seed)
 		disk := journaltest.New(seed)
-		for life := range 2 + m.rng.IntN(6) {
-			if err := m.live(disk); err != nil {
+		for life := range 2 + m.Rand.IntN(6) {
+			if err := live(m, disk); err != nil {
 				return fmt.Errorf("life %d: %w", life, err)
 			}
 		}
@@ -72,22 +73,22 @@ func TestD2D4D7P2_AfterACrashAtAnyPointEveryGroupIsAsItWasSaved(t *testing.T) {
 }
 
 // live opens the store, uses it until something fails, and lets it crash.
-func (m *model) live(disk *journaltest.Disk) error {
-	power := m.rng.IntN(2) == 0
-	switch m.rng.IntN(6) {
+func live(m *rafttest.StoreModel, disk *journaltest.Disk) error {
+	power := m.Rand.IntN(2) == 0
+	switch m.Rand.IntN(6) {
 	case 0:
 	case 1:
-		disk.FailAt(1 + m.rng.IntN(250))
+		disk.FailAt(1 + m.Rand.IntN(250))
 	case 2:
-		disk.CrashAt(1 + m.rng.IntN(40)) // while it is being opened
+		disk.CrashAt(1 + m.Rand.IntN(40)) // while it is being opened
 	default:
-		disk.CrashAt(1 + m.rng.IntN(250))
+		disk.CrashAt(1 + m.Rand.IntN(250))
 	}
 	opened, err := simulated(disk).Open()
 	if err == nil {
 		s := opened.(*store)
-		err = m.use(s)
-		if err == nil && m.rng.IntN(2) == 0 {
+		err = use(m, s)
+		if err == nil && m.Rand.IntN(2) == 0 {
 			err = s.Close()
 		}
 		if errors.Is(err, syscall.EIO) && !errors.Is(err, persistence.ErrPoisoned) {
@@ -97,125 +98,31 @@ func (m *model) live(disk *journaltest.Disk) error {
 	if err != nil && !errors.Is(err, journaltest.ErrCrashed) && !errors.Is(err, syscall.EIO) {
 		return err
 	}
-	for _, g := range m.groups {
-		g.opened = persistence.Opened{}
-	}
+	m.Restarted()
 	disk.Crash(power)
 	return nil
 }
 
-func (m *model) use(s *store) error {
-	if err := m.settle(s); err != nil {
-		return err
-	}
-	for range m.rng.IntN(100) {
-		if err := m.step(s); err != nil {
+func use(m *rafttest.StoreModel, s *store) error {
+	for range m.Rand.IntN(100) {
+		if err := m.Step(s); err != nil {
 			return err
 		}
-		if s.sealed() > s.o.RetainSegments && m.rng.IntN(3) == 0 {
-			if err := m.handOver(s); err != nil {
+		if s.sealed() > s.o.RetainSegments && m.Rand.IntN(3) == 0 {
+			if err := handOver(m, s); err != nil {
 				return err
 			}
 		}
 	}
-	return m.loadAll(s)
-}
-
-// settle finds out whether the Save that failed is there: all of it, or nothing.
-func (m *model) settle(s *store) error {
-	saves := m.flight
-	m.flight = nil
-	opened := map[string]persistence.Opened{}
-	for _, g := range m.sorted() {
-		if m.rng.IntN(4) > 0 || len(saves) > 0 {
-			o, err := s.Open(g.name)
-			if err != nil {
-				return err
-			}
-			opened[g.name] = o
-		}
-	}
-	check := func() error {
-		for _, g := range m.sorted() {
-			if o, ok := opened[g.name]; ok {
-				if err := g.check(o); err != nil {
-					return fmt.Errorf("group %s: %w", g.name, err)
-				}
-			}
-		}
-		return nil
-	}
-	if err := check(); err != nil {
-		if len(saves) == 0 {
-			return err
-		}
-		m.apply(saves)
-		if with := check(); with != nil {
-			return fmt.Errorf("neither without the save in flight: %w, nor with it: %w", err, with)
-		}
-	}
-	for name, o := range opened {
-		m.groups[name].opened = o
-		m.groups[name].incarnation = o.Recovered.Incarnation
-	}
-	return nil
-}
-
-func (m *model) sorted() []*modelGroup {
-	var out []*modelGroup
-	for _, name := range []string{"a", "b", "c", "d"} {
-		if g := m.groups[name]; g != nil {
-			out = append(out, g)
-		}
-	}
-	return out
-}
-
-// step does one random thing.
-func (m *model) step(s *store) error {
-	name := string(rune('a' + m.rng.IntN(4)))
-	g := m.groups[name]
-	switch {
-	case g == nil || g.opened.Group == 0:
-		return m.open(s, name)
-	case m.rng.IntN(30) == 0:
-		g.opened = persistence.Opened{}
-		return s.CloseGroup(persistence.GroupID(s.names[name].number))
-	case m.rng.IntN(8) == 0:
-		return m.load(s, g)
-	}
-	saves := m.draw()
-	if err := s.Save(calls(saves)); err != nil {
-		m.flight = saves
-		return err
-	}
-	m.apply(saves)
-	return nil
-}
-
-func (m *model) open(s *store, name string) error {
-	g := m.groups[name]
-	if g == nil {
-		g = &modelGroup{name: name}
-	}
-	o, err := s.Open(name)
-	if err != nil {
-		return err
-	}
-	if err := g.check(o); err != nil {
-		return fmt.Errorf("group %s: %w", name, err)
-	}
-	g.opened, g.incarnation = o, o.Recovered.Incarnation
-	m.groups[name] = g
-	return nil
+	return m.CheckAll(s)
 }
 
 // handOver hands the oldest segment over, and lets other things happen between
 // its transactions.
-func (m *model) handOver(s *store) error {
+func handOver(m *rafttest.StoreModel, s *store) error {
 	s.table.(*logTable).between = func() error {
-		for range m.rng.IntN(3) {
-			if err := m.step(s); err != nil {
+		for range m.Rand.IntN(3) {
+			if err := m.Step(s); err != nil {
 				return err
 			}
 		}
@@ -225,19 +132,6 @@ func (m *model) handOver(s *store) error {
 	oldest, _ := s.journal.Segments()
 	if err := s.handOver(oldest); err != nil {
 		return s.fail(err)
-	}
-	return nil
-}
-
-// loadAll compares all entries of all groups.
-func (m *model) loadAll(s *store) error {
-	for _, g := range m.sorted() {
-		if g.opened.Group == 0 || len(g.entries) == 0 {
-			continue
-		}
-		if err := m.loadRange(s, g, g.base.Last.Index+1, g.last(), math.MaxInt); err != nil {
-			return err
-		}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"github.com/castaway-go/castaway/persistence"
 	"github.com/castaway-go/castaway/persistence/journal/journaltest"
 	"github.com/castaway-go/castaway/raftcore"
+	"github.com/castaway-go/castaway/tests/rafttest"
 )
 
 // wantPoisoned checks that nothing is answered any more, and why.
@@ -322,7 +324,7 @@ func TestP1_WhatBadgerForgetsIsNoticed(t *testing.T) {
 func TestP1_ATransactionLostInTheMiddleIsNoticed(t *testing.T) {
 	for seed := range uint64(20) {
 		disk := journaltest.New(seed)
-		m := newModel(seed)
+		m := rafttest.NewStoreModel(seed)
 		opened, err := simulated(disk).Open()
 		if err != nil {
 			t.Fatal(err)
@@ -331,7 +333,7 @@ func TestP1_ATransactionLostInTheMiddleIsNoticed(t *testing.T) {
 		var history [][]write
 		for range 3 {
 			for s.sealed() < 2 {
-				if err := m.step(s); err != nil {
+				if err := m.Step(s); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -345,7 +347,7 @@ func TestP1_ATransactionLostInTheMiddleIsNoticed(t *testing.T) {
 			history = append(history, f.transactions...)
 		}
 		s.Close()
-		lost := 1 + m.rng.IntN(len(history)-2)
+		lost := 1 + m.Rand.IntN(len(history)-2)
 		// Badger as it is without one of them.
 		tab := s.table.(*logTable)
 		clear(tab.data)
@@ -483,29 +485,6 @@ func TestDirectoriesThatAreNotOursAreLeftAlone(t *testing.T) {
 	}
 }
 
-func TestAnInterruptedFirstOpenBeginsAnew(t *testing.T) {
-	for n := 1; ; n++ {
-		disk := journaltest.New(uint64(n))
-		disk.CrashAt(n)
-		s, err := simulated(disk).Open()
-		if err == nil {
-			s.Close()
-			if n < 10 {
-				t.Errorf("opening took %d changes only", n)
-			}
-			return
-		}
-		disk.Crash(n%2 == 0)
-		s = mustOpen(t, simulated(disk))
-		a := mustOpenGroup(t, s, "a")
-		mustSave(t, s, saveOf(a, 1, commands(1, 1, 1)...))
-		s.Close()
-		s = mustOpen(t, simulated(disk))
-		wantLog(t, s, mustOpenGroup(t, s, "a"), commands(1, 1, 1))
-		s.Close()
-	}
-}
-
 func TestOptionsAreValidatedAllAtOnce(t *testing.T) {
 	_, err := Options{SegmentBytes: 5, RetainSegments: -1, MaxSegments: -2}.Open()
 	for _, field := range []string{"Dir", "SegmentBytes", "RetainSegments", "MaxSegments"} {
@@ -515,19 +494,13 @@ func TestOptionsAreValidatedAllAtOnce(t *testing.T) {
 	}
 }
 
-func TestNamesOfGroups(t *testing.T) {
-	eachStore(t, func(t *testing.T, opener persistence.Opener) {
-		s := mustOpen(t, opener)
-		for _, name := range []string{"", "ü/../\x00\n", strings.Repeat("n", maxNameBytes)} {
-			mustOpenGroup(t, s, name)
-		}
-		if _, err := s.Open(strings.Repeat("n", maxNameBytes+1)); err == nil && t.Name() != "TestNamesOfGroups/memory" {
-			t.Error("a name that is too long was taken")
-		}
-		s.Close()
-		s = mustOpen(t, opener)
-		mustOpenGroup(t, s, "ü/../\x00\n")
-	})
+func TestNamesOfGroupsAreBounded(t *testing.T) {
+	s := mustOpen(t, quiet(t.TempDir()))
+	mustOpenGroup(t, s, "")
+	mustOpenGroup(t, s, strings.Repeat("n", maxNameBytes))
+	if _, err := s.Open(strings.Repeat("n", maxNameBytes+1)); err == nil {
+		t.Error("a name that is too long was taken")
+	}
 }
 
 // TestACorruptRecordIsReportedWithFileGroupAndRange flips a bit under an open
@@ -550,7 +523,7 @@ func TestACorruptRecordIsReportedWithFileGroupAndRange(t *testing.T) {
 	}
 }
 
-func copyDir(t *testing.T, from, to string) {
+func copyDir(t testing.TB, from, to string) {
 	t.Helper()
 	if err := os.RemoveAll(to); err != nil {
 		t.Fatal(err)
@@ -573,14 +546,33 @@ func copyDir(t *testing.T, from, to string) {
 	}
 }
 
-// copySparse copies a file without the zeros at its end, and gives it its size.
+// copySparse copies a file, but for what is zeros in it.
 func copySparse(from, to string) error {
-	b, err := os.ReadFile(from)
+	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(to, bytes.TrimRight(b, "\x00"), 0o644); err != nil {
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
 		return err
 	}
-	return os.Truncate(to, int64(len(b)))
+	defer out.Close()
+	var b, zeros [64 << 10]byte
+	for at := int64(0); ; {
+		n, err := io.ReadFull(in, b[:])
+		if !bytes.Equal(b[:n], zeros[:n]) {
+			if _, err := out.WriteAt(b[:n], at); err != nil {
+				return err
+			}
+		}
+		at += int64(n)
+		switch err {
+		case nil:
+		case io.EOF, io.ErrUnexpectedEOF:
+			return out.Truncate(at)
+		default:
+			return err
+		}
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/castaway-go/castaway/persistence/journal"
 )
@@ -21,8 +22,10 @@ type logTable struct {
 	dir    string
 	file   journal.File
 	offset int64
-	data   map[string][]byte
-	keys   []string // ascending
+
+	mu   sync.Mutex // Loads scan beside a commit
+	data map[string][]byte
+	keys []string // ascending
 
 	// between is called before each commit; tests let other things happen there.
 	between func() error
@@ -120,6 +123,8 @@ func (t *logTable) commit(writes []write) error {
 }
 
 func (t *logTable) apply(writes []write) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	for _, w := range writes {
 		if w.value == nil {
 			delete(t.data, string(w.key))
@@ -135,14 +140,10 @@ func (t *logTable) apply(writes []write) {
 }
 
 func (t *logTable) scan(prefix, from []byte, visit func(key, value []byte) (bool, error)) error {
-	i, _ := slices.BinarySearch(t.keys, string(from))
-	for _, key := range slices.Clone(t.keys[i:]) {
-		if !strings.HasPrefix(key, string(prefix)) {
-			return nil
-		}
+	for _, w := range t.snapshot(prefix, from) {
 		// Copies that are spoilt afterwards: they are valid only until visit returns.
-		value := slices.Clone(t.data[key])
-		more, err := visit([]byte(key), value)
+		value := slices.Clone(w.value)
+		more, err := visit(w.key, value)
 		for i := range value {
 			value[i] = 0xdb
 		}
@@ -151,6 +152,20 @@ func (t *logTable) scan(prefix, from []byte, visit func(key, value []byte) (bool
 		}
 	}
 	return nil
+}
+
+// snapshot is what a scan sees, whatever is committed meanwhile.
+func (t *logTable) snapshot(prefix, from []byte) (seen []write) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i, _ := slices.BinarySearch(t.keys, string(from))
+	for _, key := range t.keys[i:] {
+		if !strings.HasPrefix(key, string(prefix)) {
+			break
+		}
+		seen = append(seen, write{key: []byte(key), value: t.data[key]})
+	}
+	return seen
 }
 
 func (t *logTable) sync() error { return nil }

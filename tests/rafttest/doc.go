@@ -12,4 +12,17 @@
 //	if err := rafttest.Run(plan); err != nil {
 //		t.Fatalf("%v\nreplay: go test ./tests/sim -run TestSim -seed %d", err, seed)
 //	}
+//
+// TestStore checks a Store, yours too, against the contract in package
+// persistence, with crashes and failures as far as you can offer them. Write
+//
+//	func TestStore(t *testing.T) {
+//		rafttest.TestStore(t, func(t testing.TB, seed uint64) rafttest.StorePlace {
+//			return rafttest.StorePlace{Opener: mystore.Dir(t.TempDir())}
+//		})
+//	}
+//
+// and make it pass from the top. Then read what it has skipped, and give the
+// StorePlace what that needs. A StoreModel helps with random tests of what only
+// you know of your Store.
 package rafttest

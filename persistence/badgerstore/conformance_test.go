@@ -1,0 +1,99 @@
+package badgerstore
+
+import (
+	"math/rand/v2"
+	"path/filepath"
+	"testing"
+
+	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/persistence/journal/journaltest"
+	"github.com/castaway-go/castaway/tests/rafttest"
+)
+
+// TestStoreKeepsTheContract runs the tests that any Store must pass: on a real
+// disk, where a crash is that of the process, and on a simulated one that loses
+// power and fails.
+func TestStoreKeepsTheContract(t *testing.T) {
+	t.Run("disk", func(t *testing.T) { rafttest.TestStore(t, onDisk) })
+	t.Run("simulated", func(t *testing.T) { rafttest.TestStore(t, onSimulatedDisk) })
+}
+
+// onDisk is a directory. A crash leaves it as it is, and a copy is used from then
+// on: the Store that had it open may go on with the old one.
+func onDisk(t testing.TB, _ uint64) rafttest.StorePlace {
+	d := &crashingDir{t: t, dir: t.TempDir()}
+	return rafttest.StorePlace{Opener: d, Crash: d.crash}
+}
+
+type crashingDir struct {
+	t   testing.TB
+	dir string
+	s   persistence.Store
+}
+
+func (d *crashingDir) Open() (persistence.Store, error) {
+	s, err := quiet(d.dir).Open()
+	if err == nil {
+		d.s = s
+	}
+	return s, err
+}
+
+func (d *crashingDir) crash() {
+	s := d.s.(*store)
+	if s.closed.Load() {
+		return
+	}
+	close(s.quit) // nothing may happen while it is copied: a process dies at one moment
+	s.makeRoom()
+	<-s.retired
+	after := filepath.Join(d.t.TempDir(), "after")
+	copyDir(d.t, d.dir, after)
+	s.table.close()
+	s.journal.Close()
+	s.unlock()
+	d.dir = after
+}
+
+// onSimulatedDisk is a disk that crashes and fails, and a Store that hands
+// segments over to Badger's stand-in at times that the seed decides.
+func onSimulatedDisk(_ testing.TB, seed uint64) rafttest.StorePlace {
+	disk := journaltest.New(seed)
+	rng := rand.New(rand.NewPCG(seed, 7))
+	return rafttest.StorePlace{
+		Opener:  &handingOver{disk: disk, rng: rng},
+		Crash:   func() { disk.Crash(rng.IntN(2) == 0) },
+		CrashAt: disk.CrashAt,
+		FailAt:  disk.FailAt,
+	}
+}
+
+// handingOver does now and then what the retirer does, but within Save, so that
+// the same seed does the same.
+type handingOver struct {
+	disk *journaltest.Disk
+	rng  *rand.Rand
+}
+
+func (h *handingOver) Open() (persistence.Store, error) {
+	s, err := simulated(h.disk).Open()
+	if err != nil {
+		return nil, err
+	}
+	return &handingStore{s.(*store), h.rng}, nil
+}
+
+type handingStore struct {
+	*store
+	rng *rand.Rand
+}
+
+func (h *handingStore) Save(saves []persistence.Save) error {
+	if h.usable() == nil && h.sealed() > h.o.RetainSegments && h.rng.IntN(3) == 0 {
+		oldest, _ := h.journal.Segments()
+		if err := h.handOver(oldest); err != nil {
+			return h.fail(err)
+		}
+	}
+	return h.store.Save(saves)
+}

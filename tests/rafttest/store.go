@@ -1,0 +1,332 @@
+package rafttest
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// StorePlace is where a Store keeps what it keeps, a directory or a simulated
+// disk, and what can be done to it. Only Opener is required. What else you can
+// offer decides how much TestStore can check; what it cannot check it skips, and
+// says so.
+type StorePlace struct {
+	// Opener opens the Store in this place, again and again.
+	Opener persistence.Opener
+
+	// Crash ends the process that has the Store open, or cuts the power, and starts
+	// it anew: what the Store has not made durable may be lost, in whole or in part
+	// and in any order, and what a crash sets free, like locks, is free. If a
+	// Store was open, it is not used any more, and not closed; do that here if
+	// something in it must end. Afterwards Opener opens what is left, and CrashAt
+	// and FailAt are taken back.
+	//
+	// For a Store on files it is enough to copy the directory as it is and to open
+	// the copy from then on; that is a killed process. To cut the power takes a
+	// simulated disk: package journaltest, under persistence/journal, has one.
+	Crash func()
+
+	// CrashAt lets the machine fail in the middle of the nth change to the disk from
+	// now on: a write, a sync, a new file, a new name. From then on everything that
+	// needs the disk fails, until Crash. Zero takes that back.
+	CrashAt func(n int)
+
+	// FailAt lets the nth change from now on fail, once, in the middle. A sync that
+	// failed has forgotten what it should have written: the next one succeeds and
+	// does not write it either, as on Linux. Zero takes that back.
+	FailAt func(n int)
+}
+
+// TestStore checks a Store against the contract in package persistence. open
+// returns an empty place for a Store, a new one each time; what it draws at
+// random it should draw from seed, so that a failure can be repeated.
+//
+//	func TestStore(t *testing.T) {
+//		rafttest.TestStore(t, func(t testing.TB, seed uint64) rafttest.StorePlace {
+//			return rafttest.StorePlace{Opener: mystore.Dir(t.TempDir())}
+//		})
+//	}
+//
+// Run it with -race, too. A failure says what the contract demands, and ends
+// with a line that repeats it. The environment has two switches:
+//
+//	RAFTTEST_SEED    the seed to begin with. Without it, a fresh one; with it, one
+//	                 round of the random test, with that seed
+//	RAFTTEST_ROUNDS  how many rounds of the random test. Without it, as many as fit
+//	                 a second, or a few with -short
+//
+// What it does not check: that a sync reaches the disk, which only your Crash
+// can show; that what is damaged later is noticed; locks between processes; and
+// how long anything takes.
+func TestStore(t *testing.T, open func(t testing.TB, seed uint64) StorePlace) {
+	t.Helper()
+	seed, replayed, err := fromEnvironment("RAFTTEST_SEED", rand.Uint64()>>1+1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rounds, limited, err := fromEnvironment("RAFTTEST_ROUNDS", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range storeTests {
+		t.Run(test.name, func(t *testing.T) {
+			r := &storeRun{tb: t, open: open, seed: seed, once: replayed && !limited, rounds: rounds}
+			if r.rounds == 0 && testing.Short() {
+				r.rounds = 3
+			}
+			err := test.check(r)
+			if missing := (*cannotCheck)(nil); errors.As(err, &missing) {
+				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatalf("%v\nreplay: RAFTTEST_SEED=%d go test -run '%s'", err, r.seed, runPattern(t.Name()))
+			}
+		})
+	}
+}
+
+func fromEnvironment(name string, otherwise uint64) (n uint64, set bool, err error) {
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise, false, nil
+	}
+	n, err = strconv.ParseUint(text, 10, 64)
+	if err != nil || n == 0 {
+		return 0, false, fmt.Errorf("%s is %q, not a positive number", name, text)
+	}
+	return n, true, nil
+}
+
+// runPattern is what -run takes for a test that is nested in others.
+func runPattern(name string) string {
+	return "^" + strings.ReplaceAll(regexp.QuoteMeta(name), "/", "$/^") + "$"
+}
+
+// storeTest is one test of the suite.
+type storeTest struct {
+	name  string
+	needs need
+	run   func(r *storeRun)
+}
+
+// need is what a test needs of a StorePlace beside the Opener.
+type need int
+
+const (
+	needsNothing need = iota
+	needsCrash
+	needsCrashAt
+	needsFailAt
+)
+
+// storeTests is the suite, in the order in which one makes a new Store pass it.
+var storeTests = []storeTest{
+	{"WhatIsSavedIsThereWhenTheStoreIsOpenedAgain", needsNothing, keepsWhatIsSaved},
+	{"NoFieldOfTheHardStateIsForgotten", needsNothing, keepsTheHardState},
+	{"EveryKindOfEntryIsReadAsItWasSaved", needsNothing, keepsEveryKindOfEntry},
+	{"EntriesReplaceThoseThatWereThere", needsNothing, replacesEntries},
+	{"PartsOfOneGroupTakeEffectInOrder", needsNothing, executesPartsInOrder},
+	{"WhatASnapshotStandsForGoesAndNothingElse", needsNothing, compacts},
+	{"ALeadersSnapshotTakesThePlaceOfTheLog", needsNothing, resets},
+	{"IndexesAndTermsAre64BitsWide", needsNothing, keepsLargeNumbers},
+	{"ImpossibleSavesAreRefusedAsAWhole", needsNothing, refusesBadSaves},
+	{"LoadReturnsWhatFitsAndFailsOnWhatIsNotThere", needsNothing, loadsWithinBounds},
+	{"WhatWasHandedOutDoesNotChange", needsNothing, handsOutWhatStays},
+	{"OnlyTheLatestOpeningOfAGroupMaySave", needsNothing, refusesLateSaves},
+	{"IncarnationsAndBootsTellDisksAndStartsApart", needsNothing, numbersDisksAndStarts},
+	{"GroupsAreToldByTheirNames", needsNothing, tellsNamesApart},
+	{"ManyGroupsAreSavedTogether", needsNothing, savesManyGroups},
+	{"AStoreIsOpenOnce", needsNothing, isOpenOnce},
+	{"LoadsRunBesideEverythingElse", needsNothing, loadsBesideTheRest},
+	{"WhatWasAcknowledgedSurvivesACrash", needsCrash, survivesCrashes},
+	{"ACrashInASaveLeavesAllOfItOrNothing", needsCrashAt, savesWholly},
+	{"ACrashWhileItIsOpenedHarmsNothing", needsCrashAt, survivesCrashesWhileOpening},
+	{"AFailureWhileItIsOpenedHarmsNothing", needsFailAt, survivesFailuresWhileOpening},
+	{"AFailedWritePoisonsTheStoreUntilItIsOpenedAgain", needsFailAt, isPoisoned},
+	{"LargeAndManyEntriesAreKept", needsNothing, keepsMuch},
+	{"AtRandom", needsNothing, storesAtRandom},
+}
+
+// check runs a test. The error is a *cannotCheck if it cannot be run here.
+func (test *storeTest) check(r *storeRun) (err error) {
+	place := r.open(r.tb, r.seed)
+	for _, n := range []struct {
+		missing    bool
+		need       need
+		name, what string
+	}{
+		{place.Crash == nil, needsCrash, "Crash", "what is left when the process or the power fails"},
+		{place.Crash == nil || place.CrashAt == nil, needsCrashAt, "Crash and CrashAt", "that a crash in the middle of a write leaves all of a Save or nothing"},
+		{place.FailAt == nil, needsFailAt, "FailAt", "that a failed write or sync poisons the Store"},
+	} {
+		if n.missing && n.need == test.needs {
+			return &cannotCheck{fmt.Sprintf("not checked: %s. For that the StorePlace needs %s", n.what, n.name)}
+		}
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			failed, ok := p.(storeFailure)
+			if !ok {
+				panic(p)
+			}
+			if err = failed.error; !errors.As(err, new(*contractError)) {
+				err = broken(cNoReason, "%v", err)
+			}
+		}
+	}()
+	test.run(r)
+	return nil
+}
+
+type cannotCheck struct{ text string }
+
+func (c *cannotCheck) Error() string { return c.text }
+
+// storeFailure is what ends a test: a panic, so that tests read as what they do.
+// That, and not testing.T, because the suite itself is tested with Stores that
+// must fail.
+type storeFailure struct{ error }
+
+// must ends the test if there is an error.
+func must(err error) {
+	if err != nil {
+		panic(storeFailure{err})
+	}
+}
+
+// demand ends the test, with what the contract says, unless it is so.
+func demand(ok bool, contract, format string, args ...any) {
+	if !ok {
+		must(broken(contract, format, args...))
+	}
+}
+
+// storeRun is one run of a test.
+type storeRun struct {
+	tb     testing.TB
+	open   func(testing.TB, uint64) StorePlace
+	seed   uint64
+	once   bool   // one round of the random test, with this seed
+	rounds uint64 // of the random test; 0: as many as fit a second
+}
+
+// place is a StorePlace in use: with the Store that is open, and a model of what
+// must be in it.
+type place struct {
+	StorePlace
+	*StoreModel
+	s persistence.Store
+}
+
+// place returns a new place. Its Store is not open yet.
+func (r *storeRun) place(seed uint64) *place {
+	p := &place{StorePlace: r.open(r.tb, seed), StoreModel: NewStoreModel(seed)}
+	r.tb.Cleanup(func() {
+		if p.s != nil {
+			p.s.Close()
+		}
+	})
+	return p
+}
+
+// fresh returns a new place, with the Store and some groups open.
+func (r *storeRun) fresh(groups ...string) *place {
+	p := r.place(r.seed)
+	p.start()
+	p.enter(groups...)
+	return p
+}
+
+// start opens the Store.
+func (p *place) start() {
+	s, err := p.Opener.Open()
+	if err != nil {
+		must(broken(cOpens, "opening the Store ended with %v", err))
+	}
+	p.s = s
+}
+
+// enter opens groups, and compares them with what was saved.
+func (p *place) enter(groups ...string) {
+	for _, name := range groups {
+		must(p.Open(p.s, name))
+	}
+}
+
+// stop closes the Store.
+func (p *place) stop() {
+	err := p.s.Close()
+	p.s = nil
+	p.Restarted()
+	if err != nil {
+		must(broken("Close lets go of the disk, and nothing is lost that was saved", "Close ended with %v", err))
+	}
+}
+
+// restart closes the Store, opens it again, and compares everything.
+func (p *place) restart() {
+	p.stop()
+	p.start()
+	must(p.CheckAll(p.s))
+}
+
+// crash lets the Store crash.
+func (p *place) crash() {
+	p.Crash()
+	p.s = nil
+	p.Restarted()
+}
+
+// save executes a Save, and takes note of it.
+func (p *place) save(saves ...persistence.Save) { must(p.Save(p.s, saves)) }
+
+// opened is how a group was last opened.
+func (p *place) opened(group string) persistence.Opened { return p.group(group).opened }
+
+// term is a part of a Save of a group: its hard state has this term.
+func (p *place) term(group string, term raftcore.Term, entries ...raftcore.Entry) persistence.Save {
+	o := p.opened(group)
+	h := p.group(group).kept.hard
+	if h.Term != term {
+		h.Vote = raftcore.Nobody
+	}
+	h.Term, h.Cluster, h.Joined = term, 5, true
+	return persistence.Save{Group: o.Group, Save: raftcore.Save{Token: raftcore.Token{Boot: o.Boot, Sequence: 1}, HardState: h, Entries: entries}}
+}
+
+// commands are the entries from first to last of a term.
+func commands(term raftcore.Term, first, last raftcore.Index) []raftcore.Entry {
+	var entries []raftcore.Entry
+	for i := first; i <= last; i++ {
+		entries = append(entries, raftcore.Entry{EntryID: raftcore.EntryID{Term: term, Index: i}, Kind: raftcore.EntryCommand, Time: int64(i), Data: fmt.Appendf(nil, "%d/%d", term, i)})
+	}
+	return entries
+}
+
+// eachRound runs a random test again and again, with seeds that follow one
+// another. The one that fails is the run's seed then.
+func (r *storeRun) eachRound(round func(seed uint64)) {
+	begun := time.Now()
+	first := r.seed
+	for n := uint64(0); ; n++ {
+		enough := n >= r.rounds
+		if r.rounds == 0 {
+			enough = time.Since(begun) > time.Second
+		}
+		if n > 0 && (enough || r.once) {
+			r.tb.Logf("%d rounds from seed %d", n, first)
+			return
+		}
+		r.seed = first + n
+		round(r.seed)
+	}
+}
