@@ -134,7 +134,7 @@ func TestTheReadmeKnowsTheStories(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var want, got []string
+	var want []string
 	for i, path := range stories(t) {
 		text, _ := os.ReadFile(path)
 		title, _, _ := strings.Cut(string(text), "\n")
@@ -144,9 +144,7 @@ func TestTheReadmeKnowsTheStories(t *testing.T) {
 		}
 		want = append(want, fmt.Sprintf("%d. [%s](%s)", i+1, name, filepath.ToSlash(path)))
 	}
-	for _, line := range regexp.MustCompile(`(?m)^\d+\. \[.*?\]\(.*?\)`).FindAllString(string(readme), -1) {
-		got = append(got, line)
-	}
+	got := regexp.MustCompile(`(?m)^\d+\. \[.*?\]\(.*?\)`).FindAllString(string(readme), -1)
 	if !slices.Equal(got, want) {
 		t.Errorf("the README lists\n%s\nand there are\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
