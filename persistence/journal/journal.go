@@ -21,6 +21,10 @@ type Options struct {
 	// Create makes a journal out of a directory without one. Otherwise that is
 	// an error: a journal that was there is missing.
 	Create bool
+	// First is the oldest segment that is needed. Default: the oldest that there is.
+	// Salvage and Damaged say that it is missing if it is, and Open begins none with
+	// a smaller number.
+	First uint32
 	// SegmentBytes is the size of a segment file. Default 64 MiB; at least
 	// 64 KiB, at most 1 GiB. A batch that is larger gets a file of its own size.
 	SegmentBytes int64

@@ -12,3 +12,8 @@ import (
 func lockFile(name string) (io.Closer, error) {
 	return nil, &fs.PathError{Op: "lock", Path: name, Err: errors.ErrUnsupported}
 }
+
+// locked refuses for the same reason.
+func locked(name string) (bool, error) {
+	return false, &fs.PathError{Op: "lock", Path: name, Err: errors.ErrUnsupported}
+}

@@ -27,3 +27,24 @@ func lockFile(name string) (io.Closer, error) {
 	}
 	return nil, &fs.PathError{Op: "lock", Path: name, Err: err}
 }
+
+// locked reports whether somebody has the lock. The file is not made, and nobody
+// is kept out for longer than the question takes.
+func locked(name string) (bool, error) {
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	err = windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, &windows.Overlapped{})
+	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
+		return true, nil
+	}
+	if err != nil {
+		return false, &fs.PathError{Op: "lock", Path: name, Err: err}
+	}
+	return false, nil
+}

@@ -42,10 +42,25 @@ func Open(dir string, o Options, replay func(p Position, record []byte) error) (
 }
 
 func (j *Journal) open(replay func(Position, []byte) error) error {
-	numbers, err := j.list()
+	numbers, spares, err := j.list()
 	if err != nil {
 		return err
 	}
+	for _, name := range spares {
+		if err := j.o.FS.Remove(j.path(name)); err != nil {
+			return err
+		}
+	}
+	r := replayer{j: j, replay: replay}
+	if err := r.read(numbers); err != nil {
+		return err
+	}
+	return r.finish()
+}
+
+// read reads these segments, and changes nothing.
+func (r *replayer) read(numbers []uint32) error {
+	j := r.j
 	if len(numbers) == 0 && !j.o.Create {
 		return &persistence.CorruptError{File: j.dir, Detail: "the journal is gone: there is no segment"}
 	}
@@ -61,7 +76,6 @@ func (j *Journal) open(replay func(Position, []byte) error) error {
 			return j.corrupt(j.segments[i], 0, "the segment begins with batch %d, the one before it with %d", headers[i].first, headers[i-1].first)
 		}
 	}
-	r := replayer{j: j, replay: replay}
 	if len(headers) > 0 {
 		j.sequence, j.chain = headers[0].first, headers[0].chain
 	}
@@ -74,35 +88,33 @@ func (j *Journal) open(replay func(Position, []byte) error) error {
 			return err
 		}
 	}
-	return r.finish()
+	return nil
 }
 
-// list finds the segments, ascending. Spares are removed: only whoever retired
-// a segment knows for certain that its file is none any more, and it costs
-// little to begin with a new one.
-func (j *Journal) list() (numbers []uint32, err error) {
+// list finds the segments, ascending, and the spares. Those are removed: only
+// whoever retired a segment knows for certain that its file is none any more, and
+// it costs little to begin with a new one.
+func (j *Journal) list() (numbers []uint32, spares []string, err error) {
 	names, err := j.o.FS.List(j.dir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	slices.Sort(names)
 	for _, name := range names {
 		if stem, ok := strings.CutSuffix(name, segmentSuffix); ok {
 			number, err := strconv.ParseUint(stem, 10, 32)
 			if err != nil || segmentName(uint32(number)) != name {
-				return nil, &persistence.CorruptError{File: j.path(name), Detail: "this is not the name of a segment"}
+				return nil, nil, &persistence.CorruptError{File: j.path(name), Detail: "this is not the name of a segment"}
 			}
 			numbers = append(numbers, uint32(number))
 		} else if strings.HasSuffix(name, spareSuffix) {
-			if err := j.o.FS.Remove(j.path(name)); err != nil {
-				return nil, err
-			}
+			spares = append(spares, name)
 		}
 	}
 	// What was done to the names, here and by a process that was killed, may not
 	// be durable yet. It will be before anything is built upon it: with the
 	// segment that Open begins.
-	return numbers, nil
+	return numbers, spares, nil
 }
 
 // openSegment opens a segment and reads its header.
@@ -286,7 +298,7 @@ func (r *replayer) deliver() error {
 // never writes over anything" in the package documentation.
 func (r *replayer) finish() error {
 	j := r.j
-	h := segmentHeader{number: 1, life: random(), first: j.sequence, durable: j.sequence - 1, chain: j.chain}
+	h := segmentHeader{life: random(), first: j.sequence, durable: j.sequence - 1, chain: j.chain}
 	var batch *Batch
 	if r.heldIn != nil {
 		h.first, h.chain = j.sequence-1, r.before
@@ -294,23 +306,15 @@ func (r *replayer) finish() error {
 		j.chain = batch.seal(h.life, h.first, h.chain)
 	}
 
-	// A last segment that has nothing beside what is void now is replaced, so
-	// that opening a journal many times does not fill the directory. Elsewhere
-	// the new one takes the next number.
-	var replaced *segment
-	if n := len(j.segments); n > 0 {
-		last := j.segments[n-1]
-		if r.heldIn != last || r.heldAt == block {
-			replaced = last
-			h.number = last.number
-			j.segments = j.segments[:n-1]
-			if err := last.file.Close(); err != nil {
-				return err
-			}
-		} else if last.number == math.MaxUint32 {
-			return fmt.Errorf("%s: %w", j.dir, errNumbersUsedUp)
-		} else {
-			h.number = last.number + 1
+	replaced, number, err := r.place()
+	if err != nil {
+		return err
+	}
+	h.number = number
+	if replaced != nil {
+		j.segments = j.segments[:len(j.segments)-1]
+		if err := replaced.file.Close(); err != nil {
+			return err
 		}
 	}
 	s, filled, err := j.begin(h, batch, 0)
@@ -335,6 +339,24 @@ func (r *replayer) finish() error {
 		old.size = oldEnd
 	}
 	return nil
+}
+
+// place says where the new segment goes. A last segment that has nothing beside
+// what is void now is replaced, so that opening a journal many times does not fill
+// the directory. Elsewhere the new one takes the next number.
+func (r *replayer) place() (replaced *segment, number uint32, err error) {
+	n := len(r.j.segments)
+	if n == 0 {
+		return nil, max(r.j.o.First, 1), nil
+	}
+	last := r.j.segments[n-1]
+	if (r.heldIn != last || r.heldAt == block) && last.number >= r.j.o.First {
+		return last, last.number, nil
+	}
+	if last.number == math.MaxUint32 {
+		return nil, 0, fmt.Errorf("%s: %w", r.j.dir, errNumbersUsedUp)
+	}
+	return nil, last.number + 1, nil
 }
 
 // scanner reads a file from front to back with large reads.
