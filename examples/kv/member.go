@@ -58,7 +58,7 @@ func openMember(ctx context.Context, cfg memberConfig) (*member, error) {
 	}))
 	host, err := actors.Start(system, actors.HostConfig{
 		ID:    cfg.id,
-		Store: badgerstore.Options{Dir: filepath.Join(cfg.dir, "store"), Logger: cfg.logger},
+		Store: badgerstore.Options{Dir: filepath.Join(cfg.dir, "store"), Repair: true, Logger: cfg.logger},
 		Transport: remote.New(remote.Config{
 			Listen: cfg.listen, Advertise: cfg.peers[cfg.id], Insecure: cfg.insecure, Logger: cfg.logger,
 		}),

@@ -31,6 +31,15 @@
 // own log without a word. A store that is less than it must be does not open: the
 // error is a *persistence.CorruptError that names the file.
 //
+// # Repair
+//
+// A journal that is damaged before its end is an error, unless Options.Repair says
+// to cut it off there (journal.Salvage). Then nobody knows what is lost, of which
+// groups. So the marker says first, durably, that the store is damaged; then the
+// journal is cut off; then every group has a record that it goes on with what is
+// left, under a new incarnation; and only then the marker says that all is well.
+// Until a leader has admitted it, such a group's Recovered is Damaged.
+//
 // # Why not Badger alone
 //
 // Measured with power cuts: without SyncWrites it loses what it had acknowledged,

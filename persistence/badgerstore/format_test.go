@@ -50,10 +50,13 @@ func TestTheFormatIsPinned(t *testing.T) {
 		}
 	}
 	show("record: a group", nil, appendGroupRecord(nil, 300, 0x0102030405060708, "orders"))
-	show("record: a save", nil, appendSaveRecord(nil, 300, g.hard, compaction{}, entries))
-	show("record: a save without entries that compacts", nil, appendSaveRecord(nil, 300, g.hard, compaction{&b, &b, false}, nil))
-	show("record: a save of a snapshot that takes the log's place", nil, appendSaveRecord(nil, 300, g.hard, compaction{&b, &b, true}, entries))
+	show("record: a save", nil, appendSaveRecord(nil, 300, g.hard, false, compaction{}, entries))
+	show("record: a save without entries that compacts", nil, appendSaveRecord(nil, 300, g.hard, false, compaction{&b, &b, false}, nil))
+	show("record: a save of a snapshot that takes the log's place", nil, appendSaveRecord(nil, 300, g.hard, false, compaction{&b, &b, true}, entries))
 	show("record: a mark", nil, appendMarkRecord(nil, 300))
+	show("record: a damage", nil, appendDamageRecord(nil, &damage{number: 300, incarnation: 0x0102030405060708, last: 999}))
+	show("record: a damage that leaves a snapshot", nil, appendDamageRecord(nil, &damage{number: 300, incarnation: 7, last: 999, base: &b}))
+	show("record: a save of a group that is damaged", nil, appendSaveRecord(nil, 300, raftcore.HardState{Term: 500}, true, compaction{}, nil))
 	show("root", rootKey, r.encode())
 	show("ticket", ticketKey(4097), encodeTicket(ticketKey(4097), 4097))
 	show("group", groupKey(300), g.encode(groupKey(300)))
@@ -83,7 +86,7 @@ func TestTheFormatIsPinned(t *testing.T) {
 
 func TestWhatIsEncodedIsDecodedTheSame(t *testing.T) {
 	entries, b, g, r := examples()
-	record := reader{b: appendSaveRecord(nil, 300, g.hard, compaction{&b, &b, true}, entries)}
+	record := reader{b: appendSaveRecord(nil, 300, g.hard, false, compaction{&b, &b, true}, entries)}
 	if record.byte() != recordSave {
 		t.Error("it is no save")
 	}

@@ -14,8 +14,10 @@ import (
 func FuzzRecord(f *testing.F) {
 	entries, b, g, _ := examples()
 	f.Add(appendGroupRecord(nil, 3, 5, "orders"))
-	f.Add(appendSaveRecord(nil, 1, g.hard, compaction{}, entries))
-	f.Add(appendSaveRecord(nil, 2, g.hard, compaction{&b, &b, true}, entries[:1]))
+	f.Add(appendDamageRecord(nil, &damage{number: 1, incarnation: 9, last: 5, base: &b}))
+	f.Add(appendDamageRecord(nil, &damage{number: 2, incarnation: 9, last: 5}))
+	f.Add(appendSaveRecord(nil, 1, g.hard, false, compaction{}, entries))
+	f.Add(appendSaveRecord(nil, 2, g.hard, false, compaction{&b, &b, true}, entries[:1]))
 	f.Add(appendMarkRecord(nil, 300))
 	f.Fuzz(func(t *testing.T, record []byte) {
 		s := &store{names: map[string]*group{}, touched: map[uint32][]*group{}}
@@ -36,7 +38,7 @@ func FuzzRecord(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		again := appendSaveRecord(nil, save.number, save.hard, save.compaction, collect(t, save.body))
+		again := appendSaveRecord(nil, save.number, save.hard, save.damaged, save.compaction, collect(t, save.body))
 		in = reader{b: again[1:]}
 		twice, err := in.saveRecord()
 		if err != nil || twice.number != save.number || twice.hard != save.hard || !reflect.DeepEqual(twice.base, save.base) {

@@ -31,6 +31,10 @@ type group struct {
 	// reads without a lock looks whether it is still the same afterwards.
 	changes uint64
 
+	// While the journal is replayed: the incarnation that Badger has, if a damage that
+	// is still to come has given it.
+	awaited raftcore.Incarnation
+
 	touched uint32 // the newest journal segment that says something of the group
 	version uint64 // of its value in Badger; 0 if there is none
 
@@ -147,12 +151,65 @@ func (g *group) compact(b *raftcore.SnapshotMeta) {
 	g.held = max(g.held, b.Last.Index)
 }
 
+// damage is what becomes of a group when the end of the journal is lost.
+type damage struct {
+	number      uint64
+	incarnation raftcore.Incarnation // the new one
+	last        raftcore.Index       // the entries up to here are left
+	base        *raftcore.SnapshotMeta
+}
+
+// assess returns what is left of a group whose journal was cut off.
+//
+// What Badger has of it may be newer than where the cut is. So the log may have a
+// gap, of which the entries were to follow; and the newest snapshot may be of an
+// entry that the log does not have yet, or has not any more: then it is not known
+// that the rest of the log follows from the snapshot, and all of it goes.
+func (g *group) assess(incarnation raftcore.Incarnation) damage {
+	l := &g.log
+	d := damage{number: g.number, incarnation: incarnation, last: l.Last}
+	for i := range g.extents {
+		if g.extents[i].gap() {
+			d.last = g.extents[i].first - 1
+			break
+		}
+	}
+	s := &l.Snapshot
+	if at := s.Last.Index; at > 0 && (at == l.Base.Index && d.last > at || at > d.last || g.term(at) != s.Last.Term) {
+		base := *s
+		d.last, d.base = at, &base
+	}
+	return d
+}
+
+// damage has a group go on with what is left of it, under a new incarnation, and
+// forget what it cannot vouch for. See raftcore.Recovered.Damaged.
+func (g *group) damage(d *damage) {
+	l := &g.log
+	if d.base != nil {
+		g.begin(&compaction{base: d.base, reset: true})
+	}
+	g.truncate(max(d.last, l.Base.Index) + 1) // Badger may have a later base when this is replayed
+	if g.awaited == d.incarnation {
+		g.awaited = 0
+	}
+	l.Incarnation, l.Damaged = d.incarnation, true
+	l.HardState.Vote, l.HardState.Joined = raftcore.Nobody, false
+	l.HardState.Term = max(l.HardState.Term, g.lastID().Term, l.Snapshot.Last.Term)
+}
+
 // whole returns whether every entry is somewhere.
 func (g *group) whole() error {
 	for i := range g.extents {
 		if g.extents[i].gap() {
 			return fmt.Errorf("entries %d to %d are missing", g.extents[i].first, g.end(i))
 		}
+	}
+	if s := g.log.Snapshot.Last; s.Index > g.log.Last || g.term(s.Index) != s.Term {
+		return fmt.Errorf("the newest snapshot is of %v, and the log ends at %v", s, g.lastID())
+	}
+	if g.awaited != 0 {
+		return fmt.Errorf("it has incarnation %x in the journal, and %x in Badger", uint64(g.log.Incarnation), uint64(g.awaited))
 	}
 	return nil
 }
@@ -203,6 +260,7 @@ func (g *group) value(last raftcore.Index) groupValue {
 		incarnation: l.Incarnation,
 		version:     g.version + 1,
 		hard:        l.HardState,
+		damaged:     l.Damaged,
 		snapshot:    l.Snapshot,
 		base:        raftcore.SnapshotMeta{Last: l.Base, Time: g.baseTime, Conf: l.BaseConf},
 		last:        last,
@@ -231,6 +289,7 @@ func newGroup(number uint64, v *groupValue) *group {
 		name:   v.name,
 		log: raftcore.Recovered{
 			HardState:   v.hard,
+			Damaged:     v.damaged,
 			Snapshot:    v.snapshot,
 			Incarnation: v.incarnation,
 			Base:        v.base.Last,

@@ -32,12 +32,18 @@ type marker struct {
 	// fresh: the store is being made. Nobody has been told that it is there, so
 	// if that was interrupted, it begins anew.
 	fresh bool
+	// damaged: the journal is damaged, and is being cut off. Until all groups know,
+	// it must not be taken for whole because it looks so.
+	damaged bool
 }
 
 func (m *marker) encode() []byte {
 	state := "ready"
-	if m.fresh {
+	switch {
+	case m.fresh:
 		state = "fresh"
+	case m.damaged:
+		state = "damaged"
 	}
 	text := fmt.Sprintf("castaway store\nformat %d\nid %016x\nstate %s\n", storeVersion, m.id, state)
 	return fmt.Appendf(nil, "%schecksum %08x\n", text, checksum(text))
@@ -67,7 +73,8 @@ func decodeMarker(b []byte) (m marker, err error) {
 	}
 	m.id, err = strconv.ParseUint(strings.TrimPrefix(lines[2], "id "), 16, 64)
 	m.fresh = lines[3] == "state fresh"
-	if err != nil || !m.fresh && lines[3] != "state ready" || string(m.encode()) != string(b) {
+	m.damaged = lines[3] == "state damaged"
+	if err != nil || string(m.encode()) != string(b) {
 		return m, errors.New("it is malformed")
 	}
 	return m, nil

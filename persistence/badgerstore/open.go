@@ -94,19 +94,95 @@ func (s *store) open() error {
 	if err != nil {
 		return err
 	}
+	if err := s.openJournal(&m); err != nil {
+		return err
+	}
+	if m.fresh || m.damaged {
+		m.fresh, m.damaged = false, false
+		if err := writeMarker(fsys, s.o.Dir, m); err != nil {
+			return err
+		}
+	}
+	return s.usable() // Badger may have complained meanwhile
+}
+
+// openJournal opens the journal and replays it. If it is damaged, and that is to
+// be repaired, it is cut off.
+func (s *store) openJournal(m *marker) (err error) {
+	o := journal.Options{ID: m.id, Create: m.fresh, SegmentBytes: s.o.SegmentBytes, FS: s.o.hooks.fs}
 	r := replaying{s: s}
-	s.journal, err = journal.Open(s.path(journalName), journal.Options{ID: m.id, Create: m.fresh, SegmentBytes: s.o.SegmentBytes, FS: fsys}, r.record)
+	if !m.damaged {
+		if s.journal, err = journal.Open(s.path(journalName), o, r.record); err == nil {
+			err = r.finish()
+		}
+		var corrupt *persistence.CorruptError
+		if err == nil || !s.o.Repair || !errors.As(err, &corrupt) {
+			return err
+		}
+		if s.journal != nil {
+			if err := s.journal.Close(); err != nil {
+				return err
+			}
+			s.journal = nil
+		}
+		o.First = s.root.next
+		if damage, other := journal.Damaged(s.path(journalName), o); other != nil || damage == nil && !r.short {
+			return err // it is Badger, or the records are what was written, and make no sense
+		}
+	}
+	o.First = s.root.next
+	return s.salvage(m, o)
+}
+
+// salvage goes on with what a damaged journal has before the damage. Everything
+// after it is lost, and nobody knows of which groups: all of them are damaged. That
+// is durable before the journal looks whole.
+func (s *store) salvage(m *marker, o journal.Options) error {
+	if !m.damaged {
+		m.damaged = true
+		if err := writeMarker(s.o.hooks.fs, s.o.Dir, *m); err != nil {
+			return err
+		}
+	}
+	cut, err := journal.Salvage(s.path(journalName), o)
 	if err != nil {
+		return err
+	}
+	// From the beginning: a part of the journal may have been replayed.
+	s.groups, s.names, s.touched = nil, map[string]*group{}, map[uint32][]*group{}
+	if err := s.readTable(*m); err != nil {
+		return err
+	}
+	o.Create = true
+	r := replaying{s: s, cut: true}
+	if s.journal, err = journal.Open(s.path(journalName), o, r.record); err != nil {
 		return err
 	}
 	if err := r.finish(); err != nil {
 		return err
 	}
-	if m.fresh {
-		m.fresh = false
-		return writeMarker(fsys, s.o.Dir, m)
+	s.batch.Reset()
+	s.repaired = true
+	s.batch.Add(func(b []byte) []byte { return appendDamageRecord(b, &damage{}) })
+	for _, g := range s.groups {
+		d := g.assess(raftcore.Incarnation(random()))
+		g.damage(&d)
+		s.batch.Add(func(b []byte) []byte { return appendDamageRecord(b, &d) })
 	}
-	return s.usable() // Badger may have complained meanwhile
+	positions, err := s.journal.Append(&s.batch)
+	if err != nil {
+		return err
+	}
+	for i, g := range s.groups {
+		s.touch(g, positions[i+1].Segment)
+	}
+	for _, g := range s.groups {
+		s.logger.Error("a group may have lost what came last", "dir", s.o.Dir, "group", g.name, "kept", fmt.Sprintf("entries up to %v", g.lastID()))
+	}
+	if cut != nil {
+		s.logger.Error("the journal was damaged, and is cut off; all groups of this store have to be repaired by their peers", "dir", s.o.Dir, "err", cut.Damage, "aside", cut.Aside)
+	}
+	return nil
 }
 
 // prepare begins to make a store: the marker first, so that an attempt that was
@@ -216,6 +292,9 @@ func (s *store) corruptTable(format string, args ...any) error {
 type replaying struct {
 	s    *store
 	mark uint64 // Badger must have had so many transactions
+	cut  bool   // the end of the journal is known to be lost
+	// short: the journal is whole, and lacks what must have come next.
+	short bool
 
 	// The first record that does not fit what came before, and why: the journal
 	// may be wrong, or Badger, which the marks behind it tell.
@@ -255,6 +334,13 @@ func (r *replaying) record(at journal.Position, record []byte) error {
 		}
 		r.mark = max(r.mark, mark)
 		return nil
+	case recordDamage:
+		d, err := in.damageRecord()
+		if err != nil {
+			return fmt.Errorf("the record of a damage is %w", err)
+		}
+		r.fit(at, func() error { return r.damage(at, &d) })
+		return nil
 	default:
 		return fmt.Errorf("the record is of no known kind: %d", kind)
 	}
@@ -266,8 +352,12 @@ func (r *replaying) group(at journal.Position, number uint64, incarnation raftco
 	case number > next:
 		return fmt.Errorf("group %d appears before group %d", number, next)
 	case number < next: // Badger knows it already
-		if g := s.groups[number-1]; g.name != name || g.log.Incarnation != incarnation {
-			return fmt.Errorf("group %d is %q here, incarnation %x, and %q in Badger, incarnation %x", number, name, uint64(incarnation), g.name, uint64(g.log.Incarnation))
+		g := s.groups[number-1]
+		if g.name != name {
+			return fmt.Errorf("group %d is %q here, and %q in Badger", number, name, g.name)
+		}
+		if g.log.Incarnation != incarnation {
+			g.log.Incarnation, g.awaited = incarnation, g.log.Incarnation
 		}
 	case s.names[name] != nil:
 		return fmt.Errorf("groups %d and %d are both named %q", s.names[name].number, number, name)
@@ -287,7 +377,7 @@ func (r *replaying) save(at journal.Position, save *saveRecord, first, last raft
 	}
 	g := s.groups[save.number-1]
 	s.touch(g, at.Segment)
-	g.log.HardState = save.hard
+	g.log.HardState, g.log.Damaged = save.hard, save.damaged
 	g.begin(&save.compaction)
 	if last == 0 {
 		return nil
@@ -299,6 +389,21 @@ func (r *replaying) save(at journal.Position, save *saveRecord, first, last raft
 		}
 		return nil
 	})
+}
+
+func (r *replaying) damage(at journal.Position, d *damage) error {
+	s := r.s
+	if d.number == 0 {
+		s.repaired = true
+		return nil
+	}
+	if d.number > uint64(len(s.groups)) {
+		return fmt.Errorf("group %d is not known", d.number)
+	}
+	g := s.groups[d.number-1]
+	s.touch(g, at.Segment)
+	g.damage(d)
+	return nil
 }
 
 // fit takes note of what a record says, unless an earlier one did not fit.
@@ -324,7 +429,12 @@ func (r *replaying) finish() error {
 		return &persistence.CorruptError{File: s.journal.File(r.misfitAt.Segment), Offset: int64(r.misfitAt.Offset), Detail: r.misfit.Error()}
 	}
 	for _, g := range s.groups {
+		if r.cut { // what would make it whole was to follow
+			g.awaited = 0
+			continue
+		}
 		if err := g.whole(); err != nil {
+			r.short = true
 			return &persistence.CorruptError{File: s.o.Dir, Detail: fmt.Sprintf("group %q: %v", g.name, err)}
 		}
 		g.extents = slices.Clip(g.extents)

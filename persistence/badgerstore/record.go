@@ -8,15 +8,19 @@ import (
 
 // The kinds of journal records: the first byte of each.
 const (
-	recordGroup = 1 // a group was opened for the first time
-	recordSave  = 2 // one group's part of a Save
-	recordMark  = 3 // Badger holds what it must hold up to here
+	recordGroup  = 1 // a group was opened for the first time
+	recordSave   = 2 // one group's part of a Save
+	recordMark   = 3 // Badger holds what it must hold up to here
+	recordDamage = 4 // what came before this was cut off; a group goes on with what is left
 )
 
 // maxRecordBytes is how many bytes of entries go into one record. A Save with
 // more is several records of one batch: they are durable together or not at
 // all, and whoever reads one entry back reads no more than this.
 const maxRecordBytes = 64 << 10
+
+// maxLast bounds the index of an entry: no group gets that far.
+const maxLast = 1 << 62
 
 // maxNameBytes bounds the name of a group.
 const maxNameBytes = 4096
@@ -30,8 +34,9 @@ func appendGroupRecord(b []byte, number uint64, incarnation raftcore.Incarnation
 
 // saveRecord is one group's part of a Save, or a piece of it.
 type saveRecord struct {
-	number uint64
-	hard   raftcore.HardState
+	number  uint64
+	hard    raftcore.HardState
+	damaged bool
 	compaction
 	body []byte // encoded entries; appendEntries wrote it
 }
@@ -49,7 +54,7 @@ const (
 	saveResets      = 0x04
 )
 
-func appendSaveRecord(b []byte, number uint64, hard raftcore.HardState, c compaction, entries []raftcore.Entry) []byte {
+func appendSaveRecord(b []byte, number uint64, hard raftcore.HardState, damaged bool, c compaction, entries []raftcore.Entry) []byte {
 	b = append(b, recordSave)
 	b = binary.AppendUvarint(b, number)
 	var flags byte
@@ -63,7 +68,7 @@ func appendSaveRecord(b []byte, number uint64, hard raftcore.HardState, c compac
 		flags |= saveResets
 	}
 	b = append(b, flags)
-	b = appendHardState(b, hard)
+	b = appendHardState(b, hard, damaged)
 	if c.base != nil {
 		b = appendSnapshot(b, c.base)
 	}
@@ -77,7 +82,17 @@ func appendMarkRecord(b []byte, generation uint64) []byte {
 	return binary.AppendUvarint(append(b, recordMark), generation)
 }
 
-// groupRecord, saveRecord and markRecord take what follows the kind.
+func appendDamageRecord(b []byte, d *damage) []byte {
+	b = binary.AppendUvarint(append(b, recordDamage), d.number)
+	b = binary.LittleEndian.AppendUint64(b, uint64(d.incarnation))
+	b = binary.AppendUvarint(b, uint64(d.last))
+	if d.base == nil {
+		return append(b, 0)
+	}
+	return appendSnapshot(append(b, saveHasBase), d.base)
+}
+
+// groupRecord, saveRecord, markRecord and damageRecord take what follows the kind.
 
 func (r *reader) groupRecord() (number uint64, incarnation raftcore.Incarnation, name string, err error) {
 	number = r.uvarint()
@@ -91,7 +106,7 @@ func (r *reader) groupRecord() (number uint64, incarnation raftcore.Incarnation,
 func (r *reader) saveRecord() (saveRecord, error) {
 	s := saveRecord{number: r.uvarint()}
 	flags := r.byte()
-	s.hard = r.hardState()
+	s.hard, s.damaged = r.hardState()
 	if flags&saveHasBase != 0 {
 		b := r.snapshot()
 		s.base = &b
@@ -106,6 +121,22 @@ func (r *reader) saveRecord() (saveRecord, error) {
 		return saveRecord{}, errMalformed
 	}
 	return s, nil
+}
+
+func (r *reader) damageRecord() (damage, error) {
+	d := damage{number: r.uvarint(), incarnation: raftcore.Incarnation(r.fixed64()), last: raftcore.Index(r.uvarint())}
+	switch r.byte() {
+	case 0:
+	case saveHasBase:
+		b := r.snapshot()
+		d.base = &b
+	default:
+		r.fail()
+	}
+	if d.last > maxLast {
+		r.fail()
+	}
+	return d, r.end()
 }
 
 func (r *reader) markRecord() (generation uint64, err error) {

@@ -11,8 +11,9 @@ import (
 
 // piece is what one record of a Save says.
 type piece struct {
-	g    *group
-	hard raftcore.HardState
+	g       *group
+	hard    raftcore.HardState
+	damaged bool
 	compaction
 	entries []raftcore.Entry
 }
@@ -71,7 +72,7 @@ func (s *store) cut(g *group, save *raftcore.Save) {
 			}
 			n++
 		}
-		s.pieces = append(s.pieces, piece{g: g, hard: save.HardState, compaction: c, entries: entries[:n]})
+		s.pieces = append(s.pieces, piece{g: g, hard: save.HardState, damaged: g.log.Damaged && !save.HardState.Joined, compaction: c, entries: entries[:n]})
 		c = compaction{} // once is enough
 		if entries = entries[n:]; len(entries) == 0 {
 			return
@@ -90,7 +91,9 @@ func (s *store) commit() error {
 	s.batch.Reset()
 	for i := range s.pieces {
 		p := &s.pieces[i]
-		s.batch.Add(func(b []byte) []byte { return appendSaveRecord(b, p.g.number, p.hard, p.compaction, p.entries) })
+		s.batch.Add(func(b []byte) []byte {
+			return appendSaveRecord(b, p.g.number, p.hard, p.damaged, p.compaction, p.entries)
+		})
 	}
 	positions, err := s.journal.Append(&s.batch)
 	if errors.Is(err, journal.ErrTooLarge) {
@@ -118,7 +121,7 @@ const maxIdleBatchBytes = 4 << 20
 func (s *store) apply(p *piece, at journal.Position) {
 	g := p.g
 	s.touch(g, at.Segment)
-	g.log.HardState = p.hard
+	g.log.HardState, g.log.Damaged = p.hard, p.damaged
 	g.begin(&p.compaction)
 	if n := len(p.entries); n > 0 {
 		g.append(p.entries[0].Index, p.entries[n-1].Index, at)

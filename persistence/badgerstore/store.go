@@ -43,6 +43,9 @@ type store struct {
 	groups  []*group // by number - 1
 	touched map[uint32][]*group
 	root    root // the retirer's
+	// repaired: the journal was cut off, not long ago. A group that is not known may
+	// have been lost with the rest.
+	repaired bool
 
 	failure atomic.Pointer[error]
 	closed  atomic.Bool
@@ -121,6 +124,11 @@ func (s *store) found(name string) (*group, error) {
 	}
 	s.batch.Reset()
 	s.batch.Add(func(b []byte) []byte { return appendGroupRecord(b, g.number, g.log.Incarnation, name) })
+	if s.repaired {
+		d := damage{number: g.number, incarnation: g.log.Incarnation}
+		g.damage(&d)
+		s.batch.Add(func(b []byte) []byte { return appendDamageRecord(b, &d) })
+	}
 	positions, err := s.journal.Append(&s.batch)
 	if err != nil {
 		return nil, s.fail(err)

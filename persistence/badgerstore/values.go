@@ -141,6 +141,7 @@ type groupValue struct {
 	incarnation raftcore.Incarnation
 	version     uint64 // counts how often this was written
 	hard        raftcore.HardState
+	damaged     bool
 	snapshot    raftcore.SnapshotMeta
 	base        raftcore.SnapshotMeta
 	last        raftcore.Index // of the entries that are in Badger; base.Last.Index if there are none
@@ -154,7 +155,7 @@ func (g *groupValue) encode(key []byte) []byte {
 	b = append(b, g.name...)
 	b = binary.LittleEndian.AppendUint64(b, uint64(g.incarnation))
 	b = binary.AppendUvarint(b, g.version)
-	b = appendHardState(b, g.hard)
+	b = appendHardState(b, g.hard, g.damaged)
 	b = appendSnapshot(b, &g.snapshot)
 	b = appendSnapshot(b, &g.base)
 	b = binary.AppendUvarint(b, uint64(g.last))
@@ -183,7 +184,7 @@ func decodeGroup(key, value []byte) (number uint64, g groupValue, err error) {
 	g.name = string(r.bytes(r.uvarint()))
 	g.incarnation = raftcore.Incarnation(r.fixed64())
 	g.version = r.uvarint()
-	g.hard = r.hardState()
+	g.hard, g.damaged = r.hardState()
 	g.snapshot = r.snapshot()
 	g.base = r.snapshot()
 	g.last = raftcore.Index(r.uvarint())

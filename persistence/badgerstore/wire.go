@@ -94,30 +94,38 @@ func (r *reader) end() error {
 	return nil
 }
 
-const hardJoined = 0x01
+const (
+	hardJoined  = 0x01
+	hardDamaged = 0x02
+)
 
-func appendHardState(b []byte, h raftcore.HardState) []byte {
+// appendHardState appends a hard state, and whether the disk has been damaged since
+// its node last counted.
+func appendHardState(b []byte, h raftcore.HardState, damaged bool) []byte {
 	b = binary.AppendUvarint(b, uint64(h.Term))
 	b = binary.AppendUvarint(b, uint64(h.Vote))
 	b = binary.LittleEndian.AppendUint64(b, uint64(h.Cluster))
-	if h.Joined {
+	switch {
+	case h.Joined:
 		return append(b, hardJoined)
+	case damaged:
+		return append(b, hardDamaged)
 	}
 	return append(b, 0)
 }
 
-func (r *reader) hardState() raftcore.HardState {
-	h := raftcore.HardState{
+func (r *reader) hardState() (h raftcore.HardState, damaged bool) {
+	h = raftcore.HardState{
 		Term:    raftcore.Term(r.uvarint()),
 		Vote:    raftcore.NodeID(r.uvarint()),
 		Cluster: raftcore.ClusterID(r.fixed64()),
 	}
 	flags := r.byte()
-	h.Joined = flags == hardJoined
-	if flags&^hardJoined != 0 {
+	h.Joined, damaged = flags == hardJoined, flags == hardDamaged
+	if flags > hardDamaged {
 		r.fail()
 	}
-	return h
+	return h, damaged
 }
 
 func appendConf(b []byte, c *raftcore.ConfState) []byte {
