@@ -1,0 +1,1033 @@
+package badgerstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/persistence/journal"
+	"github.com/castaway-go/castaway/raftcore"
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/fb"
+	"github.com/dgraph-io/badger/v4/y"
+)
+
+// This file is for who looks at a store from outside: castaway-disk. Nothing in it
+// creates or changes a file, or keeps a lock.
+//
+// Badger itself is of no use for that. Opened with ReadOnly it refuses a directory
+// whose process was killed, because its log would have to be cut (ErrTruncateNeeded);
+// it takes a lock, and a damaged table makes it panic in a goroutine where nobody
+// can catch it. So its files are read here, by their checksums: the list of tables
+// with Badger's own function, the tables and the logs with the hundred lines of
+// tableFiles below. They know no more of Badger than our options let it do: no
+// encryption, no compression, nothing in the value log.
+
+// InspectOptions says how to look at a store.
+type InspectOptions struct {
+	// Live: look although somebody has the store open.
+	Live bool
+	// Chunks: decode everything in Badger, too, not only check its checksums.
+	Chunks bool
+	// Progress is told how many bytes have been read, and how many there are.
+	Progress func(done, total int64)
+}
+
+// Inspection is what is in a store. It is to be closed.
+type Inspection struct {
+	Dir     string
+	ID      uint64
+	Fresh   bool // the store was being made when that was interrupted
+	Cutting bool // its journal was being cut off, before a damage, when that was interrupted
+	InUse   bool // somebody has it open
+	Journal *journal.Inspection
+	Table   TableInfo
+	Mark    uint64 // Badger must have had so many transactions
+	Groups  []*InspectedGroup
+	Damage  []Damage
+
+	s       *store
+	files   *tableFiles
+	unnamed map[uint64]bool
+	before  string // what the directory was like
+
+	markerErr error
+	rooted    bool // Badger has a root
+}
+
+// TableInfo is what is in Badger.
+type TableInfo struct {
+	Generation, Groups, Versions uint64 // what the root says: transactions, groups, their versions
+	Oldest                       uint32 // the oldest segment that the journal must have
+	Keys                         map[string]int
+	Files                        []TableFile
+}
+
+// TableFile is a file of Badger.
+type TableFile struct {
+	Name    string
+	Kind    string // table, log, list of tables, or what else it is
+	Level   int    // of a table
+	Size    int64
+	End     int64 // of a log: up to here it is whole; what follows is dropped
+	Records int
+	Void    bool // Badger removes it when it is opened
+	Torn    bool // of a log: what follows its end is not just zeros
+}
+
+// Damage is something that was durable once, and is not there any more.
+type Damage struct {
+	persistence.CorruptError
+	Bytes       int64 // how far it reaches; 0 if that is not a part of a file
+	First, Last uint64
+	Batches     bool         // the batches First to Last of the journal are lost
+	Concerns    []EntryRange // the groups and entries that it concerns, as far as is known
+	Apparently  bool         // Concerns is read out of what is damaged
+}
+
+// EntryRange is a part of a group's log, or, if From is zero, something else of it.
+type EntryRange struct {
+	Group    string
+	From, To raftcore.Index
+}
+
+// InspectedGroup is a group, and where its entries are.
+type InspectedGroup struct {
+	Number    uint64
+	Name      string
+	Known     bool // a record or a value names it
+	Log       raftcore.Recovered
+	BaseTime  int64
+	Version   uint64         // of its value in Badger; 0 if there is none
+	Held      raftcore.Index // Badger has the entries up to here
+	InJournal []Extent
+	g         *group
+}
+
+// Extent is a run of entries in one segment of the journal; in none if they are
+// missing.
+type Extent struct {
+	From, To raftcore.Index
+	Segment  uint32
+	Records  int
+}
+
+// ErrNoStore: the directory is not one of a store.
+var ErrNoStore = errors.New("there is no store")
+
+// ErrChanged: the store was changed while it was read.
+var ErrChanged = errors.New("the store has changed while it was read")
+
+// Inspect reads the store in a directory, whatever state it is in, and changes
+// nothing. The error is that of a directory that cannot be read; what is damaged
+// is in the Inspection. If somebody has the store open, and that is not asked for,
+// the error is persistence.ErrLocked.
+func Inspect(dir string, o InspectOptions) (in *Inspection, err error) {
+	in = &Inspection{Dir: dir, unnamed: map[uint64]bool{}}
+	if err := in.begin(o.Live); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			in.Close()
+		}
+	}()
+	progress := in.progress(o.Progress)
+	in.files = &tableFiles{dir: in.s.path(badgerName), in: in, cells: map[string]cell{}, progress: progress}
+	if err := in.files.read(); err != nil {
+		return nil, err
+	}
+	in.s.table = in.files
+	in.readTable()
+	damaged := len(in.Damage)
+	fragments := map[int][]EntryRange{}
+	in.Journal, err = journal.Inspect(in.s.path(journalName), journal.InspectOptions{
+		ID: in.ID, Record: in.record, Progress: progress,
+		Fragment: func(d int, record []byte) { fragments[d] = append(fragments[d], in.fragment(record)...) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	in.s.journal = in.Journal.Journal()
+	for k, d := range in.Journal.Damage {
+		in.Damage = append(in.Damage, Damage{CorruptError: d.CorruptError, Bytes: d.Bytes, First: d.First, Last: d.Last, Batches: d.Batches, Concerns: merge(fragments[k]), Apparently: true})
+	}
+	in.finish(damaged)
+	if o.Chunks {
+		for _, g := range in.Groups {
+			in.checkChunks(g.g)
+		}
+	}
+	if in.Fresh {
+		in.Damage = nil // nobody was told that anything is there
+	}
+	return in, in.Unchanged()
+}
+
+func (in *Inspection) damage(file string, offset, bytes int64, format string, args ...any) *Damage {
+	d := Damage{CorruptError: persistence.CorruptError{File: file, Offset: offset, Detail: fmt.Sprintf(format, args...)}, Bytes: bytes}
+	in.Damage = append(in.Damage, d)
+	return &in.Damage[len(in.Damage)-1]
+}
+
+// begin looks what the directory is.
+func (in *Inspection) begin(live bool) error {
+	in.s = &store{o: Options{Dir: in.Dir}.withDefaults(), names: map[string]*group{}, touched: map[uint32][]*group{}}
+	name := in.s.path(markerName)
+	b, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(in.Dir); err != nil {
+			return err
+		}
+		for _, pattern := range []string{"*", "*/*"} {
+			if below, _ := filepath.Glob(filepath.Join(in.Dir, pattern, markerName)); len(below) > 0 {
+				return fmt.Errorf("%w in %s, but there is one in %s", ErrNoStore, in.Dir, filepath.Dir(below[0]))
+			}
+		}
+		return fmt.Errorf("%w in %s: it has no file %s", ErrNoStore, in.Dir, markerName)
+	}
+	if err != nil {
+		return err
+	}
+	if in.InUse, err = journal.InUse(in.Dir); err != nil {
+		return err
+	}
+	if in.InUse && !live {
+		return fmt.Errorf("%s: %w", in.Dir, persistence.ErrLocked)
+	}
+	m, err := decodeMarker(b[:min(len(b), maxMarkerBytes)])
+	var version *versionError
+	if errors.As(err, &version) {
+		return fmt.Errorf("%s: %w", in.Dir, err)
+	}
+	if err != nil {
+		in.damage(name, 0, int64(len(b)), "%v", err)
+		in.markerErr = &persistence.CorruptError{File: name, Detail: err.Error()}
+	}
+	in.ID, in.Fresh = m.id, m.fresh
+	in.Cutting = err == nil && strings.Contains(string(b), "\nstate damaged\n")
+	in.before, _ = in.fingerprint()
+	return nil
+}
+
+// fingerprint tells the state of the files, and how large they are together.
+func (in *Inspection) fingerprint() (text string, total int64) {
+	var b strings.Builder
+	for _, dir := range []string{in.Dir, in.s.path(journalName), in.s.path(badgerName)} {
+		names, _ := os.ReadDir(dir)
+		for _, name := range names {
+			if info, err := name.Info(); err == nil && !info.IsDir() {
+				fmt.Fprintln(&b, dir, name.Name(), info.Size(), info.ModTime().UnixNano())
+				total += info.Size()
+			}
+		}
+	}
+	return b.String(), total
+}
+
+func (in *Inspection) progress(report func(done, total int64)) func(int64) {
+	if report == nil {
+		return func(int64) {}
+	}
+	done := int64(0)
+	_, total := in.fingerprint()
+	return func(n int64) {
+		done += n
+		report(min(done, total), total)
+	}
+}
+
+// Unchanged returns an error if the store was opened, or its files have changed,
+// since the inspection began. A store that somebody has open is not asked.
+func (in *Inspection) Unchanged() error {
+	if in.InUse {
+		return nil
+	}
+	if used, err := journal.InUse(in.Dir); err != nil || used {
+		return errors.Join(err, fmt.Errorf("%s: %w: somebody has opened it", in.Dir, ErrChanged))
+	}
+	if now, _ := in.fingerprint(); now != in.before {
+		return fmt.Errorf("%s: %w", in.Dir, ErrChanged)
+	}
+	return nil
+}
+
+// Close closes the files.
+func (in *Inspection) Close() error {
+	var err error
+	if in.Journal != nil {
+		err = in.Journal.Close()
+	}
+	if in.files != nil {
+		err = errors.Join(err, in.files.close())
+	}
+	return err
+}
+
+// readTable reads what Badger has of every group. It is store.readTable, but goes
+// on behind what does not fit.
+func (in *Inspection) readTable() {
+	s := in.s
+	badgerDir := s.path(badgerName)
+	found := false
+	_ = s.table.scan(rootKey, rootKey, func(_, value []byte) (_ bool, err error) {
+		if s.root, err = decodeRoot(value); err != nil {
+			in.damage(badgerDir, 0, 0, "the root: %v", err)
+		} else if found = true; in.ID == 0 {
+			in.ID = s.root.store
+		} else if s.root.store != in.ID {
+			in.damage(badgerDir, 0, 0, "it belongs to store %016x, not to %016x", s.root.store, in.ID)
+		}
+		return false, nil
+	})
+	if in.rooted = found; !found && in.files.refused == nil {
+		in.damage(badgerDir, 0, 0, "the root is missing: Badger has lost what was in it")
+	}
+	in.Table.Generation, in.Table.Groups, in.Table.Versions, in.Table.Oldest = s.root.generation, s.root.groups, s.root.versions, s.root.next
+	groups, versions := uint64(0), uint64(0)
+	err := s.table.scan([]byte{prefixGroup}, []byte{prefixGroup}, func(key, value []byte) (bool, error) {
+		number, v, err := decodeGroup(key, value)
+		if err != nil || number > uint64(len(s.groups))+maxMissingGroups {
+			in.damage(badgerDir, 0, 0, "the value of a group, under key %x: %v", key, err)
+			return true, nil
+		}
+		for uint64(len(s.groups))+1 < number {
+			in.damage(badgerDir, 0, 0, "the value of group %d is missing", len(s.groups)+1)
+			in.unknown()
+		}
+		groups, versions = groups+1, versions+v.version
+		s.add(newGroup(number, &v))
+		return true, nil
+	})
+	if err != nil {
+		in.damage(badgerDir, 0, 0, "%v", err)
+	}
+	if found && (groups != s.root.groups || versions != s.root.versions) {
+		in.damage(badgerDir, 0, 0, "transactions are lost: it has %d groups with %d versions, and should have %d with %d", groups, versions, s.root.groups, s.root.versions)
+	}
+	if found {
+		if err := s.checkTickets(); err != nil {
+			in.damage(badgerDir, 0, 0, "%s", detail(err))
+		}
+	}
+}
+
+// maxMissingGroups bounds what is believed of a number that may be damaged.
+const maxMissingGroups = 1 << 16
+
+func detail(err error) string {
+	var corrupt *persistence.CorruptError
+	if errors.As(err, &corrupt) {
+		return corrupt.Detail
+	}
+	return err.Error()
+}
+
+// unknown adds a group of which nothing but the number is known.
+func (in *Inspection) unknown() {
+	number := uint64(len(in.s.groups)) + 1
+	in.unnamed[number] = true
+	in.s.add(&group{number: number, name: fmt.Sprintf("#%d", number)})
+}
+
+// record takes the next record of the journal.
+func (in *Inspection) record(at journal.Position, record []byte) error {
+	s := in.s
+	head := reader{b: record}
+	kind, number := head.byte(), uint64(0)
+	if kind == recordGroup || kind == recordSave {
+		number = head.uvarint()
+	}
+	if known := uint64(len(s.groups)); number > known+1 || kind == recordSave && number > known {
+		if number > known+maxMissingGroups {
+			return fmt.Errorf("group %d appears, and the last one before is %d", number, known)
+		}
+		for uint64(len(s.groups)) < number-1 || kind == recordSave && uint64(len(s.groups)) < number {
+			in.damage(s.path(journalName), 0, 0, "group %d is spoken of, and what gives its name is lost", len(s.groups)+1)
+			in.unknown()
+		}
+	}
+	if kind == recordGroup && in.unnamed[number] {
+		if _, incarnation, name, err := head.groupName(number); err == nil && s.names[name] == nil {
+			g := s.groups[number-1]
+			delete(s.names, g.name)
+			delete(in.unnamed, number)
+			g.name, g.log.Incarnation = name, incarnation
+			s.names[name] = g
+		}
+	}
+	r := replaying{s: s}
+	err := r.record(at, record)
+	in.Mark = max(in.Mark, r.mark)
+	if err == nil {
+		err = r.misfit
+	}
+	return err
+}
+
+// groupName takes what follows the number in the record of a group.
+func (r *reader) groupName(number uint64) (uint64, raftcore.Incarnation, string, error) {
+	rest := reader{b: append(binary.AppendUvarint(nil, number), r.b...)}
+	return rest.groupRecord()
+}
+
+// fragment makes out whom a damaged record concerned.
+func (in *Inspection) fragment(record []byte) []EntryRange {
+	r := reader{b: record}
+	switch r.byte() {
+	case recordGroup:
+		if number, _, name, err := r.groupRecord(); err == nil && number <= uint64(len(in.s.groups))+maxMissingGroups {
+			return []EntryRange{{Group: name}}
+		}
+	case recordSave:
+		save, err := r.saveRecord()
+		if err != nil || save.number > uint64(len(in.s.groups)) {
+			return nil
+		}
+		g := in.s.groups[save.number-1]
+		if first, last, err := rangeOf(save.body); err == nil && first > 0 && first <= g.log.Last+1<<20 {
+			return []EntryRange{{Group: g.name, From: first, To: last}}
+		}
+		return []EntryRange{{Group: g.name}}
+	}
+	return nil
+}
+
+// merge joins ranges that follow each other.
+func merge(ranges []EntryRange) []EntryRange {
+	var out []EntryRange
+	for _, r := range ranges {
+		if n := len(out); n > 0 && out[n-1].Group == r.Group && (r.From == 0 || out[n-1].From > 0 && r.From == out[n-1].To+1) {
+			out[n-1].To = max(out[n-1].To, r.To)
+		} else if !slices.Contains(out, r) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// finish checks what the whole has come to, and describes the groups.
+func (in *Inspection) finish(damaged int) {
+	s := in.s
+	if s.root.generation < in.Mark {
+		d := in.damage(s.path(badgerName), 0, 0, "transactions are lost: there are %d, the journal says that there were %d", s.root.generation, in.Mark)
+		for _, f := range in.Table.Files {
+			if f.Torn {
+				d.File, d.Offset, d.Bytes = filepath.Join(s.path(badgerName), f.Name), f.End, f.Size-f.End
+			}
+		}
+	} else if n := len(in.Journal.Segments); n > 0 && in.rooted {
+		oldest, last := in.Journal.Segments[0].Number, in.Journal.Segments[n-1].Number
+		if oldest > s.root.next || last+1 < s.root.next {
+			in.damage(s.journal.File(s.root.next), 0, 0, "the segment is missing")
+		}
+	}
+	for _, g := range s.groups {
+		l := g.log
+		l.LastTime = 0
+		out := &InspectedGroup{Number: g.number, Name: g.name, Known: !in.unnamed[g.number], Log: l, BaseTime: g.baseTime, Version: g.version, Held: g.held, g: g}
+		gaps := false
+		for i := range g.extents {
+			e := &g.extents[i]
+			next := Extent{From: e.first, To: g.end(i), Segment: e.at.Segment, Records: 1}
+			if n := len(out.InJournal); n > 0 && out.InJournal[n-1].Segment == next.Segment {
+				out.InJournal[n-1].To = next.To
+				out.InJournal[n-1].Records++
+			} else {
+				out.InJournal = append(out.InJournal, next)
+			}
+			if e.gap() {
+				gaps = true
+				d := in.damage(in.Dir, 0, 0, "group %q: entries %d to %d are missing", g.name, next.From, next.To)
+				d.Concerns = []EntryRange{{g.name, next.From, next.To}}
+			}
+		}
+		if err := g.whole(); err != nil && !gaps {
+			in.damage(in.Dir, 0, 0, "group %q: %v", g.name, err).Concerns = []EntryRange{{Group: g.name}}
+		}
+		in.Groups = append(in.Groups, out)
+	}
+	for i := range in.Damage[:damaged] { // Badger's: who is concerned could not be named before
+		in.Damage[i].Detail = in.named(in.Damage[i].Detail)
+	}
+}
+
+// named puts the names of groups where their numbers are. Chunks and pieces are
+// described before it is known what their groups are called.
+func (in *Inspection) named(text string) string {
+	for {
+		at := strings.Index(text, "\x00")
+		end := strings.Index(text[at+1:], "\x00") + at + 1
+		if at < 0 || end <= at {
+			return text
+		}
+		name := text[at+1 : end]
+		if number, err := strconv.ParseUint(name, 10, 64); err == nil && number > 0 && number <= uint64(len(in.s.groups)) {
+			name = fmt.Sprintf("%q", in.s.groups[number-1].name)
+		}
+		text = text[:at] + name + text[end+1:]
+	}
+}
+
+// checkChunks decodes what Badger has of a group's log, newest chunk first.
+func (in *Inspection) checkChunks(g *group) {
+	base, need := g.log.Base.Index, g.held
+	missing := func(from, to raftcore.Index, offset int64, file, format string, args ...any) {
+		d := in.damage(file, offset, 0, format, args...)
+		d.Concerns = []EntryRange{{g.name, from, to}}
+	}
+	prefix := string(chunksOf(g.number))
+	for at := sort.SearchStrings(in.files.keys, prefix); at < len(in.files.keys) && need > base; at++ {
+		key := in.files.keys[at]
+		if !strings.HasPrefix(key, prefix) {
+			break
+		}
+		first := firstOf([]byte(key))
+		if first > need || first == 0 {
+			continue // of entries that were replaced since
+		}
+		c := in.files.cells[key]
+		file := in.files.path(c.file)
+		last, err := in.checkChunk(g, first, need)
+		if err != nil {
+			missing(max(first, base+1), need, c.offset, file, "group %q: the chunk with entries from %d on: %s", g.name, first, detail(err))
+		} else if last < need {
+			missing(last+1, need, 0, in.s.path(badgerName), "group %q: the chunk with entries %d to %d is missing", g.name, last+1, need)
+		}
+		need = first - 1
+	}
+	if need > base {
+		missing(base+1, need, 0, in.s.path(badgerName), "group %q: the chunk with entries %d to %d is missing", g.name, base+1, need)
+	}
+}
+
+// checkChunk decodes a chunk up to an entry, and returns its last one.
+func (in *Inspection) checkChunk(g *group, first, to raftcore.Index) (last raftcore.Index, err error) {
+	body, found, err := in.s.chunk(g.number, first)
+	if err != nil || found != first {
+		return 0, errors.Join(err)
+	}
+	err = decodeEntries(body, func(e *raftcore.Entry) error {
+		if last == 0 && e.Index != first {
+			return fmt.Errorf("it begins with entry %d", e.Index)
+		}
+		last = e.Index
+		if want := g.term(e.Index); e.Index > g.log.Base.Index && e.Index <= to && e.Term != want {
+			return fmt.Errorf("entry %d has term %d, the group says %d", e.Index, e.Term, want)
+		}
+		return nil
+	})
+	return last, err
+}
+
+// Entries hands entries of a group to visit, in order. Those that are missing or
+// damaged are handed to lost, with the reason, instead; the error is the first that
+// one of the two returns.
+func (in *Inspection) Entries(g *InspectedGroup, from, to raftcore.Index, visit func(e *raftcore.Entry) error, lost func(from, to raftcore.Index, err error) error) error {
+	from, to = max(from, g.Log.Base.Index+1), min(to, g.Log.Last)
+	for from <= to {
+		end, gap := g.until(from, to)
+		if gap {
+			if err := lost(from, end, errors.New("they are missing")); err != nil {
+				return err
+			}
+			from = end + 1
+			continue
+		}
+		entries, err := in.s.load(g.g, from, end, 1<<20)
+		if err != nil {
+			end = min(end, in.next(g, from)-1)
+			if err := lost(from, end, err); err != nil {
+				return err
+			}
+			from = end + 1
+			continue
+		}
+		for i := range entries {
+			if err := visit(&entries[i]); err != nil {
+				return err
+			}
+		}
+		from += raftcore.Index(len(entries))
+	}
+	return nil
+}
+
+// until returns how far one reads from an entry without meeting a gap, or the end
+// of the gap that it is in.
+func (g *InspectedGroup) until(from, to raftcore.Index) (end raftcore.Index, gap bool) {
+	if end = to; from <= g.Held {
+		end = min(to, g.Held)
+	}
+	for _, e := range g.InJournal {
+		if e.Segment != 0 {
+			continue
+		}
+		if e.From <= from && from <= e.To {
+			return min(to, e.To), true
+		}
+		if e.From > from {
+			return min(end, e.From-1), false
+		}
+	}
+	return end, false
+}
+
+// next returns the entry with which the next chunk or record begins.
+func (in *Inspection) next(g *InspectedGroup, from raftcore.Index) raftcore.Index {
+	next := g.Held + 1
+	if from <= g.Held {
+		prefix := string(chunksOf(g.Number))
+		for at := sort.SearchStrings(in.files.keys, prefix); at < len(in.files.keys) && strings.HasPrefix(in.files.keys[at], prefix); at++ {
+			if first := firstOf([]byte(in.files.keys[at])); first > from && first < next {
+				next = first
+			}
+		}
+		return next
+	}
+	for i := range g.g.extents {
+		if first := g.g.extents[i].first; first > from {
+			return first
+		}
+	}
+	return g.Log.Last + 1
+}
+
+// Rehearsal is what opening a store would do.
+type Rehearsal struct {
+	Err     error // what Open would fail with, or nil
+	Journal *journal.Plan
+	// Records are how many the replay takes from each segment.
+	Records map[uint32]int
+	// Oldest is the segment up to which, itself not included, Badger has everything;
+	// older ones are left from a handover that was interrupted, and are retired.
+	Oldest uint32
+}
+
+// Rehearse does what Open does, up to the point where that would change something.
+// The inspection is the one that goes with it.
+func (in *Inspection) Rehearse() (*Rehearsal, error) {
+	out := &Rehearsal{Records: map[uint32]int{}, Oldest: in.s.root.next}
+	if in.Fresh || in.Cutting {
+		return out, nil // everything is made anew, or is changed before it is read
+	}
+	err := in.markerErr
+	if err == nil {
+		err = in.files.refused
+	}
+	m := marker{id: in.ID}
+	s := &store{o: in.s.o, table: in.files, names: map[string]*group{}, touched: map[uint32][]*group{}}
+	if err == nil {
+		err = s.readTable(m)
+	}
+	if err == nil {
+		r := replaying{s: s}
+		s.journal, out.Journal, err = journal.Rehearse(s.path(journalName), journal.Options{ID: m.id}, func(at journal.Position, record []byte) error {
+			out.Records[at.Segment]++
+			return r.record(at, record)
+		})
+		if err == nil {
+			err = r.finish()
+			s.journal.Close()
+		}
+	}
+	out.Err = err
+	return out, in.Unchanged()
+}
+
+// cell says where the newest version of a key's value is.
+type cell struct {
+	version uint64
+	file    int
+	offset  int64
+	length  int
+	deleted bool
+}
+
+// tableFiles is a table that reads Badger's files and nothing else.
+type tableFiles struct {
+	dir      string
+	in       *Inspection
+	progress func(int64)
+	refused  error // why Badger would not open this
+
+	cells map[string]cell
+	keys  []string // those that are not deleted, ascending
+
+	open   *os.File // the file that was read last
+	opened int
+}
+
+const (
+	badgerDeleted      = 1 << 0 // the bits of an entry's meta byte
+	badgerValuePointer = 1 << 1
+	badgerInTxn        = 1 << 6
+	badgerTxnEnd       = 1 << 7
+	badgerLogHeader    = 20
+	badgerOwnPrefix    = "!badger!"
+)
+
+func (t *tableFiles) path(file int) string { return filepath.Join(t.dir, t.in.Table.Files[file].Name) }
+
+// refuse notes a damage because of which Badger does not open.
+func (t *tableFiles) refuse(file string, offset, bytes int64, format string, args ...any) {
+	d := t.in.damage(file, offset, bytes, format, args...)
+	if t.refused == nil {
+		corrupt := d.CorruptError
+		t.refused = &corrupt
+	}
+}
+
+// read reads every file. The error is that of a file that cannot be read.
+func (t *tableFiles) read() error {
+	names, err := os.ReadDir(t.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		if !t.in.Fresh {
+			t.refuse(t.dir, 0, 0, "the directory is missing")
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	tables := t.manifest()
+	if _, err := badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: t.dir, ReadOnly: true}); err != nil {
+		t.refuse(filepath.Join(t.dir, badger.KeyRegistryFileName), 0, 0, "%v", err)
+	}
+	for _, name := range names {
+		info, err := name.Info()
+		if err != nil {
+			return err
+		}
+		if name.Name() == "LOCK" {
+			continue
+		}
+		t.in.Table.Files = append(t.in.Table.Files, TableFile{Name: name.Name(), Kind: "other", Size: info.Size(), End: info.Size()})
+		if err := t.file(len(t.in.Table.Files)-1, tables); err != nil {
+			return err
+		}
+	}
+	for id := range tables {
+		if name := fmt.Sprintf("%06d.sst", id); !slices.ContainsFunc(names, func(e fs.DirEntry) bool { return e.Name() == name }) {
+			t.refuse(filepath.Join(t.dir, name), 0, 0, "the table is missing")
+		}
+	}
+	t.in.Table.Keys = map[string]int{}
+	kinds := map[byte]string{prefixRoot: "root", prefixTicket: "ticket", prefixGroup: "group", prefixChunk: "chunk", prefixPiece: "piece"}
+	for key, c := range t.cells {
+		if !c.deleted && !strings.HasPrefix(key, badgerOwnPrefix) {
+			t.keys = append(t.keys, key)
+			kind := ""
+			if key != "" {
+				kind = kinds[key[0]]
+			}
+			t.in.Table.Keys[kind]++
+		}
+	}
+	slices.Sort(t.keys)
+	return nil
+}
+
+// manifest reads the list of tables.
+func (t *tableFiles) manifest() map[uint64]badger.TableManifest {
+	name := filepath.Join(t.dir, badger.ManifestFilename)
+	f, err := os.Open(name)
+	if err != nil {
+		if !t.in.Fresh {
+			t.refuse(name, 0, 0, "the list of tables cannot be read: %v", err)
+		}
+		return nil
+	}
+	defer f.Close()
+	m, err := func() (m badger.Manifest, err error) {
+		defer func() {
+			if r := recover(); r != nil {
+				err = fmt.Errorf("badger panicked: %v", r)
+			}
+		}()
+		m, _, err = badger.ReplayManifestFile(f, 0, badger.DefaultOptions(t.dir).WithLogger(nil))
+		return m, err
+	}()
+	if err != nil {
+		t.refuse(name, 0, 0, "the list of tables: %v", err)
+	}
+	return m.Tables
+}
+
+// file reads a file of Badger.
+func (t *tableFiles) file(n int, tables map[uint64]badger.TableManifest) error {
+	f := &t.in.Table.Files[n]
+	stem, isTable := strings.CutSuffix(f.Name, ".sst")
+	_, isLog := strings.CutSuffix(f.Name, ".mem")
+	id, err := strconv.ParseUint(stem, 10, 64)
+	m, listed := tables[id]
+	switch {
+	case f.Name == badger.ManifestFilename:
+		f.Kind = "list of tables"
+	case isTable && err == nil && !listed:
+		f.Kind, f.Void = "table", true
+	case isTable && err == nil:
+		f.Kind, f.Level = "table", int(m.Level)
+		b, err := os.ReadFile(t.path(n))
+		if err != nil {
+			return err
+		}
+		if m.Compression != 0 || m.KeyID != 0 {
+			t.refuse(t.path(n), 0, f.Size, "the table is compressed or encrypted: no table of ours is")
+			return nil
+		}
+		t.table(n, b)
+	case isLog:
+		f.Kind = "log"
+		b, err := os.ReadFile(t.path(n))
+		if err != nil {
+			return err
+		}
+		t.log(n, b)
+	}
+	t.progress(f.Size)
+	return nil
+}
+
+// table reads a table: blocks, and an index of them at the end.
+func (t *tableFiles) table(n int, b []byte) {
+	name := t.path(n)
+	defer func() {
+		if r := recover(); r != nil { // the index has its checksum, and yet makes no sense
+			t.refuse(name, 0, int64(len(b)), "the table is malformed: %v", r)
+		}
+	}()
+	rest, sum, ok := cutChecksum(b)
+	if !ok || len(rest) < 4 {
+		t.refuse(name, 0, int64(len(b)), "the end of the table is damaged")
+		return
+	}
+	length := int64(binary.BigEndian.Uint32(rest[len(rest)-4:]))
+	end := int64(len(rest) - 4)
+	if length == 0 || length > end || crc32.Checksum(rest[end-length:end], castagnoli) != sum {
+		t.refuse(name, 0, int64(len(b)), "the index of the table has a wrong checksum")
+		return
+	}
+	index := fb.GetRootAsTableIndex(rest[end-length:end], 0)
+	blocks := index.OffsetsLength()
+	var this, next fb.BlockOffset
+	for i := range blocks {
+		index.Offsets(&this, i)
+		from, to := int64(this.Offset()), int64(this.Offset())+int64(this.Len())
+		if to > end-length || !t.block(n, b[from:to], from) {
+			until := "the end of the table"
+			if i+1 < blocks && index.Offsets(&next, i+1) {
+				until = describe(next.KeyBytes())
+			}
+			t.in.damage(name, from, to-from, "block %d of the table has a wrong checksum; it begins with %s and ends before %s", i, describe(this.KeyBytes()), until)
+		}
+	}
+}
+
+// cutChecksum cuts off what ends a block, and an index: a protobuf with a checksum,
+// and its length. It reports false unless that is a CRC-32C.
+func cutChecksum(b []byte) (rest []byte, sum uint32, ok bool) {
+	if len(b) < 4 {
+		return nil, 0, false
+	}
+	length := uint64(binary.BigEndian.Uint32(b[len(b)-4:]))
+	b = b[:len(b)-4]
+	if length > uint64(len(b)) {
+		return nil, 0, false
+	}
+	at := uint64(len(b)) - length
+	r := reader{b: b[at:]}
+	for len(r.b) > 0 && !r.failed {
+		switch tag, value := r.byte(), r.uvarint(); {
+		case tag == 0x08 && value == 0: // the algorithm
+		case tag == 0x10 && value <= math.MaxUint32:
+			sum = uint32(value)
+		default:
+			return nil, 0, false
+		}
+	}
+	return b[:at], sum, !r.failed
+}
+
+// block reads a block of a table. It reports false if that is damaged.
+func (t *tableFiles) block(n int, b []byte, offset int64) bool {
+	b, sum, ok := cutChecksum(b)
+	if !ok || len(b) < 4 || crc32.Checksum(b, castagnoli) != sum {
+		return false
+	}
+	count := uint64(binary.BigEndian.Uint32(b[len(b)-4:]))
+	b = b[:len(b)-4]
+	if count > uint64(len(b))/4 {
+		return false
+	}
+	ends := b[uint64(len(b))-4*count:]
+	b = b[:uint64(len(b))-4*count]
+	var base []byte
+	for i := range count {
+		from, to := uint64(binary.NativeEndian.Uint32(ends[4*i:])), uint64(len(b))
+		if i+1 < count {
+			to = uint64(binary.NativeEndian.Uint32(ends[4*(i+1):]))
+		}
+		if from+4 > to || to > uint64(len(b)) {
+			return false
+		}
+		overlap, diff := int(binary.NativeEndian.Uint16(b[from:])), uint64(binary.NativeEndian.Uint16(b[from+2:]))
+		if from+4+diff+3 > to || overlap > len(base) {
+			return false
+		}
+		key := append(slices.Clone(base[:overlap]), b[from+4:from+4+diff]...)
+		if i == 0 {
+			base = key
+		}
+		value := b[from+4+diff : to]
+		_, expires := binary.Uvarint(value[2:])
+		if len(key) < 8 || expires <= 0 {
+			return false
+		}
+		skip := uint64(2 + expires)
+		t.put(n, key, value[0], offset+int64(from+4+diff+skip), len(value)-int(skip))
+	}
+	return true
+}
+
+// put takes note of a version of a key.
+func (t *tableFiles) put(n int, key []byte, meta byte, offset int64, length int) {
+	t.in.Table.Files[n].Records++
+	name, version := string(y.ParseKey(key)), y.ParseTs(key)
+	if c, ok := t.cells[name]; ok && c.version > version {
+		return
+	}
+	if meta&badgerValuePointer != 0 {
+		t.in.damage(t.path(n), offset, int64(length), "%s lies in the value log: no value of ours does", describe(key))
+	}
+	t.cells[name] = cell{version, n, offset, length, meta&badgerDeleted != 0}
+}
+
+// log reads the log ahead of a memtable. What Badger drops at its end is the last
+// transaction, which the journal has, too; that nothing else is missing is what
+// the root and the marks are for.
+func (t *tableFiles) log(n int, b []byte) {
+	f := &t.in.Table.Files[n]
+	type entry struct {
+		key    []byte
+		meta   byte
+		offset int64
+		length int
+	}
+	var pending []entry
+	version := uint64(0)
+	at := min(badgerLogHeader, len(b))
+	f.End = int64(at)
+	for {
+		r := reader{b: b[at:]}
+		meta, _ := r.byte(), r.byte()
+		keyLength, length, _ := r.uvarint(), r.uvarint(), r.uvarint()
+		offset := len(b) - len(r.b) + int(min(keyLength, uint64(len(r.b))))
+		key := r.bytes(keyLength)
+		value := r.bytes(length)
+		body := b[at : len(b)-len(r.b)]
+		sum := r.bytes(4)
+		if r.failed || len(key) == 0 || keyLength > 1<<16 || crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(sum) {
+			break
+		}
+		if len(key) < 8 || meta&badgerInTxn == 0 && meta&badgerTxnEnd == 0 && version != 0 {
+			break
+		}
+		at = len(b) - len(r.b)
+		if meta&badgerTxnEnd != 0 && meta&badgerInTxn == 0 {
+			if commit, err := strconv.ParseUint(string(value), 10, 64); err != nil || commit != version {
+				break
+			}
+			for _, e := range pending {
+				t.put(n, e.key, e.meta, e.offset, e.length)
+			}
+			pending, version, f.End = nil, 0, int64(at)
+			continue
+		}
+		if meta&badgerInTxn == 0 {
+			t.put(n, key, meta, int64(offset), len(value))
+			f.End = int64(at)
+			continue
+		}
+		if ts := y.ParseTs(key); version == 0 {
+			version = ts
+		} else if version != ts {
+			break
+		}
+		pending = append(pending, entry{key, meta, int64(offset), len(value)})
+	}
+	for _, c := range b[f.End:] {
+		f.Torn = f.Torn || c != 0
+	}
+}
+
+// describe says what a key of Badger is for. Groups are named later: see named.
+func describe(key []byte) string {
+	if len(key) >= 8 {
+		key = y.ParseKey(key)
+	}
+	switch {
+	case len(key) == 1 && key[0] == prefixRoot:
+		return "the root"
+	case len(key) == 3 && key[0] == prefixTicket:
+		return fmt.Sprintf("ticket %d", binary.BigEndian.Uint16(key[1:]))
+	case len(key) == 9 && key[0] == prefixGroup:
+		return fmt.Sprintf("the value of group \x00%d\x00", binary.BigEndian.Uint64(key[1:]))
+	case len(key) == 17 && key[0] == prefixChunk:
+		return fmt.Sprintf("the chunk of group \x00%d\x00 from entry %d on", binary.BigEndian.Uint64(key[1:]), firstOf(key))
+	case len(key) == 21 && key[0] == prefixPiece:
+		return fmt.Sprintf("piece %d of the chunk of group \x00%d\x00 from entry %d on", binary.BigEndian.Uint32(key[17:]), binary.BigEndian.Uint64(key[1:]), firstOf(key))
+	}
+	return fmt.Sprintf("key %x", key)
+}
+
+func (t *tableFiles) scan(prefix, from []byte, visit func(key, value []byte) (bool, error)) error {
+	for at := sort.SearchStrings(t.keys, string(from)); at < len(t.keys) && strings.HasPrefix(t.keys[at], string(prefix)); at++ {
+		value, err := t.value(t.cells[t.keys[at]])
+		if err != nil {
+			return err
+		}
+		if more, err := visit([]byte(t.keys[at]), value); err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tableFiles) value(c cell) ([]byte, error) {
+	if t.open == nil || t.opened != c.file {
+		if err := t.close(); err != nil {
+			return nil, err
+		}
+		f, err := os.Open(t.path(c.file))
+		if err != nil {
+			return nil, err
+		}
+		t.open, t.opened = f, c.file
+	}
+	b := make([]byte, c.length)
+	_, err := t.open.ReadAt(b, c.offset)
+	return b, err
+}
+
+func (t *tableFiles) commit([]write) error { return errors.ErrUnsupported }
+
+func (t *tableFiles) sync() error { return errors.ErrUnsupported }
+
+func (t *tableFiles) close() error {
+	f := t.open
+	if t.open = nil; f == nil {
+		return nil
+	}
+	return f.Close()
+}

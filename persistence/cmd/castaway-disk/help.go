@@ -1,0 +1,310 @@
+package main
+
+const usage = `castaway-disk looks into the directory of a Castaway store, the one that has the
+file castaway-store in it.
+
+  castaway-disk groups   DIR          which groups there are, and how far they are
+  castaway-disk show     DIR GROUP    what is kept of a group, and where
+  castaway-disk entries  DIR GROUP    the entries of its log
+  castaway-disk verify   DIR          read everything, check every checksum
+  castaway-disk recovery DIR          what opening the store would do
+  castaway-disk export   DIR GROUP    write a group to stdout, as JSON
+  castaway-disk import   DIR GROUP    bring an exported group, from stdin, into a store
+
+castaway-disk COMMAND -h explains one of them: its flags, its -json, examples.
+
+GROUP is the name of a group, or '#' and its number. Flags may stand anywhere, with
+one dash or two; behind -- there are only arguments. Every command knows -json: it
+prints one JSON document with the same facts.
+
+Nothing is changed. No file is made or written, and no lock is kept: whether a
+process has the store open is asked by trying its lock, shared, for an instant. Only
+import writes, and only with -write. A store that a process has open is refused:
+its files change while they are read. groups, show, entries and verify look at it
+all the same with -live: they read until one reading was not disturbed, five times
+at most, and what they print is how the store was a moment ago; the last things
+saved may be missing. A store that is opened while it is read is noticed at the
+end, and the answer then declared void.
+
+Exit status: 0 all is well; 1 the answer is complete, and something is damaged;
+2 there is no answer: wrong usage, no store, or what cannot be read. In the cases
+1 and 2 one line on stderr says why.
+
+At three in the morning, with a member that does not start:
+
+  castaway-disk recovery DIR     does the store open? If not, why not?
+  castaway-disk verify DIR       what is damaged, and whom does it concern?
+
+Leave the directory as it is. A member whose disk is damaged is replaced by one
+with an empty directory: the others bring it up to date. Copy the damaged one
+away first.
+
+Examples:
+
+  go run ./examples/kv -dir /tmp/islands          (and stop it)
+  go run ./persistence/cmd/castaway-disk groups /tmp/islands/1/store
+  go run ./persistence/cmd/castaway-disk entries /tmp/islands/1/store kv -from 10 -max 5
+`
+
+const storeFields = `  dir        the directory
+  store      the store's id, 16 hexadecimal digits
+  inUse      a process has it open
+  fresh      it was being made when that was interrupted: nothing is in it
+  cutting    its journal was being cut off before a damage when that was interrupted
+`
+
+const damageFields = `  damage     a list, empty if nothing is damaged:
+    file, offset, bytes   where; bytes is 0 if it is not a part of a file
+    detail                what is wrong
+    batches               null, or first and last: the batches of the journal that
+                          are lost, with whatever was saved in them
+    concerns              a list of group, from, to: the entries that it concerns, as
+                          far as is known; from is 0 for something else of a group
+    apparently            concerns was read out of the damaged bytes themselves
+`
+
+const groupFields = `    number, name          name is text; if it is not UTF-8, nameBytes has it, too
+    known                 false: what names this group is lost
+    damaged               the disk has lost some of what the group had, and the member
+                          is a newcomer since
+    incarnation           16 hexadecimal digits
+    hardState             term, vote (0: none), cluster (16 digits), joined
+    base, snapshot        null, or index, term, time (Unix milliseconds), config
+    first, last, entries  the log; last is first-1 if it is empty
+    runs                  a list of term, first, last
+    configs               a list of index, voters, outgoing, learners
+    badger                null, or from, to (0 if no entries), version
+    journal               a list of segment, from, to, records
+    missing               a list of from, to: entries that should be there
+`
+
+const helpGroups = `castaway-disk groups DIR [-json] [-live]
+
+Lists the groups of a store: the term and whom the member voted for in it, the
+first and the last entry of the log, the newest snapshot, whether the member has
+joined or is a newcomer (whose word does not count yet), and the incarnation, which
+names this life of the disk.
+
+  -json   Print JSON.
+  -live   Look although a process has the store open.
+
+JSON:
+
+` + storeFields + `  groups     a list:
+` + groupFields + damageFields + `
+Examples:
+
+  castaway-disk groups /var/lib/kv
+  castaway-disk groups /var/lib/kv -json | jq -r '.groups[] | select(.hardState.joined | not) | .name'
+`
+
+const helpShow = `castaway-disk show DIR GROUP [-json] [-live]
+
+Shows what is kept of a group: incarnation, hard state, the newest snapshot, the
+base (the entry before the first one of the log), the log with its terms and
+configurations, which entries lie in Badger and which in what segment of the
+journal.
+
+How often a member was started is not kept on the disk: every start draws its
+number anew.
+
+  -json   Print JSON.
+  -live   Look although a process has the store open.
+
+JSON:
+
+` + storeFields + `  group      the group:
+` + groupFields + damageFields + `
+Examples:
+
+  castaway-disk show /var/lib/kv kv
+  castaway-disk show /var/lib/kv '#1' -json | jq .group.hardState.term
+`
+
+const helpEntries = `castaway-disk entries DIR GROUP [-from N] [-to N] [-max N] [-data hex|text|none] [-bytes N] [-json] [-live]
+
+Prints entries of a group's log, oldest first. Those that are missing or damaged
+are said to be lost, each run of them on a line, and what follows is printed.
+
+  -from N     The first entry. Default: the first of the log.
+  -to N       The last one. Default: the last of the log.
+  -max N      Print at most so many. Default 100; 0 prints all.
+  -data HOW   How to print the data: text, in quotes and with escapes; hex; or none.
+              Default text.
+  -bytes N    Print at most so many bytes of the data of each. Default 64; 0 prints
+              all. Not for -json, which prints all of it.
+  -json       Print JSON.
+  -live       Look although a process has the store open.
+
+JSON:
+
+` + storeFields + `  group      the group, as in show
+  from, to   what is printed; to is from-1 if that is nothing
+  more       how many more would have followed, but for -max
+  dataIs     text, hex or none
+  entries    a list:
+    index, term, time     time in Unix milliseconds
+    kind                  noop, command or config
+    bytes                 the length of the data
+    data                  null if there is none; as text, what is not UTF-8 is replaced
+    config                index, voters, outgoing, learners; for kind config only
+  lost       a list of from, to, detail
+` + damageFields + `
+Examples:
+
+  castaway-disk entries /var/lib/kv kv -from 1000 -max 20
+  castaway-disk entries /var/lib/kv kv -json -max 0 -data hex | jq -c '.entries[]'
+`
+
+const helpVerify = `castaway-disk verify DIR [-json] [-live]
+
+Reads everything and checks it: every batch and record of every segment of the
+journal, and that they follow from each other; every table and log of Badger; every
+chunk of entries in it, and that no entry is missing; the root, the tickets and the
+marks, by which transactions are noticed that Badger has lost. It does not stop at
+the first damage. For each it says which groups and entries it concerns.
+
+A torn batch at the very end of the journal is not damage: nobody was told that it
+is durable. Nor is a torn transaction at the end of a log of Badger, unless the
+journal or the root vouches for it.
+
+  -json   Print JSON.
+  -live   Look although a process has the store open. What is being written can look
+          like damage: it is read again then, five times at most.
+
+JSON:
+
+` + storeFields + `  good       nothing is damaged
+  segments   a list: segment, file, size, end (of what counts), life, firstBatch,
+             lastBatch, batches, records (whole ones that count), good
+  spares     a list of files that are kept to be used again
+  strays     a list of files in the journal that are no part of it
+  torn       null, or file, offset, bytes, batch, records: the torn tail
+  badger     transactions, mark (the journal says that there were so many),
+             oldestSegment (that the journal must have), keys (by their kind), and
+             files: file, kind, level, size, end, records, removed, torn, good
+  groups     a list of name, first, last, good
+` + damageFields + `
+Examples:
+
+  castaway-disk verify /var/lib/kv
+  castaway-disk verify /var/lib/kv -json | jq '.damage[] | {file, offset, concerns}'
+`
+
+const helpRecovery = `castaway-disk recovery DIR [-json]
+
+Goes through what opening the store would do, with the code that does it, up to the
+point where something would change: which torn tail is dropped, which segments are
+replayed, and which of them Badger has already; which segment is begun; which files
+are cut or removed. If opening would fail, it prints the error that it would fail
+with, and the exit status is 1.
+
+Opening reads all of the journal, and of Badger what says which groups there are. A
+damaged chunk of entries is met only by who reads it: it is reported here as damage
+that opening does not notice.
+
+  -json   Print JSON.
+
+JSON:
+
+` + storeFields + `  opens      opening succeeds
+  error      what it fails with otherwise
+  segment    the segment of the journal that is begun
+  replaces   there is one of this number already: it is replaced
+  torn       null, or file, offset, bytes, batch, records: the torn tail, dropped
+  lastBatch  null, or the same of the last batch, which is written again
+  cut        null, or file, size (afterwards), bytes (that are cut off)
+  replayed   a list of segment, records, handedOver (Badger has all of it)
+  spares     the files that are removed from the journal
+  badgerLogs     the logs that Badger replays, as in verify
+  badgerRemoves  the tables that Badger removes
+` + damageFields + `
+Examples:
+
+  castaway-disk recovery /var/lib/kv
+  castaway-disk recovery /var/lib/kv -json | jq -r .error
+`
+
+const helpExport = `castaway-disk export DIR GROUP [-damaged] [-json]
+
+Writes what is kept of a group to stdout: hard state, what the snapshot and the base
+stand for, and the entries. The snapshot itself, the state of the machine, is not in
+it.
+
+  -damaged   Export although the store is damaged somewhere. The log of the group must
+             still be whole. The file says that it is from a damaged store.
+  -json      Changes nothing: the file is JSON.
+
+The file is one JSON document, in lines. The first is the header and ends with
+"entries":[. Each of the next is an entry, with a comma but for the last. The last
+line closes the list and has the checksum, CRC-32C in 8 hexadecimal digits, of all
+bytes before its own first digit:
+
+  {"castaway":"group","format":1,"from":{...},"group":"kv",...,"entries":[
+  {"index":1,"term":1,"time":1764037680000,"kind":"config","config":{...}},
+  {"index":2,"term":1,"time":1764037680000,"kind":"command","data":"c2V0"}
+  ],"checksum":"a1b2c3d4"}
+
+  castaway   group
+  format     1
+  from       store, incarnation, damaged: where it is from
+  group      the name; nameBytes, base64, if that is not UTF-8
+  hardState, base, snapshot, first, last     as in show
+  entries    a list:
+    index, term, time     time in Unix milliseconds
+    kind                  noop, command or config
+    data                  base64; absent if there is none, which is not the same as ""
+    config                index, voters, outgoing, learners; for kind config only
+
+A file without its last line is from an export that was broken off; import refuses
+it.
+
+Examples:
+
+  castaway-disk export /var/lib/kv kv > kv.json
+  jq -r '.entries[] | select(.kind == "command") | .data' kv.json | head
+`
+
+const helpImport = `castaway-disk import DIR GROUP [-write [-create]] [-json] < FILE
+
+Reads a file that export has written, checks all of it, and says what would be
+imported. With -write it brings the group into the store in DIR, which nobody may
+have open. The whole file is held in memory.
+
+  -write    Do it.
+  -create   Make the store, if DIR is empty or missing.
+  -json     Print JSON.
+
+The imported group is a newcomer: it gets a new incarnation and has not joined. So it
+neither votes nor campaigns, and no leader counts what it says, until one that a
+quorum of the others has confirmed has compared logs with it and admitted it. That
+has to be so. The file may be older than what the member has promised since, and the
+member itself may still run somewhere: if the copy spoke with its voice, two leaders
+could be elected in one term, and acknowledged commands could be lost. What an
+import saves is that the entries need not be sent again.
+
+Refused are:
+
+- a group that the store has already, even if nothing is in it;
+- a log of nothing but the founding entry: newcomers with such a log may vote, as
+  founders; start the member with an empty directory instead;
+- a group with one voter alone: nobody could admit the copy, so it would never do
+  anything again; move the directory of the member as a whole instead;
+- a store that is damaged, and a file that is not whole.
+
+If the group has a snapshot, the file has what it stands for, and not its contents:
+the member needs those, too, before it can start.
+
+JSON:
+
+  dir, group      where to, and what
+  written         it was done
+  created         the store was made for it, or would be
+  incarnation     the new one; empty if nothing was written
+  hardState, snapshot, first, last    as in show; joined is false
+
+Examples:
+
+  castaway-disk import /var/lib/kv-new kv < kv.json
+  castaway-disk import /var/lib/kv-new kv -write -create < kv.json
+`
