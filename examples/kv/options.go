@@ -191,10 +191,11 @@ func (o *options) members() (configs []memberConfig, err error) {
 	if err := o.checkDir(); err != nil {
 		return nil, err
 	}
-	logger := slog.New(slog.DiscardHandler)
+	level := slog.LevelError
 	if o.verbose {
-		logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
+		level = slog.LevelInfo
 	}
+	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	base := memberConfig{
 		id: raftcore.NodeID(o.id), listen: o.listen, peers: o.peers, dir: o.dir,
 		timeout: o.timeout, election: o.election, insecure: o.insecure, logger: logger,
