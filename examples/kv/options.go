@@ -52,7 +52,8 @@ same way.
                      another. Default 1s; the same for every member.
   -insecure          Allow addresses that other machines can reach. There is no
                      password and no encryption: only for a network you trust.
-  -v                 Log what the library reports, to stderr.
+  -v                 Log all that the library reports, to stderr; errors are
+                     shown anyway.
 
 Example, in one terminal and in another:
 
