@@ -106,7 +106,7 @@ func (n *Node) deserves(r *VoteRequest) bool {
 
 // campaignNow starts an election by hand.
 func (n *Node) campaignNow() {
-	if n.role == Follower && n.mayCampaign() && !n.stalled() && !n.leaderAlive() && !n.promises.candidacy {
+	if n.role == Follower && n.mayCampaign() && !n.stalled && !n.leaderAlive() && !n.promises.candidacy {
 		n.becomePreCandidate()
 	}
 }

@@ -76,11 +76,11 @@
 //
 // node.go has New, Step, Drain and the rules for every message; follower.go,
 // candidate.go and leader.go one role each; log.go what a node knows of its log,
-// progress.go what a leader knows of a peer, read.go the linearizable reads,
+// window.go which entries it holds, progress.go what a leader knows of a peer, read.go the linearizable reads,
 // apply.go the way to the state machine, proposal.go how proposals end,
 // snapshot.go what stands in the log's place, change.go how members come and go,
-// transfer.go how a leader hands over, quiesce.go how a group falls silent,
-// newcomer.go who counts. quorum.go and membership.go are arithmetic. trace.go
+// transfer.go how a leader hands over, stall.go when a disk does not
+// answer, quiesce.go how a group falls silent, newcomer.go who counts. quorum.go and membership.go are arithmetic. trace.go
 // tells of every transition to whoever wants to check a run. invariant.go names
 // the rules that always hold; a node that finds one broken panics, and must be
 // started again from its disk.

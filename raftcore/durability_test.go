@@ -130,8 +130,8 @@ func TestD12_ALeaderWithAStalledDiskTakesNoProposals(t *testing.T) {
 	n := lead(t, given{Limits: func(c *Config) { c.SaveTimeout = heartbeatInterval }})
 	n.steps(Propose{Tag: 1})
 	n.waits(heartbeatInterval - 1)
-	n.acknowledged(2, 1) // the others do not have it either
-	n.acknowledged(3, 1)
+	n.acknowledged(2, n.state.Last)
+	n.acknowledged(3, 1) // without it only node 2 has the whole log
 	n.ignore()
 	n.steps(Propose{Tag: 2})
 	if len(n.out.Replies) > 0 {
@@ -153,6 +153,47 @@ func TestD12_ALeaderWithAStalledDiskTakesNoProposals(t *testing.T) {
 	n.steps(Propose{Tag: 4})
 	if len(n.out.Replies) > 0 {
 		t.Errorf("the disk has answered: %v", n.out.Replies)
+	}
+}
+
+// The first heir may have a stalled disk, too: it says nothing, and another is asked.
+func TestD12_AStalledHeirIsNotUrgedForEver(t *testing.T) {
+	g := newGroupOf(t, 5, given{Limits: compacts(1, 0)})
+	for _, m := range g.members {
+		m.lazy = true // no machine asks for a snapshot yet
+	}
+	g.elects(1)
+	g.proposes(1, "x")
+	g.settle()
+	g.passes(heartbeatInterval)
+	// Everybody has everything. The disks of 1 and 2 stall over the Save of a snapshot.
+	g.member(1).stalled, g.member(2).stalled = true, true
+	for _, m := range g.members {
+		m.lazy = false
+		m.inbox = append(m.inbox, Applied{Index: m.applied})
+	}
+	g.settle()
+	for _, id := range []NodeID{1, 2} {
+		if g.member(id).state.SavingSince == 0 {
+			t.Fatalf("no Save of %d is under way", id)
+		}
+	}
+	g.passes(10 * electionTimeout)
+	if s := g.member(3).state; s.Leader < 3 {
+		t.Errorf("three of five disks are well, and %d leads", s.Leader)
+	}
+}
+
+// A process that was stopped for long finds the disk's answer beside the proposals
+// that waited.
+func TestD12_ADiskThatHasAnsweredDoesNotStall(t *testing.T) {
+	n := lead(t, given{Voters: voters(1)})
+	n.steps(Propose{Tag: 1})
+	n.now = n.now.Add(3 * electionTimeout)
+	n.ignore()
+	n.steps(Propose{Tag: 2}, Saved{Token: n.disk.completeOldest()})
+	if len(n.out.Replies) > 0 {
+		t.Errorf("%v", n.out.Replies)
 	}
 }
 

@@ -505,6 +505,25 @@ func TestE14_ALeaderWithoutAQuorumLetsGoOfABridge(t *testing.T) {
 	}
 }
 
+// A peer that has lost its disk is not heard any more, and never was.
+func TestE15_ALeaderWhoseQuorumHasLostItsDiskStepsDownAtOnce(t *testing.T) {
+	n := lead(t, given{})
+	for range 12 { // node 2 answers late, node 3 never
+		n.timesOut()
+		n.waits(30 * time.Millisecond)
+		n.acknowledged(2, n.state.Last)
+	}
+	n.timesOut()
+	n.comesAnew(2, 1)
+	for range 20 { // each of its deadlines lies in the future: else its host would spin
+		n.timesOut()
+		if n.state.Role != Leader {
+			return
+		}
+	}
+	t.Errorf("%v", n.node)
+}
+
 func TestE15_ALeaderThatHearsNobodyStepsDown(t *testing.T) {
 	g := newGroup(t, 3)
 	g.elects(1)

@@ -27,6 +27,7 @@ type leading struct {
 
 	change    *change // a change of the configuration that is under way
 	urged     bool    // somebody was told to campaign: no lease holds any more in this term
+	yieldedTo NodeID  // whom a leader with a stalled disk has asked to take over
 	idleSince Instant // since when there has been nothing to do
 }
 
@@ -98,7 +99,7 @@ func (n *Node) propose(in Propose) {
 		n.reply(in.Tag, TooLarge)
 	case n.transfer.active():
 		n.reply(in.Tag, Transferring)
-	case n.stalled():
+	case n.stalled:
 		n.busy(in.Tag, "SaveTimeout")
 	case n.leader.uncommittedBytes > n.cfg.MaxUncommittedBytes:
 		n.busy(in.Tag, "MaxUncommittedBytes")
@@ -224,6 +225,9 @@ func (n *Node) appendReply(m *Message, r *AppendReply) {
 		n.refused++
 		return
 	}
+	if r.Newcomer && !p.newcomer {
+		n.leader.quorumUntil = 0 // what it showed before is not counted any more
+	}
 	if p.newcomer = r.Newcomer; p.newcomer && p.metIn == n.leader.round {
 		n.newRound() // the one that admits it, if a quorum echoes; the next heartbeat is far
 	}
@@ -236,7 +240,7 @@ func (n *Node) appendReply(m *Message, r *AppendReply) {
 		n.confirmReads()
 	}
 	if r.Rejected {
-		if r.Probed.Index <= p.match && r.Round > p.matchedIn {
+		if r.Probed.Index <= p.match && r.Hint.Index < r.Probed.Index && r.Round > p.matchedIn {
 			p.match = 0 // it says so after it had acknowledged it: its disk has lost its end
 		}
 		n.rejected(p, r)

@@ -45,6 +45,7 @@ type Node struct {
 	holdUntil  Instant
 	demandedAt Instant // the last campaign on demand
 	quiet      bool    // quiescent
+	stalled    bool    // the disk is
 	trace      func(TraceEvent)
 
 	sequence      uint64 // the newest Save
@@ -278,6 +279,7 @@ func (n *Node) tick(in Tick) {
 
 // expire acts on the timeouts that have passed.
 func (n *Node) expire() {
+	n.noteStall()
 	n.expireTransfer()
 	switch {
 	case n.now == 0 || n.quiet:
@@ -286,7 +288,7 @@ func (n *Node) expire() {
 	case n.now >= n.electionAt && n.promises.candidacy:
 		n.resetElection() // the disk has not answered to this candidacy: another one would only wait behind it
 	case n.now < n.electionAt:
-	case n.mayCampaign() && !n.stalled():
+	case n.mayCampaign() && !n.stalled:
 		n.becomePreCandidate()
 	case n.mayCampaign():
 		n.setRole(Follower, Nobody)

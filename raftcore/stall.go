@@ -7,10 +7,11 @@ package raftcore
 // when a quorum has shown that it gets on without it; and nobody with a stalled
 // disk stands for election.
 
-// stalled reports whether the disk has owed a Save for too long.
-func (n *Node) stalled() bool {
+// noteStall notes, in Drain, whether the disk has owed a Save for too long: an
+// answer that waited beside the inputs of this batch has been heard by then.
+func (n *Node) noteStall() {
 	since := n.log.savingSince()
-	return since != 0 && n.now >= since.Add(n.cfg.SaveTimeout)
+	n.stalled = since != 0 && n.now >= since.Add(n.cfg.SaveTimeout)
 }
 
 // stallAt returns when the disk will count as stalled if it does not answer; zero
@@ -22,11 +23,11 @@ func (n *Node) stallAt() Instant {
 	return 0
 }
 
-// yieldIfStalled has a leader whose disk stalls hand over to whoever is furthest,
-// again and again until somebody takes over or the disk answers. If the disks of
-// a quorum stall, nobody could do better.
+// yieldIfStalled has a leader whose disk stalls hand over, to one after the other of
+// those who have the whole log, until somebody takes over or the disk answers. If
+// the disks of a quorum stall, nobody could do better.
 func (n *Node) yieldIfStalled() {
-	if n.transfer.active() || n.leader.change != nil || n.members.current().Joint() || !n.stalled() {
+	if n.transfer.active() || n.leader.change != nil || n.members.current().Joint() || !n.stalled {
 		return
 	}
 	others := Index(quorumValue(n.members.current(), func(id NodeID) uint64 {
@@ -35,7 +36,21 @@ func (n *Node) yieldIfStalled() {
 		}
 		return 0
 	}))
-	if heir := n.furthest(); heir != nil && others >= n.log.last {
-		n.beginTransfer(heir.id)
+	if others < n.log.last {
+		return
+	}
+	var heir NodeID // the next after yieldedTo, or the first: its disk may stall, too
+	for i := range n.leader.peers {
+		p := &n.leader.peers[i]
+		if !n.members.current().Votes(p.id) || p.newcomer || p.match < n.log.last || n.now >= p.heardAt.Add(n.cfg.ElectionTimeout) {
+			continue
+		}
+		if heir == Nobody || heir <= n.leader.yieldedTo && p.id > n.leader.yieldedTo {
+			heir = p.id
+		}
+	}
+	if heir != Nobody {
+		n.leader.yieldedTo = heir
+		n.beginTransfer(heir)
 	}
 }

@@ -102,7 +102,7 @@ func (n *Node) endTransfer(outcome Outcome) {
 // earlier term, or of who does not lead, has been refused before or means
 // nothing.
 func (n *Node) timeoutNow(m *Message) {
-	if n.role != Follower || n.leaderID != m.From || !n.mayCampaign() || n.stalled() || n.applying.restore != nil {
+	if n.role != Follower || n.leaderID != m.From || !n.mayCampaign() || n.stalled || n.applying.restore != nil {
 		n.refused++
 		return
 	}

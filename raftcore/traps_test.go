@@ -350,6 +350,19 @@ func TestL2_ATransferToWhoLostItsDiskIsCalledOff(t *testing.T) {
 	}
 }
 
+// A late message to the disk before is rejected, though the entry is there, and in
+// the newest round.
+func TestD9_WhoHasTheEntryHasLostNothing(t *testing.T) {
+	n := leading(t, nil) // node 2 has acknowledged 12
+	n.waits(heartbeatInterval)
+	n.acknowledged(2, 12)
+	n.ignore()
+	n.hears(2, 2, &AppendReply{Rejected: true, Probed: id(1, 10), Hint: id(1, 10), Round: n.askedOf(2).Round})
+	if p := n.state.Peers[0]; p.Match != 12 || p.State != "replicate" {
+		t.Errorf("%v", p)
+	}
+}
+
 // A disk that has lost its end may have held a vote and acknowledged entries that
 // it knows nothing of now. Its node is a newcomer, though it has a log; it was a
 // founder, and does not help to found the group again.

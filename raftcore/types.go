@@ -176,7 +176,7 @@ type Recovered struct {
 	// Configs are the configuration entries after Base, in order.
 	Configs []ConfigAt
 	// Tail may hold the newest entries, contiguous and ending in Last, so that
-	// they need not be loaded again.
+	// they need not be loaded again. The node may keep the slice.
 	Tail []Entry
 }
 

@@ -380,7 +380,7 @@ var mutants = []mutant{
 		{"leader.go", "p.match = 0 // it says", "_ = p.match // it says"},
 	}},
 	{"D9", "an old rejection makes a leader forget what a peer has", []edit{
-		{"leader.go", "if r.Probed.Index <= p.match && r.Round > p.matchedIn {", "if r.Probed.Index <= p.match {"},
+		{"leader.go", "r.Hint.Index < r.Probed.Index && r.Round > p.matchedIn {", "r.Hint.Index < r.Probed.Index {"},
 	}},
 	{"D9", "a damaged disk helps to found the group again", []edit{
 		{"node.go", "cfg.Joins = cfg.Joins || r.Damaged", "cfg.Joins = cfg.Joins || false"},
@@ -415,16 +415,16 @@ var mutants = []mutant{
 		{"newcomer.go", "!n.cfg.Joins && last", "last"},
 	}},
 	{"D12", "a leader with a stalled disk leads on", []edit{
-		{"stall.go", "others >= n.log.last {", "others > n.log.last {"},
+		{"stall.go", "others < n.log.last {", "others <= n.log.last {"},
 	}},
 	{"D12", "a leader hands over although a quorum's disks stall", []edit{
-		{"stall.go", "others >= n.log.last {", "others <= n.log.last {"},
+		{"stall.go", "others < n.log.last {", "others > n.log.last {"},
 	}},
 	{"D12", "a leader with a stalled disk takes proposals", []edit{
-		{"leader.go", "case n.stalled():", "case n.now < 0:"},
+		{"leader.go", "case n.stalled:", "case n.now < 0:"},
 	}},
 	{"D12", "who has a stalled disk stands for election", []edit{
-		{"node.go", "case n.mayCampaign() && !n.stalled():", "case n.mayCampaign():"},
+		{"node.go", "case n.mayCampaign() && !n.stalled:", "case n.mayCampaign():"},
 		{"node.go", "	case n.mayCampaign():\n\t\tn.setRole(Follower, Nobody)", "	case n.now < 0:\n\t\tn.setRole(Follower, Nobody)"},
 	}},
 	{"M1", "a change before an entry of this term is committed", []edit{
