@@ -57,7 +57,7 @@ type Config struct {
 
 	// SaveTimeout is how long a Save may take before the disk counts as stalled:
 	// then a leader refuses proposals with Busy and hands its office over, and
-	// nobody stands for election. Default: twice ElectionTimeout.
+	// nobody stands for election. Default: ten times ElectionTimeout.
 	SaveTimeout time.Duration
 
 	// SnapshotEntries, SnapshotBytes and SnapshotAge say when to ask for a
@@ -116,7 +116,7 @@ func (c Config) WithDefaults() Config {
 		c.HeartbeatInterval = c.ElectionTimeout / 10
 	}
 	if c.SaveTimeout == 0 {
-		c.SaveTimeout = 2 * c.ElectionTimeout
+		c.SaveTimeout = 10 * c.ElectionTimeout
 	}
 	def(&c.MaxAppendBytes, 256<<10)
 	def(&c.MaxInflight, 64)

@@ -101,10 +101,13 @@ func TestD2_NothingIsAppliedBeforeItIsDurableHere(t *testing.T) {
 	n.wants("1->2 term=1 AppendReply match=2 round=1", `Apply [1/1 "" 1/2 ""]`)
 }
 
+// stalls has a disk count as stalled early.
+func stalls(c *Config) { c.SaveTimeout = 2 * electionTimeout }
+
 // D12: the others commit without a leader whose disk stalls, and it shows itself;
 // but it cannot say so to its clients, so it hands its office over.
 func TestD12_ALeaderWithAStalledDiskHandsOver(t *testing.T) {
-	g := newGroup(t, 3)
+	g := newGroupOf(t, 3, given{Limits: stalls})
 	g.elects(1)
 	g.member(1).stalled = true
 	tag := g.proposes(1, "x")
@@ -158,7 +161,7 @@ func TestD12_ALeaderWithAStalledDiskTakesNoProposals(t *testing.T) {
 
 // The first heir may have a stalled disk, too: it says nothing, and another is asked.
 func TestD12_AStalledHeirIsNotUrgedForEver(t *testing.T) {
-	g := newGroupOf(t, 5, given{Limits: compacts(1, 0)})
+	g := newGroupOf(t, 5, given{Limits: func(c *Config) { compacts(1, 0)(c); stalls(c) }})
 	for _, m := range g.members {
 		m.lazy = true // no machine asks for a snapshot yet
 	}
@@ -187,7 +190,7 @@ func TestD12_AStalledHeirIsNotUrgedForEver(t *testing.T) {
 // A process that was stopped for long finds the disk's answer beside the proposals
 // that waited.
 func TestD12_ADiskThatHasAnsweredDoesNotStall(t *testing.T) {
-	n := lead(t, given{Voters: voters(1)})
+	n := lead(t, given{Voters: voters(1), Limits: stalls})
 	n.steps(Propose{Tag: 1})
 	n.now = n.now.Add(3 * electionTimeout)
 	n.ignore()
@@ -214,7 +217,7 @@ func TestD12_AStallIsNoticedThoughNothingHappens(t *testing.T) {
 
 func TestD12_NobodyWithAStalledDiskStandsForElection(t *testing.T) {
 	stand := func(t *testing.T) *stage {
-		n := start(t, given{Log: terms(1), Term: 1, Limits: func(c *Config) { c.CampaignOnDemand = true }})
+		n := start(t, given{Log: terms(1), Term: 1, Limits: func(c *Config) { c.CampaignOnDemand = true; stalls(c) }})
 		n.hears(2, 1, &AppendRequest{Prev: id(1, 1), Entries: commands(2, 1), Round: 1})
 		n.waits(2 * electionTimeout)
 		n.ignore()
@@ -242,7 +245,7 @@ func TestD12_NobodyWithAStalledDiskStandsForElection(t *testing.T) {
 }
 
 func TestD12_AGroupWithoutAQuorumOfDisksCommitsNothing(t *testing.T) {
-	g := newGroup(t, 3)
+	g := newGroupOf(t, 3, given{Limits: stalls})
 	g.elects(1)
 	g.member(1).stalled, g.member(2).stalled = true, true
 	tag := g.proposes(1, "x")

@@ -1,8 +1,11 @@
 package badgerstore
 
 import (
+	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/castaway-go/castaway/persistence"
@@ -48,7 +51,16 @@ func (d *crashingDir) crash() {
 	s.makeRoom()
 	<-s.retired
 	after := filepath.Join(d.t.TempDir(), "after")
-	copyDir(d.t, d.dir, after)
+	for tries := 1; ; tries++ { // Badger goes on by itself, for a moment
+		before := listing(d.dir)
+		err := copyAll(d.dir, after)
+		if err == nil && before == listing(d.dir) {
+			break
+		}
+		if tries == 100 {
+			d.t.Fatalf("%s does not come to rest: %v", d.dir, err)
+		}
+	}
 	s.table.close()
 	s.journal.Close()
 	s.unlock()
@@ -96,4 +108,19 @@ func (h *handingStore) Save(saves []persistence.Save) error {
 		}
 	}
 	return h.store.Save(saves)
+}
+
+// listing names the files of a directory, with their sizes and times.
+func listing(dir string) string {
+	var out strings.Builder
+	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // it has vanished
+		}
+		if info, err := e.Info(); err == nil {
+			fmt.Fprintln(&out, path, info.Size(), info.ModTime())
+		}
+		return nil
+	})
+	return out.String()
 }

@@ -159,21 +159,14 @@ type damage struct {
 	base        *raftcore.SnapshotMeta
 }
 
-// assess returns what is left of a group whose journal was cut off.
-//
-// What Badger has of it may be newer than where the cut is. So the log may have a
-// gap, of which the entries were to follow; and the newest snapshot may be of an
-// entry that the log does not have yet, or has not any more: then it is not known
-// that the rest of the log follows from the snapshot, and all of it goes.
-func (g *group) assess(incarnation raftcore.Incarnation) damage {
+// assess returns what is left of a group whose journal was cut off, and whose log
+// can be read. What Badger has of it may be newer than where the cut is: the newest
+// snapshot may be of an entry that the log does not have yet, or has not any more.
+// Then it is not known that the rest of the log follows from the snapshot, and all
+// of it goes.
+func (g *group) assess() damage {
 	l := &g.log
-	d := damage{number: g.number, incarnation: incarnation, last: l.Last}
-	for i := range g.extents {
-		if g.extents[i].gap() {
-			d.last = g.extents[i].first - 1
-			break
-		}
-	}
+	d := damage{number: g.number, last: l.Last}
 	s := &l.Snapshot
 	if at := s.Last.Index; at > 0 && (at == l.Base.Index && d.last > at || at > d.last || g.term(at) != s.Last.Term) {
 		base := *s
@@ -204,6 +197,9 @@ func (g *group) whole() error {
 		if g.extents[i].gap() {
 			return fmt.Errorf("entries %d to %d are missing", g.extents[i].first, g.end(i))
 		}
+	}
+	if h := g.log.HardState.Term; h < g.lastID().Term || h < g.log.Snapshot.Last.Term {
+		return fmt.Errorf("the hard state is of term %d, the log ends at %v, the newest snapshot is of %v", h, g.lastID(), g.log.Snapshot.Last)
 	}
 	if s := g.log.Snapshot.Last; s.Index > g.log.Last || g.term(s.Index) != s.Term {
 		return fmt.Errorf("the newest snapshot is of %v, and the log ends at %v", s, g.lastID())

@@ -165,16 +165,27 @@ func (s *store) salvage(m *marker, o journal.Options) error {
 	s.repaired = true
 	s.batch.Add(func(b []byte) []byte { return appendDamageRecord(b, &damage{}) })
 	for _, g := range s.groups {
-		d := g.assess(raftcore.Incarnation(random()))
+		last, err := s.readable(g)
+		if err != nil {
+			return fmt.Errorf("group %q: %w", g.name, err)
+		}
+		g.truncate(last + 1)
+		d := g.assess()
+		if g.awaited != 0 { // the record of an earlier damage was cut off, and Badger knows of it
+			d.incarnation = g.awaited
+			s.batch.Add(func(b []byte) []byte { return appendDamageRecord(b, &d) })
+		}
+		d.incarnation = raftcore.Incarnation(random())
 		g.damage(&d)
+		g.awaited = 0
 		s.batch.Add(func(b []byte) []byte { return appendDamageRecord(b, &d) })
 	}
 	positions, err := s.journal.Append(&s.batch)
 	if err != nil {
 		return err
 	}
-	for i, g := range s.groups {
-		s.touch(g, positions[i+1].Segment)
+	for _, g := range s.groups {
+		s.touch(g, positions[0].Segment) // one batch is in one segment
 	}
 	for _, g := range s.groups {
 		s.logger.Error("a group may have lost what came last", "dir", s.o.Dir, "group", g.name, "kept", fmt.Sprintf("entries up to %v", g.lastID()))
@@ -406,6 +417,45 @@ func (r *replaying) damage(at journal.Position, d *damage) error {
 	return nil
 }
 
+// readable returns the last entry of a group up to which its log can be read, and
+// can be one. What Badger has of it may be from later than the cut: an interrupted
+// hand-over, or one beside which entries were replaced, leaves there what only the
+// records that are lost now would have put right.
+func (s *store) readable(g *group) (raftcore.Index, error) {
+	last, before := g.log.Last, g.log.Base.Term
+	for _, e := range g.extents {
+		if e.gap() { // of which the entries were to follow
+			last = e.first - 1
+			break
+		}
+	}
+	for _, run := range g.log.Runs {
+		if run.Term < before {
+			last = min(last, run.First-1)
+		}
+		before = run.Term
+	}
+	for next, maxBytes := g.log.Base.Index+1, 1<<20; next <= last; {
+		to := last
+		if maxBytes == 0 { // one at a time
+			to = next
+		}
+		entries, err := s.load(g, next, to, maxBytes)
+		var corrupt *persistence.CorruptError
+		switch {
+		case err == nil:
+			next += raftcore.Index(len(entries))
+		case !errors.As(err, &corrupt):
+			return 0, err
+		case maxBytes == 0:
+			return next - 1, nil
+		default:
+			maxBytes = 0
+		}
+	}
+	return last, nil
+}
+
 // fit takes note of what a record says, unless an earlier one did not fit.
 func (r *replaying) fit(at journal.Position, note func() error) {
 	if r.misfit == nil {
@@ -430,7 +480,6 @@ func (r *replaying) finish() error {
 	}
 	for _, g := range s.groups {
 		if r.cut { // what would make it whole was to follow
-			g.awaited = 0
 			continue
 		}
 		if err := g.whole(); err != nil {

@@ -141,11 +141,33 @@ func (h *history) use(s *store, n int) error {
 			return err
 		}
 		if s.sealed() > s.o.RetainSegments && h.rng.IntN(3) == 0 {
-			oldest, _ := s.journal.Segments()
-			if err := s.handOver(oldest); err != nil {
+			if err := h.handOver(s); err != nil {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// handOver hands a segment over. Others save between its transactions, and now and
+// then it ends between two of them, as when the store is closed.
+func (h *history) handOver(s *store) error {
+	stop := h.rng.IntN(4) == 0
+	s.table.(*logTable).between = func() error {
+		for range h.rng.IntN(3) {
+			if err := h.save(s); err != nil {
+				return err
+			}
+		}
+		if stop && h.rng.IntN(2) == 0 {
+			return errQuit
+		}
+		return nil
+	}
+	defer func() { s.table.(*logTable).between = nil }()
+	oldest, _ := s.journal.Segments()
+	if err := s.handOver(oldest); err != nil && !errors.Is(err, errQuit) {
+		return err
 	}
 	return nil
 }

@@ -525,10 +525,16 @@ func TestACorruptRecordIsReportedWithFileGroupAndRange(t *testing.T) {
 
 func copyDir(t testing.TB, from, to string) {
 	t.Helper()
-	if err := os.RemoveAll(to); err != nil {
+	if err := copyAll(from, to); err != nil {
 		t.Fatal(err)
 	}
-	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+}
+
+func copyAll(from, to string) error {
+	if err := os.RemoveAll(to); err != nil {
+		return err
+	}
+	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -541,9 +547,6 @@ func copyDir(t testing.TB, from, to string) {
 		}
 		return copySparse(path, filepath.Join(to, rel))
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // copySparse copies a file, but for what is zeros in it.
