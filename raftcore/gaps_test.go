@@ -151,6 +151,7 @@ func TestD10_ANewcomerIsWelcomedOnce(t *testing.T) {
 	n := lead(t, given{})
 	n.waits(heartbeatInterval)
 	n.comesAnew(2, 1)
+	n.saves()
 	n.ignore()
 	n.steps()
 	n.wantsNothing() // it is not welcome yet

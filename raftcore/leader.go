@@ -228,8 +228,8 @@ func (n *Node) appendReply(m *Message, r *AppendReply) {
 	if r.Newcomer && !p.newcomer {
 		n.leader.quorumUntil = 0 // what it showed before is not counted any more
 	}
-	if p.newcomer = r.Newcomer; p.newcomer && p.metIn == n.leader.round {
-		n.newRound() // the one that admits it, if a quorum echoes; the next heartbeat is far
+	if p.newcomer = r.Newcomer; p.newcomer && n.log.last == p.metAt {
+		n.appendOwn(Entry{Kind: EntryNoop}) // which admits it when it is committed
 	}
 	if r.Round > p.round {
 		p.round = r.Round

@@ -987,7 +987,7 @@ func TestM11_ANewcomerIsNotPromoted(t *testing.T) {
 	n.has(0, conf(voters(1, 2, 3), 4))
 	n.waits(heartbeatInterval)
 	n.accepted(4)
-	n.has(2, ConfState{Voters: voters(1, 2, 3, 4), Outgoing: voters(1, 2, 3)})
+	n.has(3, ConfState{Voters: voters(1, 2, 3, 4), Outgoing: voters(1, 2, 3)})
 }
 
 // A voter that is to go is demoted first, or removed at once: either way it

@@ -9,12 +9,15 @@ package raftcore
 // votes nor campaigns, and leaders count nothing that it says, until one of them
 // admits it and it holds everything that was committed then.
 //
-// A leader admits a newcomer when a round that it opened after it first heard of
-// this life has been echoed by a quorum, newcomers not counted. Whoever was
-// elected, at a later term, with the help of the life before, was elected by a
-// quorum, too, before that life ended; the two have a member in common, which is
-// not the newcomer, and which would not have echoed. So there was no such leader:
-// this one knows everything that the life before helped to commit.
+// A leader admits a newcomer when an entry that it appended after it first heard of
+// this life is committed, by a quorum that newcomers do not count in. The life before
+// may have voted for a candidate of a later term, who may still be waiting with that
+// vote: but whoever helped to commit the entry has it from then on, and does not vote
+// for one whose log lacks it; and that candidate's is from before. Without any of
+// them, and without the newcomer, there is no majority. In the leader's own term a
+// newcomer does not vote either: it notes a vote for the leader when it joins. So no
+// vote of the life before can still matter when this one votes, and whatever that one
+// helped to commit is in the leader's log.
 //
 // There is one exception, because somebody has to be first: in an election of
 // nodes that hold nothing but the founding entry, newcomers vote, and so become
@@ -48,13 +51,16 @@ func (n *Node) join() {
 // in: the leader has admitted it, by a message to this very life of the disk.
 func (n *Node) joinIfComplete(m *Message, r *AppendRequest) {
 	if !n.hard.Joined && r.Admit && m.ToIncarnation == n.incarnation && n.following.verified >= r.Commit {
+		if n.hard.Vote == Nobody { // its former life may have voted in this term
+			n.hard.Vote, n.hardDirty = m.From, true
+		}
 		n.join()
 		n.following.owes = true // the leader counts it from its next word on
 	}
 }
 
-// mayAdmit reports whether this leader may admit a newcomer. It must have
-// committed an entry of its own term, so that it knows what is committed.
+// mayAdmit reports whether this leader may admit a newcomer: it has committed an
+// entry that it appended later than it met it.
 func (n *Node) mayAdmit(p *progress) bool {
-	return p.met != 0 && n.log.commit >= n.leader.start && n.echoed() > p.metIn
+	return p.met != 0 && n.log.commit > p.metAt
 }

@@ -45,7 +45,7 @@ type progress struct {
 	departBy  Instant // when to stop telling it
 	newcomer  bool    // it does not vote yet, and nothing that it says is counted
 	welcomed  bool    // it was told that it may count; heartbeats repeat it
-	metIn     uint64  // the newest round when its present life was first heard of
+	metAt     Index   // this leader's last entry when its present life was first heard of
 
 	probed   bool   // in probe: an answer is awaited
 	asked    uint64 // in probe: the first round that asked the present question
@@ -143,7 +143,7 @@ func (p *progress) fromPresentLife(i Incarnation, echoed, newest uint64, next In
 		p.becomeProbe(next)
 	}
 	if i != p.incarnation || p.met == 0 {
-		p.metIn = newest
+		p.metAt = next - 1
 	}
 	p.incarnation = i
 	p.met = newest

@@ -395,11 +395,14 @@ var mutants = []mutant{
 		{"newcomer.go", "r.Admit && m.ToIncarnation == n.incarnation", "r.Admit"},
 		{"follower.go", "if !n.log.has(r.Prev) || n.late(m) {", "if !n.log.has(r.Prev) {"},
 	}},
-	{"D10", "a leader admits a newcomer before a quorum has echoed", []edit{
-		{"newcomer.go", "&& n.echoed() > p.metIn", ""},
+	{"D10", "a leader admits a newcomer without committing anything first", []edit{
+		{"newcomer.go", "return p.met != 0 && n.log.commit > p.metAt", "return p.met != 0 && n.log.commit >= n.leader.start"},
 	}},
-	{"D10", "a leader admits a newcomer before it knows what is committed", []edit{
-		{"newcomer.go", "n.log.commit >= n.leader.start &&", ""},
+	{"D10", "an entry from before it came admits a newcomer", []edit{
+		{"newcomer.go", "n.log.commit > p.metAt", "n.log.commit >= p.metAt"},
+	}},
+	{"D10", "a newcomer votes in the term in which it is admitted", []edit{
+		{"newcomer.go", "if n.hard.Vote == Nobody {", "if n.now < 0 {"},
 	}},
 	{"D10", "what a newcomer acknowledges is counted", []edit{
 		{"leader.go", `if p := n.peer(id); p != nil && !p.newcomer {

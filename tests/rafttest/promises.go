@@ -38,13 +38,16 @@ func (d *disk) promised(m *raftcore.Message) error {
 	return nil
 }
 
-// voter is a node in a term.
+// voter is one life of a node in a term.
 type voter struct {
 	id   raftcore.NodeID
+	life raftcore.Incarnation
 	term raftcore.Term
 }
 
-// voted checks that a node gives one vote in a term, whatever it forgot.
+// voted checks that a node gives one vote in a term. A disk that was lost may have
+// voted, too, where its next life does: newcomer.go in raftcore says why that elects
+// nobody, and election safety is checked by itself.
 func (c *checker) voted(m *raftcore.Message) error {
 	vote := raftcore.Nobody
 	switch b := m.Body.(type) {
@@ -57,7 +60,7 @@ func (c *checker) voted(m *raftcore.Message) error {
 			vote = m.To
 		}
 	}
-	v := voter{m.From, m.Term}
+	v := voter{m.From, m.Incarnation, m.Term}
 	if given, ok := c.votes[v]; ok && vote != raftcore.Nobody && given != vote {
 		return fmt.Errorf("one vote per term: node %d votes for %d in term %d, and has voted for %d", v.id, vote, v.term, given)
 	}
