@@ -95,11 +95,14 @@ func (c *Cluster) scheduleFaults() {
 }
 
 // spareable reports whether a node may lose its disk: all others must have
-// theirs, and be a majority of every configuration that anybody may be in.
+// theirs, and be a majority of the configuration, about which they agree. While it
+// changes, the node may be the only one who could lead: a learner with a longer log
+// than all other voters refuses those, and cannot lead itself.
 func (c *Cluster) spareable(n *node) bool {
 	if len(c.conf.Voters) < 3 {
 		return false
 	}
+	var confIndex raftcore.Index
 	for _, o := range c.nodes {
 		hard := o.disk.kept.hard
 		if o != n && (!hard.Joined || o.core == nil || !o.core.Status().Joined) {
@@ -108,7 +111,11 @@ func (c *Cluster) spareable(n *node) bool {
 		if o.core == nil {
 			continue
 		}
-		if conf := o.core.Status().Conf; len(conf.Voters) < 3 || conf.Joint() && len(conf.Outgoing) < 3 {
+		st := o.core.Status()
+		if confIndex == 0 {
+			confIndex = st.ConfIndex
+		}
+		if len(st.Conf.Voters) < 3 || st.Conf.Joint() || st.ConfIndex > st.Commit || st.ConfIndex != confIndex {
 			return false
 		}
 	}
