@@ -141,7 +141,7 @@ func (m *Message) wellFormed() bool {
 	case *VoteReply:
 		return b != nil && (b.Pre || m.Term > 0)
 	case *AppendRequest:
-		return b != nil && b.wellFormed(m.Term)
+		return b != nil && m.Term > 0 && b.wellFormed(m.Term) // nor leads
 	case *AppendReply:
 		return b != nil
 	case *SnapshotRequest:

@@ -19,6 +19,16 @@ func TestAVoteAskedForInNoTermIsRefused(t *testing.T) {
 	n.crashes(0) // a vote in no term would be refused by New
 }
 
+func TestNobodyIsAdmittedInNoTerm(t *testing.T) {
+	n := start(t, given{Pristine: true})
+	n.hears(2, 0, &AppendRequest{Round: 1, Admit: true})
+	n.saves()
+	if n.state.Joined || n.state.Vote != Nobody || n.state.Refused != 1 {
+		t.Errorf("%v", n.node)
+	}
+	n.crashes(0)
+}
+
 func TestAnEmptyMessageDoesNotPanicWhoIsSilent(t *testing.T) {
 	n := asleep(t, given{})
 	n.hears(2, 1, (*AppendRequest)(nil))
