@@ -19,7 +19,8 @@ type Store interface {
 	// The parts of one group are in order. The Store may keep the entries: they
 	// are immutable. A Save with a part that does not follow from what is saved
 	// (ErrBadSave), or of a group that is not open (ErrGroupClosed), is refused
-	// as a whole, before anything is written.
+	// as a whole, before anything is written. So is one for which the disk has no
+	// room (ErrDiskFull).
 	Save(saves []Save) error
 
 	// Load reads saved entries from load.From on, in order: at least one, none
@@ -76,6 +77,10 @@ var (
 	// ErrBadSave: a Save leaves a gap in the log, or takes back what was
 	// promised. Nothing of it was written.
 	ErrBadSave = errors.New("the save does not follow from what is saved")
+	// ErrDiskFull: the disk has no room for it. If the error is not ErrPoisoned as
+	// well, nothing was written, what was saved can still be read, and the same Save
+	// may be made again, and again: it succeeds once there is room.
+	ErrDiskFull = errors.New("the disk is full")
 	// ErrClosed: the Store is closed.
 	ErrClosed = errors.New("the store is closed")
 )

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/castaway-go/castaway/persistence"
 )
 
 var errAppended = errors.New("the batch was appended before: reset it")
@@ -20,6 +22,9 @@ const fillBytes = 1 << 20
 // Reset makes it one again, so that its memory serves the next. Not safe for
 // concurrent use.
 type Batch struct {
+	// Urgent lets the batch take up what Options.KeepFree keeps free. Reset leaves
+	// it as it is.
+	Urgent    bool
 	buf       []byte // space for the header, then the records; Append pads it
 	positions []Position
 }
@@ -55,7 +60,9 @@ func (b *Batch) size() int64 { return roundUp(int64(len(b.buf)), block) }
 // all or none of them. It returns where they lie; the slice is the batch's.
 //
 // An error that is persistence.ErrPoisoned ends the use of the journal: nobody
-// can tell whether the batch is there. After any other nothing was written.
+// can tell whether the batch is there. After any other nothing was written. One
+// of them is persistence.ErrDiskFull: there is no room for another segment, and the
+// same batch may be appended when there is, or when one has been retired.
 func (j *Journal) Append(b *Batch) ([]Position, error) {
 	j.appending.Lock()
 	defer j.appending.Unlock()
@@ -74,7 +81,11 @@ func (j *Journal) Append(b *Batch) ([]Position, error) {
 	s := j.active()
 	if j.offset+b.size() > s.size {
 		var err error
-		if s, err = j.roll(b.size()); err != nil {
+		s, err = j.roll(b.size(), b.Urgent)
+		if errors.Is(err, persistence.ErrDiskFull) && !errors.Is(err, persistence.ErrPoisoned) {
+			return nil, err
+		}
+		if err != nil {
 			return nil, j.fail(err)
 		}
 	}

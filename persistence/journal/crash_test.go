@@ -44,6 +44,7 @@ func rounds(t *testing.T, run func(seed uint64) error) {
 // history is what a journal must hold.
 type history struct {
 	rng     *rand.Rand
+	disk    *journaltest.Disk
 	records []record // acknowledged ones, numbered from 0 on
 	flight  []record // those of the Append that failed, if any
 	retired uint32   // segments up to here are retired for certain
@@ -79,6 +80,11 @@ func (h *history) append(j *journal.Journal) error {
 		b.Add(func(buf []byte) []byte { return append(buf, r.data...) })
 	}
 	positions, err := j.Append(&b)
+	if errors.Is(err, persistence.ErrDiskFull) {
+		// Nothing has happened, and as soon as there is room it goes on.
+		h.disk.Limit(-1)
+		positions, err = j.Append(&b)
+	}
 	if err != nil {
 		return err
 	}
@@ -185,8 +191,8 @@ func (h *history) use(j *journal.Journal) error {
 // middle of any two operations, many times on the same disk.
 func TestD2D15_NothingAcknowledgedIsLostAndNoCrashLooksLikeCorruption(t *testing.T) {
 	rounds(t, func(seed uint64) error {
-		h := &history{rng: rand.New(rand.NewPCG(seed, 1))}
 		disk := journaltest.New(seed)
+		h := &history{rng: rand.New(rand.NewPCG(seed, 1)), disk: disk}
 		for life := range 2 + h.rng.IntN(6) {
 			if err := live(h, disk); err != nil {
 				return fmt.Errorf("life %d: %w", life, err)
@@ -209,8 +215,13 @@ func live(h *history, disk *journaltest.Disk) error {
 	default:
 		disk.CrashAt(1 + h.rng.IntN(120))
 	}
+	disk.Limit(-1)
+	if h.rng.IntN(3) == 0 {
+		disk.Limit(h.rng.Int64N(512 << 10))
+	}
 	var got []record
-	j, err := journal.Open("d", journal.Options{ID: 7, Create: true, SegmentBytes: 64 << 10, FS: disk}, func(p journal.Position, data []byte) error {
+	keep := int64(h.rng.IntN(3)) * 50000
+	j, err := journal.Open("d", journal.Options{ID: 7, Create: true, SegmentBytes: 64 << 10, KeepFree: keep, FS: disk}, func(p journal.Position, data []byte) error {
 		got = append(got, record{data: bytes.Clone(data), at: p})
 		return nil
 	})
@@ -228,7 +239,7 @@ func live(h *history, disk *journaltest.Disk) error {
 			}
 		}
 	}
-	if err != nil && !errors.Is(err, journaltest.ErrCrashed) && !errors.Is(err, syscall.EIO) {
+	if err != nil && !errors.Is(err, journaltest.ErrCrashed) && !errors.Is(err, syscall.EIO) && !errors.Is(err, persistence.ErrDiskFull) {
 		return err
 	}
 	disk.Crash(power)

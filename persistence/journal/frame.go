@@ -16,6 +16,8 @@ const (
 	segmentMagic  = "castaway"
 	batchMagic    = 0x68637462 // "btch"
 
+	minSegmentBytes = 64 << 10
+
 	// maxBatchBytes bounds a batch, so that offsets fit their fields with room to
 	// spare.
 	maxBatchBytes = 1 << 30

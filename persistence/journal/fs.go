@@ -14,7 +14,8 @@ type FS interface {
 	// Open opens an existing file for reading and writing.
 	Open(name string) (File, error)
 	// Create makes a new file of this size, with space reserved for it where
-	// that is possible. It fails if the file exists.
+	// that is possible. It fails if the file exists, and with
+	// persistence.ErrDiskFull, leaving none, if there is not so much space.
 	Create(name string, size int64) (File, error)
 	// Rename gives a file another name. A file that has that name is replaced,
 	// at once: there is never neither.
@@ -23,6 +24,9 @@ type FS interface {
 	Remove(name string) error
 	// SyncDir makes what Create, Rename and Remove did in a directory durable.
 	SyncDir(dir string) error
+	// Free returns how many bytes may still be written on the disk that a directory
+	// is on. Where nobody knows that, it is math.MaxInt64.
+	Free(dir string) (int64, error)
 	// Lock takes the lock that a file stands for, and makes the file if need be.
 	// It fails with persistence.ErrLocked if somebody has it, in whatever
 	// process. The lock ends with the process at the latest.

@@ -28,14 +28,21 @@ type Options struct {
 	// SegmentBytes is the size of a segment file. Default 64 MiB; at least
 	// 64 KiB, at most 1 GiB. A batch that is larger gets a file of its own size.
 	SegmentBytes int64
+	// KeepFree is how many bytes another segment must leave free on the disk; else an
+	// Append that needs one ends with persistence.ErrDiskFull. Opening a journal may
+	// use them. Default 0.
+	KeepFree int64
 	// FS is where the journal is. Default OS.
 	FS FS
 }
 
 // Validate returns every mistake in o at once, or nil.
 func (o Options) Validate() error {
-	if n := o.SegmentBytes; n != 0 && (n < 64<<10 || n > 1<<30 || n%block != 0) {
+	if n := o.SegmentBytes; n != 0 && (n < minSegmentBytes || n > 1<<30 || n%block != 0) {
 		return fmt.Errorf("SegmentBytes is %d, not a multiple of 4096 between 64 KiB and 1 GiB", n)
+	}
+	if o.KeepFree < 0 {
+		return fmt.Errorf("KeepFree is %d, negative", o.KeepFree)
 	}
 	return nil
 }

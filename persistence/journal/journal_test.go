@@ -678,3 +678,86 @@ func golden(t *testing.T, name string, got []byte) {
 		t.Errorf("the format has changed; it is now\n%s", got)
 	}
 }
+
+// TestD13_AFullDiskTakesNothingAndLosesNothing: what there is no room for can be
+// appended when there is, and nothing else has to be done about it.
+func TestD13_AFullDiskTakesNothingAndLosesNothing(t *testing.T) {
+	for _, keep := range []int64{0, 100_000} {
+		t.Run(fmt.Sprintf("keeping %d free", keep), func(t *testing.T) {
+			disk := journaltest.New(1)
+			o := small(disk)
+			o.KeepFree = keep
+			j, _ := mustOpen(t, "d", o)
+			fill(t, j, 2)
+			disk.Limit(o.SegmentBytes - 1 + keep)
+			var b journal.Batch
+			b.Grow(int(o.SegmentBytes) - 2*journal.Block)
+			b.Add(func(buf []byte) []byte { return append(buf, "last"...) })
+			for range 3 {
+				if _, err := j.Append(&b); !errors.Is(err, persistence.ErrDiskFull) || errors.Is(err, persistence.ErrPoisoned) {
+					t.Fatalf("an Append without room ended with %v", err)
+				}
+			}
+			if free, _ := disk.Free("d"); free != o.SegmentBytes-1+keep {
+				t.Errorf("%d bytes are free, it was %d before nothing was done", free, o.SegmentBytes-1+keep)
+			}
+			disk.Limit(o.SegmentBytes + keep)
+			positions, err := j.Append(&b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := j.Read(positions[1:]); err != nil || string(got[0]) != "last" {
+				t.Errorf("read back: %q, %v", got, err)
+			}
+			if err := j.Close(); err != nil {
+				t.Fatal(err)
+			}
+
+			// Opening takes no more than it must.
+			disk.Limit(3 * o.SegmentBytes / 2)
+			if j, got := mustOpen(t, "d", o); got[len(got)-1] != "last" {
+				t.Errorf("replayed last: %q", got[len(got)-1])
+			} else if err := j.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// TestD13_AFullDiskIsNoReasonNotToOpen: a small segment has to do.
+func TestD13_AFullDiskIsNoReasonNotToOpen(t *testing.T) {
+	disk := journaltest.New(1)
+	o := small(disk)
+	o.SegmentBytes = 256 << 10
+	j, _ := mustOpen(t, "d", o)
+	mustWrite(t, j, "one", "two")
+	mustWrite(t, j, "three")
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	disk.Limit(64<<10 - 1)
+	if _, _, err := open("d", o); !errors.Is(err, persistence.ErrDiskFull) {
+		t.Fatalf("without any room it opened with %v", err)
+	}
+	disk.Limit(64 << 10)
+	j, got := mustOpen(t, "d", o)
+	if strings.Join(got, " ") != "one two three" {
+		t.Errorf("replayed: %q", got)
+	}
+	mustWrite(t, j, "four")
+	var b journal.Batch
+	b.Grow(64 << 10)
+	if _, err := j.Append(&b); !errors.Is(err, persistence.ErrDiskFull) {
+		t.Fatalf("beyond the small segment: %v", err)
+	}
+	disk.Limit(-1)
+	if _, err := j.Append(&b); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, got := mustOpen(t, "d", o); len(got) != 5 || got[3] != "four" {
+		t.Errorf("replayed %d records", len(got))
+	}
+}

@@ -17,7 +17,21 @@ func (f osFile) Sync() error {
 			return nil
 		}
 		if err != unix.EINTR { // interrupted by a signal: nothing has failed yet
-			return &fs.PathError{Op: "fdatasync", Path: f.Name(), Err: err}
+			return explain(&fs.PathError{Op: "fdatasync", Path: f.Name(), Err: err})
+		}
+	}
+}
+
+// Free returns what users without privileges may still write.
+func (osFS) Free(dir string) (int64, error) {
+	var s unix.Statfs_t
+	for {
+		err := unix.Statfs(dir, &s)
+		if err == nil {
+			return int64(s.Bavail) * s.Bsize, nil
+		}
+		if err != unix.EINTR {
+			return 0, &fs.PathError{Op: "statfs", Path: dir, Err: err}
 		}
 	}
 }

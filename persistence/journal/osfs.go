@@ -2,10 +2,14 @@ package journal
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
+
+	"github.com/castaway-go/castaway/persistence"
 )
 
 // OS is the file system of the operating system.
@@ -51,7 +55,7 @@ func (osFS) Open(name string) (File, error) {
 func (osFS) Create(name string, size int64) (File, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
-		return nil, err
+		return nil, explain(err)
 	}
 	if size == 0 {
 		return osFile{f}, nil
@@ -59,7 +63,7 @@ func (osFS) Create(name string, size int64) (File, error) {
 	if err := reserve(f, size); err != nil {
 		f.Close()
 		os.Remove(name)
-		return nil, &fs.PathError{Op: "reserve space for", Path: name, Err: err}
+		return nil, explain(&fs.PathError{Op: "reserve space for", Path: name, Err: err})
 	}
 	return osFile{f}, nil
 }
@@ -71,6 +75,19 @@ func (osFS) Remove(name string) error { return os.Remove(name) }
 func (osFS) Lock(name string) (io.Closer, error) { return lockFile(name) }
 
 type osFile struct{ *os.File }
+
+func (f osFile) WriteAt(b []byte, at int64) (int, error) {
+	n, err := f.File.WriteAt(b, at)
+	return n, explain(err)
+}
+
+// explain says of an error that the disk is full, if that is what it means.
+func explain(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: %w", persistence.ErrDiskFull, err)
+	}
+	return err
+}
 
 func (f osFile) Size() (int64, error) {
 	info, err := f.Stat()

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -317,7 +318,15 @@ func (r *replayer) finish() error {
 			return err
 		}
 	}
-	s, filled, err := j.begin(h, batch, 0)
+	least := int64(block)
+	if batch != nil {
+		least += batch.size()
+	}
+	s, filled, err := j.begin(h, batch, max(j.o.SegmentBytes, least))
+	if errors.Is(err, persistence.ErrDiskFull) && !errors.Is(err, persistence.ErrPoisoned) {
+		// Whoever cannot open it cannot read either. A small one has to do.
+		s, filled, err = j.begin(h, batch, max(minSegmentBytes, roundUp(least, block)))
+	}
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+
+	"github.com/castaway-go/castaway/persistence"
 )
 
 // maxSpares is how many retired files are kept to be used again. One is in
@@ -16,7 +18,13 @@ var errNumbersUsedUp = errors.New("the segment numbers are used up")
 
 // roll seals the active segment and begins the next one, with room for a batch
 // of this size at least.
-func (j *Journal) roll(need int64) (*segment, error) {
+func (j *Journal) roll(need int64, urgent bool) (*segment, error) {
+	size := max(j.o.SegmentBytes, block+need)
+	if !urgent {
+		if err := j.roomFor(size); err != nil {
+			return nil, err
+		}
+	}
 	last := j.active()
 	if last.number == math.MaxUint32 {
 		return nil, fmt.Errorf("%s: %w", j.dir, errNumbersUsedUp)
@@ -26,7 +34,7 @@ func (j *Journal) roll(need int64) (*segment, error) {
 		first:   j.sequence,
 		durable: j.sequence - 1,
 		chain:   j.chain,
-	}, nil, need)
+	}, nil, size)
 	if err != nil {
 		return nil, err
 	}
@@ -37,15 +45,28 @@ func (j *Journal) roll(need int64) (*segment, error) {
 	return s, nil
 }
 
-// begin makes a segment out of a spare file, or a new one, with this header, a
-// batch behind it if one is given, and room for another one of need bytes. It
-// takes the place of a segment of the same number. filled tells how much of the
-// file was written before.
+// roomFor reports with persistence.ErrDiskFull if a segment of this size would
+// leave less free than Options.KeepFree. A spare takes nothing.
+func (j *Journal) roomFor(size int64) error {
+	if j.o.KeepFree == 0 || size == j.o.SegmentBytes && j.hasSpare() {
+		return nil
+	}
+	free, err := j.o.FS.Free(j.dir)
+	if err == nil && free < size+j.o.KeepFree {
+		err = fmt.Errorf("%w: %d bytes are free in %s, another segment takes %d, and must leave %d", persistence.ErrDiskFull, free, j.dir, size, j.o.KeepFree)
+	}
+	return err
+}
+
+// begin makes a segment of this size, which is enough for what it is to hold, out
+// of a spare file, or a new one, with this header, and a batch behind it if one is
+// given. It takes the place of a segment of the same number. filled tells how much
+// of the file was written before.
 //
 // The file gets its name after its header is durable, so that there is never a
 // segment without a whole header, whatever fails in between; what is left of
 // an attempt that failed is a spare.
-func (j *Journal) begin(h segmentHeader, batch *Batch, need int64) (s *segment, filled int64, err error) {
+func (j *Journal) begin(h segmentHeader, batch *Batch, size int64) (s *segment, filled int64, err error) {
 	if h.life == 0 {
 		h.life = random()
 	}
@@ -56,11 +77,10 @@ func (j *Journal) begin(h segmentHeader, batch *Batch, need int64) (s *segment, 
 		image = append(image, batch.buf...)
 		image = appendZeros(image, int(batch.size())-len(batch.buf))
 	}
-	need += int64(len(image))
 
-	s = &segment{number: h.number, life: h.life, size: max(j.o.SegmentBytes, need), name: j.path(segmentName(h.number))}
+	s = &segment{number: h.number, life: h.life, size: size, name: j.path(segmentName(h.number))}
 	spare, used := "", false
-	if need <= j.o.SegmentBytes {
+	if size == j.o.SegmentBytes {
 		spare, used = j.takeSpare()
 	}
 	if used {
@@ -72,9 +92,19 @@ func (j *Journal) begin(h segmentHeader, batch *Batch, need int64) (s *segment, 
 	if err != nil {
 		return nil, 0, err
 	}
-	if err := j.christen(s, spare, image); err != nil {
+	if _, err = s.file.WriteAt(image, 0); err == nil {
+		err = s.file.Sync()
+	}
+	if err != nil {
 		s.file.Close()
+		if errors.Is(err, persistence.ErrDiskFull) {
+			err = errors.Join(err, j.o.FS.Remove(spare)) // so that it does not take up what is left
+		}
 		return nil, 0, err
+	}
+	if err := j.name(s, spare); err != nil {
+		s.file.Close()
+		return nil, 0, fmt.Errorf("%w: %w", persistence.ErrPoisoned, err)
 	}
 	if used {
 		return s, s.size, nil
@@ -82,18 +112,19 @@ func (j *Journal) begin(h segmentHeader, batch *Batch, need int64) (s *segment, 
 	return s, int64(len(image)), nil
 }
 
-// christen writes the beginning of a segment and gives it its name.
-func (j *Journal) christen(s *segment, spare string, image []byte) error {
-	if _, err := s.file.WriteAt(image, 0); err != nil {
-		return err
-	}
-	if err := s.file.Sync(); err != nil {
-		return err
-	}
+// name gives a segment whose beginning is durable its name. When that fails, it may
+// have it or not.
+func (j *Journal) name(s *segment, spare string) error {
 	if err := j.o.FS.Rename(spare, s.name); err != nil {
 		return err
 	}
 	return j.o.FS.SyncDir(j.dir)
+}
+
+func (j *Journal) hasSpare() bool {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	return len(j.spares) > 0
 }
 
 func (j *Journal) takeSpare() (name string, ok bool) {

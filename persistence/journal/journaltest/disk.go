@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -50,6 +51,9 @@ type Disk struct {
 	kept  map[string]*inode // as it is on the disk
 	moves []move            // changes of names that are not durable, in order
 	locks map[string]int    // the life that has the lock
+
+	limited bool
+	free    int64 // if limited: how much may still be written
 
 	life    int // of the machine or the process; handles of earlier lives are dead
 	crashed bool
@@ -109,6 +113,33 @@ func after(ops, n int) int {
 		return 0
 	}
 	return ops + n
+}
+
+// Limit lets no more than so many bytes be written from now on, beside what is
+// given back by removing and cutting off. Less than none takes that back.
+func (d *Disk) Limit(bytes int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.limited, d.free = bytes >= 0, bytes
+}
+
+// Free returns how many bytes may still be written.
+func (d *Disk) Free(string) (int64, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.limited {
+		return math.MaxInt64, nil
+	}
+	return d.free, nil
+}
+
+// grow takes space for a file that is about to be so much larger.
+func (d *Disk) grow(bytes int64) error {
+	if d.limited && bytes > d.free {
+		return fmt.Errorf("%w: %w", persistence.ErrDiskFull, syscall.ENOSPC)
+	}
+	d.free -= bytes
+	return nil
 }
 
 // Ops returns the number of changes so far.
@@ -258,7 +289,10 @@ func (d *Disk) Create(name string, size int64) (journal.File, error) {
 		return nil, &fs.PathError{Op: "create", Path: name, Err: fs.ErrExist}
 	}
 	f := &inode{}
-	err := d.rename(d.life, move{to: name, file: f})
+	err := d.grow(size)
+	if err == nil {
+		err = d.rename(d.life, move{to: name, file: f})
+	}
 	if err != nil {
 		return nil, &fs.PathError{Op: "create", Path: name, Err: err}
 	}
@@ -296,6 +330,12 @@ func (d *Disk) rename(life int, m move) error {
 	verdict, err := d.change(life)
 	if verdict == dead || verdict == failing && d.rng.IntN(2) == 0 {
 		return err
+	}
+	if old := d.names[m.to]; m.to != "" && old != nil {
+		d.free += int64(len(old.seen))
+	}
+	if m.to == "" {
+		d.free += int64(len(m.file.seen))
 	}
 	m.in(d.names)
 	d.moves = append(d.moves, m)

@@ -51,6 +51,9 @@ func (h *handle) ReadAt(p []byte, offset int64) (int, error) {
 func (h *handle) WriteAt(p []byte, offset int64) (int, error) {
 	h.disk.mu.Lock()
 	defer h.disk.mu.Unlock()
+	if err := h.disk.grow(max(offset+int64(len(p))-int64(len(h.file.seen)), 0)); err != nil {
+		return 0, h.wrap("write", err)
+	}
 	verdict, err := h.disk.change(h.life)
 	n := len(p)
 	switch verdict {
@@ -68,6 +71,7 @@ func (h *handle) Truncate(size int64) error {
 	defer h.disk.mu.Unlock()
 	verdict, err := h.disk.change(h.life)
 	if verdict == proceed {
+		h.disk.free += int64(len(h.file.seen)) - size
 		h.file.apply(change{resize: true, offset: size})
 	}
 	return h.wrap("truncate", err)
