@@ -19,9 +19,14 @@ func (s *store) retire() {
 			return
 		case <-s.wake:
 		}
-		for s.sealed() > s.o.RetainSegments && s.usable() == nil {
+		for s.spent() && s.usable() == nil {
 			oldest, _ := s.journal.Segments()
-			if err := s.handOver(oldest); err != nil {
+			err := s.handOver(oldest)
+			if errors.Is(err, errNoRoomYet) {
+				s.setRoom(err)
+				break
+			}
+			if err != nil {
 				if !errors.Is(err, errQuit) {
 					s.fail(fmt.Errorf("handing over %s: %w", s.journal.File(oldest), err))
 				}
@@ -35,6 +40,9 @@ func (s *store) retire() {
 // errQuit: the store is being closed. What was handed over is handed over again
 // another time.
 var errQuit = errors.New("the store is being closed")
+
+// errNoRoomYet: the disk is too full. What was done is done again another time.
+var errNoRoomYet = errors.New("not yet")
 
 // handOver brings what is still needed of the oldest segment to Badger, and
 // retires it. The order is what makes it safe:
@@ -50,7 +58,17 @@ func (s *store) handOver(segment uint32) error {
 	s.mu.RLock()
 	groups := slices.Clone(s.touched[segment])
 	t := transaction{s: s, root: s.root}
+	bytes := int64(0)
+	for _, g := range groups {
+		n, _ := g.upTo(segment)
+		for _, e := range g.extents[:n] {
+			bytes += int64(e.at.Length)
+		}
+	}
 	s.mu.RUnlock()
+	if err := s.roomForBadger(bytes); err != nil {
+		return noRoomYet(err)
+	}
 	for _, g := range groups {
 		h := handover{s: s, t: &t, g: g, segment: segment}
 		if err := h.run(); err != nil {
@@ -64,10 +82,10 @@ func (s *store) handOver(segment uint32) error {
 	if err := s.table.sync(); err != nil {
 		return err
 	}
-	var b journal.Batch
+	b := journal.Batch{Urgent: true} // or nothing could ever be retired when the disk is full
 	b.Add(func(b []byte) []byte { return appendMarkRecord(b, t.root.generation) })
 	if _, err := s.journal.Append(&b); err != nil {
-		return err
+		return noRoomYet(err)
 	}
 	if err := s.journal.Retire(segment); err != nil {
 		return err
@@ -76,6 +94,15 @@ func (s *store) handOver(segment uint32) error {
 	delete(s.touched, segment)
 	s.mu.Unlock()
 	return nil
+}
+
+// noRoomYet says of an error that it will pass, if nothing is wrong but that the disk
+// is full.
+func noRoomYet(err error) error {
+	if errors.Is(err, persistence.ErrDiskFull) && !errors.Is(err, persistence.ErrPoisoned) {
+		return fmt.Errorf("%w: %w", errNoRoomYet, err)
+	}
+	return err
 }
 
 // handover is one group's share of a segment.

@@ -45,7 +45,7 @@ func open(o Options) (*store, error) {
 		quit:    make(chan struct{}),
 		retired: make(chan struct{}),
 	}
-	s.room = sync.NewCond(&s.roomMu)
+	s.room.changed = sync.NewCond(&s.room.mu)
 	if err := s.open(); err != nil {
 		if s.journal != nil {
 			s.journal.Close()
@@ -72,6 +72,9 @@ func (s *store) open() error {
 	fsys := s.o.hooks.fs
 	m, found, err := readMarker(fsys, s.o.Dir)
 	if err != nil {
+		return err
+	}
+	if err := s.roomForBadger(0); err != nil {
 		return err
 	}
 	if !found || m.fresh {
@@ -109,7 +112,11 @@ func (s *store) open() error {
 // openJournal opens the journal and replays it. If it is damaged, and that is to
 // be repaired, it is cut off.
 func (s *store) openJournal(m *marker) (err error) {
-	o := journal.Options{ID: m.id, Create: m.fresh, SegmentBytes: s.o.SegmentBytes, FS: s.o.hooks.fs}
+	o := journal.Options{
+		ID: m.id, Create: m.fresh, SegmentBytes: s.o.SegmentBytes,
+		KeepFree: 2 * (s.o.SegmentBytes + s.o.hooks.badgerRoom),
+		FS:       s.o.hooks.fs,
+	}
 	r := replaying{s: s}
 	if !m.damaged {
 		if s.journal, err = journal.Open(s.path(journalName), o, r.record); err == nil {

@@ -12,6 +12,9 @@ import (
 
 // Options says where a store is, and how it is kept. They are a
 // persistence.Opener. Zero fields mean the default.
+//
+// A store keeps twice SegmentBytes and 64 MiB of the disk free: a Save that would
+// need more of it ends with persistence.ErrDiskFull.
 type Options struct {
 	// Dir is the directory of the store. It is made if need be. Required.
 	Dir string
@@ -45,8 +48,9 @@ type hooks struct {
 	fs          journal.FS
 	openTable   func(dir string, logger *slog.Logger, failed func(error)) (table, error)
 	removeTable func(dir string) error
-	noRetirer   bool // the test calls handOver itself
-	commitBytes int  // instead of maxCommitBytes
+	noRetirer   bool  // the test calls handOver itself
+	commitBytes int   // instead of maxCommitBytes
+	badgerRoom  int64 // instead of badgerRoom
 	closeWait   time.Duration
 	onWait      func() // a Save waits for room
 }
@@ -72,6 +76,9 @@ func (o Options) Validate() error {
 }
 
 func (o Options) withDefaults() Options {
+	if o.SegmentBytes == 0 {
+		o.SegmentBytes = 64 << 20
+	}
 	if o.RetainSegments == 0 {
 		o.RetainSegments = 4
 	}
@@ -89,6 +96,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.hooks.commitBytes == 0 {
 		o.hooks.commitBytes = maxCommitBytes
+	}
+	if o.hooks.badgerRoom == 0 {
+		o.hooks.badgerRoom = badgerRoom
 	}
 	if o.hooks.closeWait == 0 {
 		o.hooks.closeWait = closeWait

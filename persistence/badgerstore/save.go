@@ -95,12 +95,9 @@ func (s *store) commit() error {
 			return appendSaveRecord(b, p.g.number, p.hard, p.damaged, p.compaction, p.entries)
 		})
 	}
-	positions, err := s.journal.Append(&s.batch)
-	if errors.Is(err, journal.ErrTooLarge) {
-		return err
-	}
+	positions, err := s.append(&s.batch)
 	if err != nil {
-		return s.fail(err)
+		return err
 	}
 	s.mu.Lock()
 	for i := range s.pieces {
@@ -131,35 +128,16 @@ func (s *store) apply(p *piece, at journal.Position) {
 	}
 }
 
-// waitForRoom waits until the journal may grow: Badger sets the pace when it
-// does not keep up. A batch begins one segment at the most, and so does the
-// retirer, so the bound is exceeded by two.
-func (s *store) waitForRoom() error {
-	s.roomMu.Lock()
-	defer s.roomMu.Unlock()
-	for {
-		if err := s.usable(); err != nil {
-			return err
-		}
-		if s.sealed() <= s.o.MaxSegments {
-			return nil
-		}
-		if s.o.hooks.onWait != nil {
-			s.o.hooks.onWait()
-		}
-		s.room.Wait()
+// append appends a batch to the journal.
+func (s *store) append(b *journal.Batch) ([]journal.Position, error) {
+	positions, err := s.journal.Append(b)
+	switch {
+	case errors.Is(err, persistence.ErrPoisoned):
+		return nil, s.fail(err)
+	case errors.Is(err, persistence.ErrDiskFull):
+		return nil, s.noRoom(err)
+	case err != nil:
+		return nil, err // nothing was written
 	}
-}
-
-// makeRoom lets those look again who wait for room.
-func (s *store) makeRoom() {
-	s.roomMu.Lock()
-	defer s.roomMu.Unlock()
-	s.room.Broadcast()
-}
-
-// sealed returns how many full segments the journal has.
-func (s *store) sealed() int {
-	oldest, active := s.journal.Segments()
-	return int(active - oldest)
+	return positions, nil
 }

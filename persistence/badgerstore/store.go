@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/castaway-go/castaway/persistence"
 	"github.com/castaway-go/castaway/persistence/journal"
@@ -49,12 +50,11 @@ type store struct {
 
 	failure atomic.Pointer[error]
 	closed  atomic.Bool
+	room    roomKeeper
 
 	wake    chan struct{} // the retirer: there may be something to do
 	quit    chan struct{}
 	retired chan struct{} // the retirer has ended
-	roomMu  sync.Mutex
-	room    *sync.Cond // on roomMu: a segment was retired, or nothing matters any more
 }
 
 // usable returns why the store answers nothing any more, if that is so.
@@ -75,6 +75,9 @@ func (s *store) fail(err error) error {
 	}
 	if !errors.Is(err, persistence.ErrPoisoned) {
 		err = fmt.Errorf("%w: %w", persistence.ErrPoisoned, err)
+	}
+	if errors.Is(err, syscall.ENOSPC) && !errors.Is(err, persistence.ErrDiskFull) { // Badger does not say so
+		err = fmt.Errorf("%w: %w", persistence.ErrDiskFull, err)
 	}
 	err = fmt.Errorf("store %s: %w", s.o.Dir, err)
 	if s.failure.CompareAndSwap(nil, &err) {
@@ -129,9 +132,9 @@ func (s *store) found(name string) (*group, error) {
 		g.damage(&d)
 		s.batch.Add(func(b []byte) []byte { return appendDamageRecord(b, &d) })
 	}
-	positions, err := s.journal.Append(&s.batch)
+	positions, err := s.append(&s.batch)
 	if err != nil {
-		return nil, s.fail(err)
+		return nil, err
 	}
 	s.mu.Lock()
 	s.add(g)
@@ -159,10 +162,14 @@ func (s *store) touch(g *group, segment uint32) {
 func (s *store) rolled(positions []journal.Position) {
 	if segment := positions[0].Segment; segment != s.segment {
 		s.segment = segment
-		select {
-		case s.wake <- struct{}{}:
-		default:
-		}
+		s.wakeRetirer()
+	}
+}
+
+func (s *store) wakeRetirer() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
 	}
 }
 
@@ -209,7 +216,7 @@ func (s *store) group(id persistence.GroupID) (*group, error) {
 }
 
 // Close lets go of the disk. It waits for what hangs on it, but not for ever: then
-// the locks stay, too.
+// the locks stay, too, and so they do if the disk is too full to close Badger.
 func (s *store) Close() error {
 	if s.closed.Swap(true) {
 		return persistence.ErrClosed
@@ -218,6 +225,10 @@ func (s *store) Close() error {
 	s.makeRoom()
 	err := within(s.o.hooks.closeWait, "store "+s.o.Dir, func() error {
 		<-s.retired
+		// Badger writes what it has in memory, although that is durable already.
+		if err := s.roomForBadger(0); errors.Is(err, persistence.ErrDiskFull) {
+			return fmt.Errorf("badger is not closed: %w: %w", errStillOpen, err)
+		}
 		return s.table.close()
 	})
 	if !errors.Is(err, errStillOpen) {
