@@ -24,6 +24,9 @@ var (
 	ErrNotLeader = fmt.Errorf("%w: not the leader", ErrRejected)
 	// ErrBusy: a bound is reached. Retry later, or offer less.
 	ErrBusy = fmt.Errorf("%w: too much is waiting already", ErrRejected)
+	// ErrDiskFull: the leader's disk has no room. Reads are answered. It passes when
+	// there is room, or when another member leads, which it sees to itself.
+	ErrDiskFull = fmt.Errorf("%w: the leader's disk is full", ErrRejected)
 	// ErrTooLarge: the command is larger than HostConfig.Raft.MaxCommandBytes, or
 	// the query of a Read.
 	ErrTooLarge = fmt.Errorf("%w: the command is too large", ErrRejected)

@@ -140,6 +140,9 @@ func (g *Group) Status(ctx context.Context) (Status, error) {
 	for {
 		select {
 		case s.Status = <-reply:
+			if full := g.host.full.Load(); full != nil && s.State == Running {
+				s.Fault = *full
+			}
 			return s, nil
 		case <-retry.C:
 			if g.node.Load() != node { // it has been stopped, and will not answer

@@ -111,6 +111,7 @@ type Host struct {
 
 	log   place
 	clock place
+	full  atomic.Pointer[error]      // why the log cannot save at the moment, if the disk is full
 	peers map[raftcore.NodeID]*place // does not change
 
 	mu     sync.RWMutex

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/persistence"
@@ -32,7 +33,16 @@ type log struct {
 
 	saves []persistence.Save // of this batch
 	owed  []owedSave
+
+	// While the disk is full the saves wait here, and are tried again together. The
+	// bounds of the cores bound them; a leader that waits for too long hands over.
+	full  bool
+	again *time.Timer
+	due   bool // the timer has rung
 }
+
+// fullPause is how long a full disk is left alone.
+const fullPause = 500 * time.Millisecond
 
 // owedSave is whom to tell when the batch is durable.
 type owedSave struct {
@@ -66,6 +76,9 @@ type (
 	}
 	// closeGroup closes what an order has opened, if it has.
 	closeGroup struct{ order *openGroup }
+
+	// saveAgain is the timer of a log whose disk is full.
+	saveAgain struct{}
 
 	logReady  struct{ epoch uint64 }
 	logFailed struct {
@@ -120,6 +133,8 @@ func (l *log) receive(ctx actor.Context, message any) {
 		l.owed = append(l.owed, owedSave{to: m.from, token: m.save.Token})
 	case *loadOrder:
 		l.reader.tell(m)
+	case saveAgain:
+		l.due = true
 	case *openGroup:
 		l.flush(ctx) // what the last node of this group ordered comes first
 		if l.failed != nil {
@@ -138,6 +153,7 @@ func (l *log) receive(ctx actor.Context, message any) {
 		l.flush(ctx)
 		if l.failed == nil && m.order.isOpen {
 			m.order.isOpen = false
+			l.drop(m.order.group)
 			delete(l.open, m.order.group)
 			if err := l.store.CloseGroup(m.order.group); errors.Is(err, persistence.ErrPoisoned) {
 				l.fail(ctx, err)
@@ -150,13 +166,20 @@ func (l *log) receive(ctx actor.Context, message any) {
 
 // flush makes the gathered Saves durable and says so.
 func (l *log) flush(ctx actor.Context) {
-	if len(l.saves) == 0 || l.failed != nil {
+	if len(l.saves) == 0 && !l.full || l.full && !l.due || l.failed != nil {
 		return
 	}
-	if err := l.store.Save(l.saves); err != nil {
+	l.due = false
+	err := l.store.Save(l.saves)
+	if errors.Is(err, persistence.ErrDiskFull) && !errors.Is(err, persistence.ErrPoisoned) {
+		l.waitForRoom(ctx, err)
+		return
+	}
+	if err != nil {
 		l.fail(ctx, err)
 		return
 	}
+	l.roomAgain()
 	for i, o := range l.owed {
 		// A completion stands for all before it: one per node is enough.
 		if i+1 == len(l.owed) || l.owed[i+1].to != o.to {
@@ -168,11 +191,47 @@ func (l *log) flush(ctx actor.Context) {
 	l.saves, l.owed = l.saves[:0], l.owed[:0]
 }
 
+// waitForRoom leaves the saves for later: nothing of them has been written. Until then
+// nothing is proposed here.
+func (l *log) waitForRoom(ctx actor.Context, err error) {
+	if !l.full {
+		l.full = true
+		l.host.full.Store(&err)
+		l.host.logger.Error("the disk is full: nothing is saved until there is room", "err", err)
+	}
+	self := ref{ctx.Self(), l.box}
+	l.again = time.AfterFunc(fullPause, func() { self.tell(saveAgain{}) })
+}
+
+// roomAgain ends what waitForRoom began.
+func (l *log) roomAgain() {
+	if l.full {
+		l.full = false
+		l.host.full.Store(nil)
+		l.host.logger.Info("there is room on the disk again")
+	}
+}
+
+// drop forgets the saves of a group that still wait when it is closed. Nobody was
+// told that they are durable.
+func (l *log) drop(group persistence.GroupID) {
+	saves, owed := l.saves[:0], l.owed[:0]
+	for i := range l.saves {
+		if l.saves[i].Group != group {
+			saves, owed = append(saves, l.saves[i]), append(owed, l.owed[i])
+		}
+	}
+	clear(l.saves[len(saves):])
+	clear(l.owed[len(owed):])
+	l.saves, l.owed = saves, owed
+}
+
 // fail takes the store out of use. The host will stop everybody, and open it
 // again from what is really there.
 func (l *log) fail(ctx actor.Context, err error) {
 	if l.failed == nil {
 		l.failed = err
+		l.host.full.Store(nil) // the members learn of it otherwise
 		ctx.Send(l.parent, &logFailed{epoch: l.epoch, err: err})
 	}
 }
@@ -180,6 +239,10 @@ func (l *log) fail(ctx actor.Context, err error) {
 // stop closes the store. The reader, a child, has stopped before.
 func (l *log) stop() {
 	l.box.close()
+	if l.again != nil {
+		l.again.Stop()
+	}
+	l.host.full.Store(nil)
 	if l.store != nil {
 		if err := l.store.Close(); err != nil {
 			l.host.logger.Warn("closing the store", "err", err)

@@ -134,6 +134,12 @@ func (m *member) start(ctx actor.Context, o *groupOpened) {
 		m.down(ctx, firstPause) // the host is about to open it again, or to give it up
 		return
 	}
+	if errors.Is(o.err, persistence.ErrDiskFull) { // a new group; it passes
+		m.lastFault = o.err
+		m.host.logger.Error("the disk is full, the group cannot be opened yet", "group", m.group.name, "err", o.err)
+		m.down(ctx, longestPause)
+		return
+	}
 	cfg := m.host.cfg.Raft
 	cfg.ID, cfg.Boot, cfg.Seed = m.host.cfg.ID, o.opened.Boot, m.host.seed(m.group.key)
 	cfg.Joins = m.group.cfg.Join

@@ -114,6 +114,10 @@ func (n *node) request(c *call) {
 		n.redirect(c, leader)
 		return
 	}
+	if c.operation == Propose && n.host.full.Load() != nil {
+		c.finish(nil, ErrDiskFull)
+		return
+	}
 	if !c.start() {
 		return
 	}

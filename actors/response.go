@@ -19,6 +19,8 @@ func response(id uint64, o outcome) GroupResponse {
 		r.Outcome, r.Leader = ResponseNotLeader, notLeader.Leader
 	case errors.Is(o.err, ErrBusy):
 		r.Outcome = ResponseBusy
+	case errors.Is(o.err, ErrDiskFull):
+		r.Outcome = ResponseDiskFull
 	case errors.Is(o.err, ErrTooLarge):
 		r.Outcome = ResponseTooLarge
 	case errors.Is(o.err, ErrUnknown):
@@ -41,6 +43,8 @@ func responseOutcome(r *GroupResponse) ([]byte, error) {
 		return nil, &NotLeaderError{Leader: r.Leader}
 	case ResponseBusy:
 		return nil, ErrBusy
+	case ResponseDiskFull:
+		return nil, ErrDiskFull
 	case ResponseTooLarge:
 		return nil, ErrTooLarge
 	case ResponseRejected:

@@ -13,7 +13,8 @@ import (
 type Status struct {
 	Group string
 	State MemberState
-	// Fault is why the member pauses or is faulted.
+	// Fault is why the member pauses or is faulted; while it runs, why it cannot save
+	// what it is told at the moment: the disk is full.
 	Fault error
 	// Status is the node's; while the member does not run, the last one known.
 	raftcore.Status

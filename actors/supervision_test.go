@@ -20,6 +20,7 @@ type faultyDisk struct {
 	persistence.Opener
 	failSave atomic.Bool
 	failOpen atomic.Bool
+	full     atomic.Bool
 	opened   atomic.Int32
 }
 
@@ -42,6 +43,9 @@ type faultyStore struct {
 }
 
 func (s *faultyStore) Save(saves []persistence.Save) error {
+	if s.disk.full.Load() {
+		return persistence.ErrDiskFull
+	}
 	if s.disk.failSave.Load() || s.poisoned.Load() {
 		s.poisoned.Store(true)
 		return fmt.Errorf("%w: input/output error", persistence.ErrPoisoned)
@@ -148,6 +152,128 @@ func TestD6_AfterAFailedSaveNothingIsAcknowledgedUntilTheStoreWasOpenedAgain(t *
 		}
 		if n := disk.opened.Load(); n < 2 {
 			t.Errorf("the store was opened %d times: it was not opened again", n)
+		}
+	})
+}
+
+// faultyDisks gives hosts that are up disks that can be told to fail.
+func faultyDisks(hosts ...*hostUp) (disks map[*hostUp]*faultyDisk) {
+	disks = map[*hostUp]*faultyDisk{}
+	for _, h := range hosts {
+		h.stop()
+		disks[h] = &faultyDisk{Opener: h.disk}
+		h.disk = disks[h]
+		h.start()
+	}
+	return disks
+}
+
+// proposing proposes and does not wait for the answer.
+func (h *hostUp) proposing(command string) (answered chan error) {
+	answered = make(chan error, 1)
+	go func() {
+		_, err := h.group.Propose(h.world.ctx, []byte(command))
+		answered <- err
+	}()
+	return answered
+}
+
+// A full disk is no failure: reads go on, what is proposed is refused with the
+// reason, and when there is room everything goes on from where it was.
+func TestD13_AFullDiskIsWaitedOut(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		h := w.hosts[0]
+		disk := faultyDisks(h)[h]
+		h.propose("a")
+		disk.full.Store(true)
+		pending := h.proposing("b")
+		w.until("it says so", func() bool { return errors.Is(h.status().Fault, persistence.ErrDiskFull) })
+		if s := h.status(); s.State != actors.Running {
+			t.Errorf("the member is %v", s)
+		}
+		for range 100 {
+			if _, err := h.group.Propose(w.ctx, []byte("refused")); !errors.Is(err, actors.ErrDiskFull) || !errors.Is(err, actors.ErrRejected) {
+				t.Fatalf("a proposal ends with %v", err)
+			}
+			if got := h.read(""); got != "a" {
+				t.Fatalf("a read sees %q", got)
+			}
+			time.Sleep(100 * time.Millisecond) // fake
+		}
+		disk.full.Store(false)
+		if err := <-pending; err != nil {
+			t.Errorf("what waited ended with %v", err)
+		}
+		w.until("it says that it is over", func() bool { return h.status().Fault == nil })
+		if got := h.propose("c"); got != "3:c" {
+			t.Errorf("afterwards: %q", got)
+		}
+		if n := disk.opened.Load(); n != 1 {
+			t.Errorf("the store was opened %d times", n)
+		}
+	})
+}
+
+// A group that is stopped while its disk is full leaves the others' saves in order.
+func TestD13_AGroupCanBeStoppedWhileTheDiskIsFull(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		h := w.hosts[0]
+		disk := faultyDisks(h)[h]
+		h.propose("a")
+		other := h.open("other")
+		if _, err := other.Propose(w.ctx, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		disk.full.Store(true)
+		answered := make(chan error, 1)
+		go func() {
+			_, err := other.Propose(w.ctx, []byte("y"))
+			answered <- err
+		}()
+		w.until("it says so", func() bool { return errors.Is(h.status().Fault, persistence.ErrDiskFull) })
+		if err := other.Stop(w.ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-answered; !errors.Is(err, actors.ErrUnknown) && !errors.Is(err, actors.ErrRejected) {
+			t.Errorf("what the stopped group was asked ended with %v", err)
+		}
+		time.Sleep(time.Second) // fake
+		disk.full.Store(false)
+		w.until("it says that it is over", func() bool { return h.status().Fault == nil })
+		h.propose("b")
+		other = h.open("other")
+		if _, err := other.Propose(w.ctx, []byte("z")); err != nil {
+			t.Error(err)
+		}
+		if n := disk.opened.Load(); n != 1 {
+			t.Errorf("the store was opened %d times", n)
+		}
+	})
+}
+
+func TestD12D13_ALeaderWhoseDiskIsFullHandsOver(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		disks := faultyDisks(w.hosts...)
+		w.hosts[0].propose("a")
+		h := w.leader()
+		disks[h].full.Store(true)
+		pending := h.proposing("b")
+		next := w.leader(h)
+		if got := next.propose("c"); got != "3:c" && got != "2:c" {
+			t.Errorf("the next leader answers %q", got)
+		}
+		ctx, cancel := context.WithTimeout(w.ctx, 20*time.Second)
+		defer cancel()
+		if _, err := h.group.Propose(ctx, []byte("d")); err != nil {
+			t.Errorf("a proposal by way of the host whose disk is full: %v", err)
+		}
+		disks[h].full.Store(false)
+		if err := <-pending; err != nil { // it was committed with the help of the others
+			t.Errorf("what waited ended with %v", err)
+		}
+		w.until("it has caught up", func() bool { return h.status().Applied == next.status().Applied && h.status().Fault == nil })
+		if n := disks[h].opened.Load(); n != 1 {
+			t.Errorf("the store was opened %d times", n)
 		}
 	})
 }

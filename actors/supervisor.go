@@ -1,10 +1,12 @@
 package actors
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"github.com/castaway-go/castaway/persistence"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
@@ -160,9 +162,13 @@ func (h *hostActor) logFailed(ctx actor.Context, m *logFailed) {
 	ctx.Stop(h.log.ref().pid)
 }
 
-// reopen opens the store again after a pause, unless it has failed too often.
+// reopen opens the store again after a pause, unless it has failed too often. A disk
+// that is full does not count: it will not be for ever.
 func (h *hostActor) reopen(ctx actor.Context) {
-	pause, ok := h.restarts.next(h.now())
+	pause, ok := longestPause, true
+	if !errors.Is(h.logErr, persistence.ErrDiskFull) {
+		pause, ok = h.restarts.next(h.now())
+	}
 	if !ok {
 		h.gone = fmt.Errorf("the store failed too often and stays closed: %w", h.logErr)
 		h.logger.Error(h.gone.Error())

@@ -97,4 +97,5 @@ const (
 	ResponseTooLarge
 	ResponseUnknown
 	ResponseQueryError // Query returned an error
+	ResponseDiskFull
 )
