@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -91,6 +92,9 @@ func openBadger(dir string, logger *slog.Logger, failed func(error)) (t table, e
 			t, err = nil, &persistence.CorruptError{File: dir, Detail: fmt.Sprintf("badger panicked: %v", r)}
 		}
 	}()
+	if err := removeEmptyLogs(dir); err != nil {
+		return nil, err
+	}
 	db, err := badger.Open(o)
 	if err != nil {
 		if strings.Contains(err.Error(), "Cannot acquire directory lock") {
@@ -105,6 +109,30 @@ func openBadger(dir string, logger *slog.Logger, failed func(error)) (t table, e
 		return nil, &persistence.CorruptError{File: dir, Detail: complaint}
 	}
 	return t, nil
+}
+
+// removeEmptyLogs removes the log files of Badger that have no length. It makes one
+// before it gives it a size, and cuts one off before it removes it; if the process
+// ends in between, or the removal fails, Badger refuses to open with it. What one of
+// them may have held that was damaged is missed as if Badger had dropped it.
+func removeEmptyLogs(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if ext := filepath.Ext(e.Name()); ext != ".mem" && ext != ".vlog" {
+			continue
+		}
+		info, err := e.Info()
+		if err == nil && info.Size() == 0 {
+			err = os.Remove(filepath.Join(dir, e.Name()))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (t *badgerTable) commit(writes []write) error {

@@ -2,7 +2,9 @@ package badgerstore
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -105,6 +107,28 @@ func TestP2_ASaveIsThereAsAWholeOrNotAtAll(t *testing.T) {
 				return // the Save has no operation of that number any more
 			}
 		}
+	}
+}
+
+// Badger makes a file before it gives it a size, and cuts it off before it removes
+// it. A process may be killed in between.
+func TestP3_AnEmptyLogOfBadgerDoesNoHarm(t *testing.T) {
+	for _, name := range []string{"00077.mem", "000077.vlog"} {
+		o := quiet(t.TempDir())
+		s := mustOpen(t, o)
+		g := mustOpenGroup(t, s, "a")
+		want := commands(1, 1, 2000)
+		for part := range slices.Chunk(want, 100) {
+			mustSave(t, s, saveOf(g, 1, part...))
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(o.Dir, badgerName, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s = mustOpen(t, o)
+		wantLog(t, s, mustOpenGroup(t, s, "a"), want)
 	}
 }
 
