@@ -92,6 +92,9 @@ func openBadger(dir string, logger *slog.Logger, failed func(error)) (t table, e
 			t, err = nil, &persistence.CorruptError{File: dir, Detail: fmt.Sprintf("badger panicked: %v", r)}
 		}
 	}()
+	if err := makeDiscardFile(dir); err != nil {
+		return nil, err
+	}
 	if err := removeEmptyLogs(dir); err != nil {
 		return nil, err
 	}
@@ -109,6 +112,24 @@ func openBadger(dir string, logger *slog.Logger, failed func(error)) (t table, e
 		return nil, &persistence.CorruptError{File: dir, Detail: complaint}
 	}
 	return t, nil
+}
+
+// makeDiscardFile makes the file in which Badger counts what its value log does not
+// need any more, with the size that Badger gives it, if it has none. On a full disk
+// Badger would end the process here instead of returning an error.
+func makeDiscardFile(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "DISCARD"), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size() == 0 {
+		err = f.Truncate(1 << 20)
+	}
+	return errors.Join(err, f.Close())
 }
 
 // removeEmptyLogs removes the log files of Badger that have no length. It makes one
