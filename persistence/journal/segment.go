@@ -92,17 +92,14 @@ func (j *Journal) begin(h segmentHeader, batch *Batch, size int64) (s *segment, 
 	if err != nil {
 		return nil, 0, err
 	}
-	if _, err = s.file.WriteAt(image, 0); err == nil {
-		err = s.file.Sync()
-	}
-	if err != nil {
+	if _, err := s.file.WriteAt(image, 0); err != nil {
 		s.file.Close()
 		if errors.Is(err, persistence.ErrDiskFull) {
 			err = errors.Join(err, j.o.FS.Remove(spare)) // so that it does not take up what is left
 		}
 		return nil, 0, err
 	}
-	if err := j.name(s, spare); err != nil {
+	if err := j.christen(s, spare); err != nil {
 		s.file.Close()
 		return nil, 0, fmt.Errorf("%w: %w", persistence.ErrPoisoned, err)
 	}
@@ -112,9 +109,12 @@ func (j *Journal) begin(h segmentHeader, batch *Batch, size int64) (s *segment, 
 	return s, int64(len(image)), nil
 }
 
-// name gives a segment whose beginning is durable its name. When that fails, it may
-// have it or not.
-func (j *Journal) name(s *segment, spare string) error {
+// christen makes the beginning of a segment durable and gives it its name. When that
+// fails, it may have it or not.
+func (j *Journal) christen(s *segment, spare string) error {
+	if err := s.file.Sync(); err != nil {
+		return err
+	}
 	if err := j.o.FS.Rename(spare, s.name); err != nil {
 		return err
 	}
