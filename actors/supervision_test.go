@@ -19,6 +19,7 @@ import (
 type faultyDisk struct {
 	persistence.Opener
 	failSave atomic.Bool
+	panics   atomic.Bool
 	failOpen atomic.Bool
 	full     atomic.Bool
 	opened   atomic.Int32
@@ -45,6 +46,9 @@ type faultyStore struct {
 func (s *faultyStore) Save(saves []persistence.Save) error {
 	if s.disk.full.Load() {
 		return persistence.ErrDiskFull
+	}
+	if s.disk.panics.Load() {
+		panic("a disk that nobody has thought of")
 	}
 	if s.disk.failSave.Load() || s.poisoned.Load() {
 		s.poisoned.Store(true)
@@ -274,6 +278,29 @@ func TestD12D13_ALeaderWhoseDiskIsFullHandsOver(t *testing.T) {
 		w.until("it has caught up", func() bool { return h.status().Applied == next.status().Applied && h.status().Fault == nil })
 		if n := disks[h].opened.Load(); n != 1 {
 			t.Errorf("the store was opened %d times", n)
+		}
+	})
+}
+
+// A store that panics takes the log with it. It is opened again, too.
+func TestD14_ALogThatPanicsLeavesNobodyWaiting(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		h := w.hosts[0]
+		h.stop()
+		disk := &faultyDisk{Opener: h.disk}
+		h.disk = disk
+		h.start()
+		h.propose("a")
+
+		disk.panics.Store(true)
+		ctx, cancel := context.WithTimeout(w.ctx, 10*time.Second)
+		defer cancel()
+		if _, err := h.group.Propose(ctx, []byte("lost")); !errors.Is(err, actors.ErrUnknown) || ctx.Err() != nil {
+			t.Errorf("a proposal at which the store panics ends with %v", err)
+		}
+		disk.panics.Store(false)
+		if got := h.propose("b"); got != "2:b" {
+			t.Errorf("after the store came back: %q", got)
 		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/persistence"
 	"github.com/castaway-go/castaway/raftcore"
 )
@@ -138,6 +139,87 @@ func TestP7_TheLogDropsOrdersOfANodeThatWasStopped(t *testing.T) {
 	l.receive(nil, closeSecond)
 	if third, _ := open(); third.Recovered.HardState.Term != 1 {
 		t.Errorf("the disk knows term %d", third.Recovered.HardState.Term)
+	}
+}
+
+// overhearing is the context of an actor that notes what is sent.
+type overhearing struct {
+	actor.Context
+	sent []any
+}
+
+func (c *overhearing) Send(_ *actor.PID, message any) { c.sent = append(c.sent, message) }
+
+// moody is a store whose first Save fails, and the others do not: one that would say
+// that all is well if it were asked again.
+type moody struct {
+	persistence.Store
+	saves int
+}
+
+func (m *moody) Save(saves []persistence.Save) error {
+	if m.saves++; m.saves == 1 {
+		return fmt.Errorf("%w: input/output error", persistence.ErrPoisoned)
+	}
+	return m.Store.Save(saves)
+}
+
+// After a failed Save nothing is saved any more, nothing acknowledged, and nobody
+// left waiting who opens a group.
+func TestD6D14_ALogThatHasFailedSavesNothingAndAnswers(t *testing.T) {
+	memory, err := persistence.Memory().Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, ctx := &moody{Store: memory}, &overhearing{}
+	l := &log{host: &Host{}, store: store, open: map[persistence.GroupID]uint64{}}
+	var answers []*groupOpened
+	open := func(name string) {
+		l.receive(ctx, &openGroup{name: name, reply: func(o *groupOpened) { answers = append(answers, o) }})
+	}
+	node := idle(0)
+	save := func(sequence uint64) {
+		o := answers[0].opened
+		l.receive(ctx, &saveOrder{from: node, group: o.Group, save: raftcore.Save{
+			Token: raftcore.Token{Boot: o.Boot, Sequence: sequence}, HardState: raftcore.HardState{Term: 1},
+		}})
+	}
+	open("g")
+	save(1)
+	open("h") // which has the log save first
+	open("i")
+	save(2)
+	l.flush(ctx)
+	if store.saves != 1 {
+		t.Errorf("after a Save that failed there were %d more", store.saves-1)
+	}
+	if n := node.box.UserMessageCount(); n > 0 {
+		t.Errorf("the node was told %v", node.box.facts)
+	}
+	if len(answers) != 3 || answers[0].err != nil || !errors.Is(answers[1].err, persistence.ErrPoisoned) || !errors.Is(answers[2].err, persistence.ErrPoisoned) {
+		t.Errorf("who opened a group was told %+v", answers)
+	}
+	if len(ctx.sent) != 1 {
+		t.Errorf("the host was told %v", ctx.sent)
+	}
+}
+
+// A log that is gone opens no group, whether it was asked before or after.
+func TestD14_WhoAsksALogThatIsGoneIsToldSo(t *testing.T) {
+	r, told := idle(0), 0
+	order := &openGroup{name: "g", reply: func(o *groupOpened) {
+		if told++; !errors.Is(o.err, persistence.ErrClosed) {
+			t.Errorf("it was told %v", o.err)
+		}
+	}}
+	r.tell(order)
+	r.box.close()
+	if told != 1 {
+		t.Errorf("who asked before was told %d times", told)
+	}
+	r.tell(order)
+	if told != 2 {
+		t.Error("who asks afterwards is told nothing")
 	}
 }
 

@@ -1,14 +1,17 @@
-// Command mutation puts known defects back into the core, one at a time, and
-// demands that the tests notice every one of them.
+// Command mutation puts known defects back into the core, the disk and the
+// actors, one at a time, and demands that the tests notice every one of them.
 //
-//	go run ./tests/mutation             all mutants
-//	go run ./tests/mutation -only R1    those of one line of the list of traps
-//	go run ./tests/mutation -list       what there is
+//	go run ./tests/mutation                                 all mutants
+//	go run ./tests/mutation -only R1                        those of one line of the list of traps
+//	go run ./tests/mutation -package persistence/journal    those of one package
+//	go run ./tests/mutation -list                           what there is
 //
-// A mutant is a small change of one file (mutants.go). The file itself is not
-// touched: the Go tool is given a changed one in its place. What runs against it
-// are the tests of raftcore, and, if those find nothing, the random simulations
-// of tests/sim.
+// A mutant is a small change of a package (mutants.go, disk.go). Its files are not
+// touched: the Go tool is given changed ones in their place. What runs against it
+// are the package's own tests, and, as long as nobody finds anything, the tests of
+// those that stand on it: for raftcore the random simulations of tests/sim, for
+// what the Store is made of the tests of badgerstore, which hold it against the
+// contract (rafttest.TestStore), with crashes at random.
 package main
 
 import (
@@ -26,53 +29,108 @@ import (
 
 var (
 	only  = flag.String("only", "", "run the mutants of this trap line, such as R1, or of several: R1,R2")
+	in    = flag.String("package", "", "run the mutants of this package, such as raftcore or persistence/journal, or of several; the end of the path is enough")
+	name  = flag.String("name", "", "run the mutants with this text in their name")
 	list  = flag.Bool("list", false, "list the mutants and do nothing")
 	seeds = flag.Int("seeds", 600, "how many seeds tests/sim has to find a mutant")
-	both  = flag.Bool("both", false, "ask tests/sim about every mutant, also about those that a test has caught")
+	both  = flag.Bool("both", false, "ask everybody about every mutant, also about those that somebody has caught")
 )
+
+// suite is a package, its mutants, and who has to notice them: arguments of go
+// test, for one run after the other.
+type suite struct {
+	dir     string
+	tests   [][]string
+	mutants []mutant
+}
+
+// suites returns all of them, as the flags have it.
+func suites() []suite {
+	const (
+		journal  = "./persistence/journal"
+		store    = "./persistence/badgerstore"
+		contract = "./tests/rafttest"
+	)
+	return []suite{
+		{"raftcore", [][]string{{"./raftcore"}, {"./tests/sim", "-args", "-seeds", fmt.Sprint(*seeds)}}, coreMutants},
+		{"persistence", [][]string{{"./persistence"}, {contract}, {store}}, contractMutants},
+		{"persistence/journal", [][]string{{journal}, {store}}, journalMutants},
+		{"persistence/badgerstore", [][]string{{store}}, storeMutants},
+		{"persistence/snapshots", [][]string{{"./persistence/snapshots"}}, snapshotMutants},
+		{"actors", [][]string{{"./actors"}}, actorMutants},
+	}
+}
 
 func main() {
 	flag.Parse()
-	chosen := mutants
-	if *only != "" {
-		chosen = nil
-		for _, m := range mutants {
-			if slices.Contains(strings.Split(*only, ","), m.trap) {
-				chosen = append(chosen, m)
-			}
-		}
-		if len(chosen) == 0 {
-			fail("no mutant belongs to line %q; -list shows those that there are", *only)
+	chosen := suites()
+	total, wide := 0, 0
+	for i := range chosen {
+		s := &chosen[i]
+		s.mutants = slices.DeleteFunc(s.mutants, func(m mutant) bool { return !wanted(s, &m) })
+		if total += len(s.mutants); len(s.mutants) > 0 {
+			wide = max(wide, len(s.dir))
 		}
 	}
+	if total == 0 {
+		fail("there is no such mutant; -list shows those that there are")
+	}
+	row := fmt.Sprintf("%%-4s  %%-%ds  %%-75s  %%s\n", wide)
 	if *list {
-		for _, m := range chosen {
-			fmt.Printf("%-4s  %s\n", m.trap, m.name)
+		for _, s := range chosen {
+			for _, m := range s.mutants {
+				fmt.Println(strings.TrimSpace(fmt.Sprintf(row, m.trap, s.dir, m.name, "")))
+			}
 		}
-		fmt.Printf("%d mutants\n", len(chosen))
+		fmt.Printf("%d mutants\n", total)
 		return
 	}
 	root := moduleRoot()
-	if out, err := goTest(root, "", "./raftcore", "./tests/sim"); err != nil {
-		fail("the tests fail without any mutant:\n%s", out)
-	}
-	fmt.Printf("%-4s  %-75s  %s\n", "line", "mutant", "caught by")
+	soundWithout(root, chosen)
+	fmt.Printf(row, "line", "package", "mutant", "caught by")
 	caught := 0
-	for _, m := range chosen {
-		by, err := m.run(root)
-		if err != nil {
-			fail("%s, %s: %v", m.trap, m.name, err)
+	for i := range chosen {
+		for _, m := range chosen[i].mutants {
+			by, err := m.run(root, &chosen[i])
+			switch {
+			case err != nil:
+				fmt.Fprintf(os.Stderr, "mutation: %s, %s: %v\n", m.trap, m.name, err)
+				by = "IT CANNOT BE RUN"
+			case by == "":
+				by = "NOBODY"
+			default:
+				caught++
+			}
+			fmt.Printf(row, m.trap, chosen[i].dir, m.name, by)
 		}
-		if by != "" {
-			caught++
-		} else {
-			by = "NOBODY"
-		}
-		fmt.Printf("%-4s  %-75s  %s\n", m.trap, m.name, by)
 	}
-	fmt.Printf("%d mutants, %d caught\n", len(chosen), caught)
-	if caught < len(chosen) {
+	fmt.Printf("%d mutants, %d caught\n", total, caught)
+	if caught < total {
 		os.Exit(1)
+	}
+}
+
+// wanted reports whether the flags ask for a mutant.
+func wanted(s *suite, m *mutant) bool {
+	ofPackage := func(p string) bool { return s.dir == p || strings.HasSuffix(s.dir, "/"+p) }
+	return (*only == "" || slices.Contains(strings.Split(*only, ","), m.trap)) &&
+		(*in == "" || slices.ContainsFunc(strings.Split(*in, ","), ofPackage)) &&
+		strings.Contains(m.name, *name)
+}
+
+// soundWithout runs the tests that are going to be asked without any mutant: what
+// fails anyway catches nothing.
+func soundWithout(root string, chosen []suite) {
+	asked := map[string]bool{}
+	for _, s := range chosen {
+		for _, run := range s.tests {
+			if key := strings.Join(run, " "); len(s.mutants) > 0 && !asked[key] {
+				asked[key] = true
+				if out, err := goTest(root, "", run...); err != nil {
+					fail("the tests fail without any mutant:\n%s", out)
+				}
+			}
+		}
 	}
 }
 
@@ -81,56 +139,55 @@ func fail(format string, args ...any) {
 	os.Exit(2)
 }
 
-// mutant is a defect: some texts of raftcore changed for others.
+// mutant is a defect: some texts of a package changed for others.
 type mutant struct {
 	trap  string // its line in the list of traps
 	name  string // what is wrong with it
 	edits []edit
 }
 
-// edit is a change of one file of raftcore.
+// edit is a change of one file of the package.
 type edit struct{ file, old, new string }
 
-// run runs the tests against a mutant and returns who caught it.
-func (m *mutant) run(root string) (by string, err error) {
+// run runs the tests against a mutant of a package and returns who caught it.
+func (m *mutant) run(root string, s *suite) (by string, err error) {
 	dir, err := os.MkdirTemp("", "mutation-")
 	if err != nil {
 		return "", err
 	}
 	defer os.RemoveAll(dir)
-	overlay, err := m.overlay(root, dir)
+	overlay, err := m.overlay(root, s.dir, dir)
 	if err != nil {
 		return "", err
 	}
-	out, err := goTest(root, overlay, "./raftcore")
-	if strings.Contains(out, "[build failed]") || strings.Contains(out, "[setup failed]") {
-		return "", fmt.Errorf("it does not compile:\n%s", out)
-	}
-	if err != nil {
-		by = failedTest(out)
-	}
-	if by == "" || *both {
-		out, err = goTest(root, overlay, "./tests/sim", "-args", "-seeds", fmt.Sprint(*seeds))
+	for _, run := range s.tests {
+		if by != "" && !*both {
+			break
+		}
+		out, err := goTest(root, overlay, run...)
+		if strings.Contains(out, "[build failed]") || strings.Contains(out, "[setup failed]") {
+			return "", fmt.Errorf("it does not compile:\n%s", out)
+		}
 		if err != nil {
-			by = strings.TrimPrefix(by+", "+failedSeed(out), ", ")
+			by = strings.TrimPrefix(by+", "+whoFailed(out, run[0]), ", ")
 		}
 	}
 	return by, nil
 }
 
 // overlay writes the changed files, and the list that the Go tool wants of them.
-func (m *mutant) overlay(root, dir string) (string, error) {
+func (m *mutant) overlay(root, pkg, dir string) (string, error) {
 	sources, replace := map[string]string{}, map[string]string{}
 	for _, e := range m.edits {
 		if _, known := sources[e.file]; !known {
-			source, err := os.ReadFile(filepath.Join(root, "raftcore", e.file))
+			source, err := os.ReadFile(filepath.Join(root, pkg, e.file))
 			if err != nil {
 				return "", err
 			}
 			sources[e.file] = string(source)
 		}
 		if n := strings.Count(sources[e.file], e.old); n != 1 {
-			return "", fmt.Errorf("the text to be changed is %d times in raftcore/%s, not once: bring the mutant up to date\n%s", n, e.file, e.old)
+			return "", fmt.Errorf("the text to be changed is %d times in %s/%s, not once: bring the mutant up to date\n%s", n, pkg, e.file, e.old)
 		}
 		sources[e.file] = strings.Replace(sources[e.file], e.old, e.new, 1)
 	}
@@ -139,7 +196,7 @@ func (m *mutant) overlay(root, dir string) (string, error) {
 		if err := os.WriteFile(changed, []byte(source), 0o644); err != nil {
 			return "", err
 		}
-		replace[filepath.Join(root, "raftcore", file)] = changed
+		replace[filepath.Join(root, pkg, file)] = changed
 	}
 	list, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
@@ -163,25 +220,30 @@ func goTest(root, overlay string, args ...string) (string, error) {
 
 var (
 	testFailed = regexp.MustCompile(`--- FAIL: (\w+)`)
+	testHangs  = regexp.MustCompile(`(?s)panic: test timed out.*running tests:\s+(\w+)`)
 	testPanic  = regexp.MustCompile(`(?m)^(panic: .*|fatal error: .*)$`)
 	seedFailed = regexp.MustCompile(`seed (\d+): ([\w -]+)`)
+	replayWith = regexp.MustCompile(`replay: go test .* -seed (\d+)`)
 )
 
-func failedTest(out string) string {
+// whoFailed returns the test that failed, and its seed if it has one.
+func whoFailed(out, run string) string {
+	if m := seedFailed.FindStringSubmatch(out); m != nil && run == "./tests/sim" {
+		return fmt.Sprintf("seed %s (%s)", m[1], strings.TrimSpace(m[2]))
+	}
+	if m := testHangs.FindStringSubmatch(out); m != nil {
+		return m[1] + " (hangs)"
+	}
 	if m := testFailed.FindStringSubmatch(out); m != nil {
+		if seed := replayWith.FindStringSubmatch(out); seed != nil {
+			return fmt.Sprintf("%s (seed %s)", m[1], seed[1])
+		}
 		return m[1]
 	}
 	if m := testPanic.FindStringSubmatch(out); m != nil {
 		return m[1]
 	}
-	return "the tests of raftcore"
-}
-
-func failedSeed(out string) string {
-	if m := seedFailed.FindStringSubmatch(out); m != nil {
-		return fmt.Sprintf("seed %s (%s)", m[1], strings.TrimSpace(m[2]))
-	}
-	return failedTest(out)
+	return "the tests of " + strings.TrimPrefix(run, "./")
 }
 
 // moduleRoot returns the folder of go.mod.

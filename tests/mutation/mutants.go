@@ -1,8 +1,9 @@
 package main
 
-// mutants are the defects, by their line in the list of traps: what others lost
-// data by, hung or lied. Every text that is changed must be in its file once.
-var mutants = []mutant{
+// coreMutants are the defects of raftcore, by their line in the list of traps: what
+// others lost data by, hung or lied. Every text that is changed must be in its file
+// once.
+var coreMutants = []mutant{
 	{"E1", "a vote compares only the index", []edit{
 		{"types.go", "return a.Term > b.Term || a.Term == b.Term && a.Index >= b.Index", "return a.Index >= b.Index"},
 	}},

@@ -1,0 +1,210 @@
+package badgerstore
+
+import (
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/persistence/journal"
+	"github.com/castaway-go/castaway/persistence/journal/journaltest"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// witness notes in which order a store does what must not be done in another.
+type witness struct{ events []string }
+
+func (w *witness) note(what string) { w.events = append(w.events, what) }
+
+// of returns the options of a store that the witness sees.
+func (w *witness) of(o Options) Options {
+	open := o.hooks.openTable
+	o.hooks.openTable = func(dir string, logger *slog.Logger, failed func(error)) (table, error) {
+		t, err := open(dir, logger, failed)
+		return &seenTable{t, w}, err
+	}
+	o.hooks.fs = &seenFS{o.hooks.fs, w}
+	return o
+}
+
+type seenTable struct {
+	table
+	w *witness
+}
+
+func (t *seenTable) commit(writes []write) error {
+	t.w.note("commit")
+	return t.table.commit(writes)
+}
+
+func (t *seenTable) sync() error {
+	t.w.note("sync")
+	return t.table.sync()
+}
+
+type seenFS struct {
+	journal.FS
+	w *witness
+}
+
+func (f *seenFS) Rename(from, to string) error {
+	switch {
+	case filepath.Base(to) == markerName:
+		f.w.note("marker")
+	case strings.HasSuffix(from, ".segment"):
+		f.w.note("retire")
+	}
+	return f.FS.Rename(from, to)
+}
+
+// Badger forgets to sync its directory, so that a file which it has just made can
+// vanish with everything in it. That must have been done before anybody relies on
+// Badger: no simulated disk shows it, because Badger does not run on one.
+func TestD2_TheDirectoryOfBadgerIsSyncedBeforeAnybodyReliesOnIt(t *testing.T) {
+	w := &witness{}
+	opened := mustOpen(t, w.of(simulated(journaltest.New(1))))
+	s := opened.(*store)
+	a := mustOpenGroup(t, s, "a")
+	saveUntil(t, s, a, func() bool { return s.sealed() > 2 })
+	oldest, _ := s.journal.Segments()
+	if err := s.handOver(oldest); err != nil {
+		t.Fatal(err)
+	}
+	order := regexp.MustCompile(`^marker commit sync marker( commit)+ sync retire$`)
+	if got := strings.Join(w.events, " "); !order.MatchString(got) {
+		t.Errorf("the order was: %s", got)
+	}
+}
+
+// Badger is that of another store, which happens to be in the same state: nothing
+// but the root tells.
+func TestP1_TheBadgerOfAnotherStoreIsNoticed(t *testing.T) {
+	disks := []*journaltest.Disk{journaltest.New(1), journaltest.New(2)}
+	for _, disk := range disks {
+		if err := mustOpen(t, simulated(disk)).Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	disks[0].Put("d/badger/log", disks[1].Contents("d/badger/log"))
+	_, err := simulated(disks[0]).Open()
+	var corrupt *persistence.CorruptError
+	if !errors.As(err, &corrupt) || corrupt.File != filepath.Join("d", badgerName) {
+		t.Errorf("it was opened with %v", err)
+	}
+}
+
+// A log grows, is compacted, cut off and replaced by snapshots, for ever. What it
+// has no more, Badger has no more, and neither has the memory.
+func TestP4_BadgerForgetsWhatTheLogHasForgotten(t *testing.T) {
+	for seed := range uint64(3) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		s := mustOpen(t, simulated(journaltest.New(seed))).(*store)
+		a := mustOpenGroup(t, s, "a")
+		g := s.groups[0]
+		term, pieces := raftcore.Term(1), 0
+		snapshot := func(at raftcore.EntryID) *raftcore.SnapshotMeta {
+			return &raftcore.SnapshotMeta{Last: at, Conf: raftcore.ConfigAt{Conf: raftcore.ConfState{Voters: []raftcore.NodeID{1}}}}
+		}
+		for range 150 {
+			base, last := g.log.Base.Index, g.log.Last
+			some := base
+			if last > base {
+				some += 1 + raftcore.Index(rng.Uint64N(uint64(last-base)))
+			}
+			var save raftcore.Save
+			switch n := rng.IntN(60); {
+			case n < 6 && some > base: // compacted
+				save.Snapshot = snapshot(raftcore.EntryID{Index: some, Term: g.term(some)})
+				save.Base = save.Snapshot
+			case n < 10 && some > base: // replaced
+				term++
+				save.Entries = commands(term, some, some+raftcore.Index(rng.IntN(10)))
+			case n == 10: // a snapshot in the place of all
+				save.Snapshot = snapshot(raftcore.EntryID{Index: last + 5, Term: term})
+				save.Base, save.Reset = save.Snapshot, true
+			case n < 16: // too large for a value
+				save.Entries = []raftcore.Entry{command(term, last+1, strings.Repeat("x", maxPieceBytes+1000))}
+			default:
+				save.Entries = commands(term, last+1, last+1+raftcore.Index(rng.IntN(100)))
+			}
+			save.Token = raftcore.Token{Boot: a.Boot, Sequence: 1}
+			save.HardState = raftcore.HardState{Term: term, Cluster: 5, Joined: true}
+			mustSave(t, s, persistence.Save{Group: a.Group, Save: save})
+			for s.sealed() > 1 {
+				oldest, _ := s.journal.Segments()
+				if err := s.handOver(oldest); err != nil {
+					t.Fatal(err)
+				}
+				pieces += wantNothingElse(t, s, g)
+			}
+			if t.Failed() {
+				t.Fatalf("seed %d", seed)
+			}
+		}
+		if pieces == 0 {
+			t.Error("no entry was ever in pieces")
+		}
+		s.Close()
+	}
+}
+
+// wantNothingElse checks that a group has no chunks and pieces in Badger but
+// those of its log, and returns how many pieces it has.
+func wantNothingElse(t *testing.T, s *store, g *group) (pieces int) {
+	t.Helper()
+	base, held := g.log.Base.Index, g.held
+	var chunks []raftcore.Index
+	for _, key := range s.table.(*logTable).keys {
+		switch first := firstOf([]byte(key)); {
+		case strings.HasPrefix(key, string(chunksOf(g.number))):
+			chunks = append(chunks, first)
+		case !strings.HasPrefix(key, string(piecesOf(g.number))):
+		case first <= base || first > held:
+			t.Errorf("there are pieces of entry %d, Badger needs %d to %d", first, base+1, held)
+		default:
+			pieces++
+		}
+	}
+	slices.Sort(chunks)
+	if n := len(chunks); n > 0 && held == base || n > 0 && chunks[n-1] > held || n > 1 && chunks[1] <= base+1 {
+		t.Errorf("there are chunks from %d on, Badger needs entries %d to %d", chunks, base+1, held)
+	}
+	oldest, _ := s.journal.Segments()
+	for segment := range s.touched {
+		if segment < oldest {
+			t.Errorf("it is remembered what segment %d told of, the oldest is %d", segment, oldest)
+		}
+	}
+	return pieces
+}
+
+// A group that writes little has a few entries in every segment. They do not
+// become as many chunks.
+func TestP4_SmallChunksArePutTogether(t *testing.T) {
+	s := mustOpen(t, simulated(journaltest.New(1))).(*store)
+	a, b := mustOpenGroup(t, s, "a"), mustOpenGroup(t, s, "b")
+	for i := range raftcore.Index(30) {
+		mustSave(t, s, saveOf(a, 1, commands(1, 3*i+1, 3*i+3)...))
+		b.Recovered.Last = saveUntil(t, s, b, func() bool { return s.sealed() > 1 })
+		for s.sealed() > 0 {
+			oldest, _ := s.journal.Segments()
+			if err := s.handOver(oldest); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	chunks := 0
+	for _, key := range s.table.(*logTable).keys {
+		if strings.HasPrefix(key, string(chunksOf(1))) {
+			chunks++
+		}
+	}
+	if chunks == 0 || chunks > 2 {
+		t.Errorf("90 small entries are in %d chunks", chunks)
+	}
+}

@@ -1,0 +1,606 @@
+package main
+
+// The defects of what keeps things on a disk, and of who asks it to: as in
+// mutants.go, by their line in the list of traps.
+
+// contractMutants are those of package persistence.
+var contractMutants = []mutant{
+	{"D8", "a gap before the entries of a Save is accepted", []edit{
+		{"check.go", "if first <= snapshot || first > last.Index+1 {", "if first <= snapshot {"},
+	}},
+	{"D8", "a gap among the entries of a Save is accepted", []edit{
+		{"check.go", "case e.Index != first+raftcore.Index(i):", "case e.Index < first:"},
+	}},
+	{"D8", "entries that a snapshot stands for are replaced", []edit{
+		{"check.go", "if first <= snapshot || first > last.Index+1 {", "if first > last.Index+1 {"},
+	}},
+	{"D8", "a log may begin after a gap", []edit{
+		{"check.go", "case b != nil && b.Last.Index > last.Index:", "case b != nil && false:"},
+	}},
+	{"D4", "a Save may have entries of a later term than its hard state", []edit{
+		{"check.go", "case e.Term < before || e.Term > h.Term:", "case e.Term < before:"},
+	}},
+	{"E5", "a Save may change a vote", []edit{
+		{"check.go", "l.HardState.Vote != raftcore.Nobody && h.Vote != l.HardState.Vote:", "l.HardState.Vote != raftcore.Nobody && false:"},
+	}},
+	{"E6", "a Save may lower the term", []edit{
+		{"check.go", "case h.Term < l.HardState.Term:", "case false:"},
+	}},
+	{"P7", "Memory takes a late Save of an earlier boot", []edit{
+		{"memory.go", "if save.Token.Boot != g.boot {", "if false {"},
+	}},
+	{"P8", "Memory opens a group twice", []edit{
+		{"memory.go", "if g.boot != 0 {", "if false {"},
+	}},
+}
+
+// journalMutants are those of package journal.
+var journalMutants = []mutant{
+	{"D2", "Append does not sync", []edit{
+		{"append.go", "if err := s.file.Sync(); err != nil {", "if err := error(nil); err != nil {"},
+	}},
+	{"D2", "a segment gets its name with a header that is not synced", []edit{
+		{"segment.go", "if err := s.file.Sync(); err != nil {", "if err := error(nil); err != nil {"},
+	}},
+	{"D2", "a segment gets its name before its header is synced", []edit{
+		{"segment.go", "if err := s.file.Sync(); err != nil {\n\t\treturn err\n\t}\n\tif err := j.o.FS.Rename(spare, s.name); err != nil {\n\t\treturn err\n\t}",
+			"if err := j.o.FS.Rename(spare, s.name); err != nil {\n\t\treturn err\n\t}\n\tif err := s.file.Sync(); err != nil {\n\t\treturn err\n\t}"},
+	}},
+	{"D2", "the name of a new segment is not synced", []edit{
+		{"segment.go", "return j.o.FS.SyncDir(j.dir)", "return nil"},
+	}},
+	{"D2", "the end of a retired segment's name is not synced", []edit{
+		{"segment.go", "err = j.o.FS.SyncDir(j.dir)", "err = nil"},
+	}},
+	{"D2", "what others left to be used again is used again", []edit{
+		{"replay.go", "if err := j.o.FS.Remove(j.path(name)); err != nil {\n\t\t\treturn err\n\t\t}", "j.spares = append(j.spares, j.path(name))"},
+	}},
+	{"D2", "the copy of a repair is not synced before the damage is cut off", []edit{
+		{"salvage.go", "if err := kept.Sync(); err != nil {", "if err := error(nil); err != nil {"},
+	}},
+	{"D2", "the name of a repair's copy is not synced before the damage is cut off", []edit{
+		{"salvage.go", "if err := s.o.FS.SyncDir(s.dir); err != nil {\n\t\treturn err", "if err := error(nil); err != nil {\n\t\treturn err"},
+	}},
+	{"D6", "a failed sync in Append is not noticed", []edit{
+		{"append.go", "if err := s.file.Sync(); err != nil {", "if err := s.file.Sync(); err != nil && false {"},
+	}},
+	{"D6", "a failed sync in Append is tried again", []edit{
+		{"append.go", "if err := s.file.Sync(); err != nil {", "if err := s.file.Sync(); err != nil && s.file.Sync() != nil {"},
+	}},
+	{"D13", "a full disk poisons the journal", []edit{
+		{"append.go", "if errors.Is(err, persistence.ErrDiskFull) && !errors.Is(err, persistence.ErrPoisoned) {", "if false {"},
+	}},
+	{"D13", "a full disk is filled to the end", []edit{
+		{"segment.go", "if err == nil && free < size+j.o.KeepFree {", "if err == nil && free < size {"},
+	}},
+	{"D6", "a failed sync of a new segment is not noticed", []edit{
+		{"segment.go", "if err := s.file.Sync(); err != nil {", "if err := s.file.Sync(); err != nil && false {"},
+	}},
+	{"D6", "a failed sync of a new segment is tried again", []edit{
+		{"segment.go", "if err := s.file.Sync(); err != nil {", "if err := s.file.Sync(); err != nil && s.file.Sync() != nil {"},
+	}},
+	{"D6", "a failed write is tried again", []edit{
+		{"append.go", "_, err := s.file.WriteAt(b.buf, j.offset)", "_, err := s.file.WriteAt(b.buf, j.offset)\n\tif err != nil {\n\t\t_, err = s.file.WriteAt(b.buf, j.offset)\n\t}"},
+	}},
+	{"D6", "no failure poisons the journal", []edit{
+		{"journal.go", "j.failure.CompareAndSwap(nil, &poisoned)\n", ""},
+		{"journal.go", "return *j.failure.Load()", "return poisoned"},
+	}},
+	{"D6", "a failed write does not poison the journal", []edit{
+		{"append.go", "_, err := s.file.WriteAt(b.buf, j.offset)", "_, err := s.file.WriteAt(b.buf, j.offset)\n\tif err != nil {\n\t\tb.buf = b.buf[:records]\n\t\treturn nil, err\n\t}"},
+	}},
+	{"D6", "a failed sync does not poison the journal", []edit{
+		{"append.go", "if err := s.file.Sync(); err != nil {", "if err := s.file.Sync(); err != nil {\n\t\treturn nil, err\n\t}\n\tif false {"},
+	}},
+	{"D6", "a segment that could not be retired does not poison the journal", []edit{
+		{"segment.go", "return j.fail(err)", "return err"},
+	}},
+	{"D6", "what only the page cache has is built upon", []edit{
+		{"replay.go", "if r.heldIn != nil {\n\t\th.first", "if false {\n\t\th.first"},
+		{"replay.go", "(r.heldIn != last || r.heldAt == block)", "r.heldIn != last"},
+		{"replay.go", "old, oldEnd := r.heldIn, r.heldAt", "if err := r.deliver(); err != nil {\n\t\treturn err\n\t}\n\told, oldEnd := r.heldIn, r.heldAt+r.held.size()"},
+	}},
+	{"D8", "a missing segment is skipped", []edit{
+		{"replay.go", "if i > 0 && number != numbers[i-1]+1 {", "if false {"},
+		{"replay.go", "if h.first != j.sequence || h.chain != j.chain {", "if j.sequence, j.chain = h.first, h.chain; false {"},
+		{"replay.go", "if next != nil && j.sequence < next.first || next", "if next"},
+	}},
+	{"D15", "nobody looks for batches behind a damaged one", []edit{
+		{"replay.go", "return r.checkTail(&in, s, at)", "return nil"},
+	}},
+	{"D15", "a batch that a header vouches for is taken for the torn tail", []edit{
+		{"replay.go", "|| next == nil && j.sequence <= h.durable {", "{"},
+	}},
+	{"D15", "a header vouches for nothing", []edit{
+		{"replay.go", "h := segmentHeader{life: random(), first: j.sequence, durable: j.sequence - 1, chain: j.chain}", "h := segmentHeader{life: random(), first: j.sequence, chain: j.chain}"},
+	}},
+	{"D15", "a damaged batch in an earlier segment is skipped", []edit{
+		{"replay.go", "if next != nil && j.sequence < next.first || next", "if next"},
+		{"replay.go", "if h.first != j.sequence || h.chain != j.chain {", "if j.sequence, j.chain = h.first, h.chain; false {"},
+	}},
+	{"D15", "neither the chain of a segment nor that of a batch is compared", []edit{
+		{"replay.go", "if h.first != j.sequence || h.chain != j.chain {", "if h.first != j.sequence {"},
+		{"replay.go", "if h.chain != r.j.chain {", "if false {"},
+	}},
+	{"D15", "the chain of a batch is not compared", []edit{
+		{"replay.go", "if h.chain != r.j.chain {", "if false {"},
+	}},
+	{"D15", "the chain passes over the records", []edit{
+		{"frame.go", "for at := batchHeaderSize; at < len(batch); {\n\t\tchain = crc32", "for at := len(batch); at < len(batch); {\n\t\tchain = crc32"},
+	}},
+	{"D15", "the checksums of records have no mask", []edit{
+		{"frame.go", "binary.LittleEndian.PutUint64(b[8:], sequence)\n\treturn checksum(b[:])", "binary.LittleEndian.PutUint64(b[8:], sequence)\n\treturn 0"},
+	}},
+	{"D15", "the life of a batch is not compared", []edit{
+		{"frame.go", "\n\t\tbinary.LittleEndian.Uint64(b[8:]) != life ||", ""},
+	}},
+	{"D15", "the checksum of a batch's header is not compared", []edit{
+		{"frame.go", "binary.LittleEndian.Uint32(b[4:]) != checksum(b[8:batchHeaderSize]) {", "false {"},
+	}},
+	{"D15", "the checksum of a segment's header is not compared", []edit{
+		{"frame.go", "case checksum(b[:60]) != binary.LittleEndian.Uint32(b[60:]):", "case false:"},
+	}},
+	{"D15", "the checksums of records are not compared when the journal is opened", []edit{
+		{"replay.go", "if checksum(record[4:])^m != binary.LittleEndian.Uint32(record) {", "if m == 0 && false {"},
+	}},
+	{"D15", "what stands behind the records of a batch is not looked at", []edit{
+		{"replay.go", "if !zero(batch[size:]) || !intact(", "if !intact("},
+	}},
+	{"D15", "the checksum of a record that is read back is not compared", []edit{
+		{"read.go", "|| checksum(record[4:]) != p.Sum {", "{"},
+	}},
+	{"D15", "a segment of another journal is taken for ours", []edit{
+		{"replay.go", "case h.journal != j.o.ID:", "case false:"},
+	}},
+	{"D15", "a journal that is gone is taken for a new one", []edit{
+		{"replay.go", "if len(numbers) == 0 && !j.o.Create {", "if false {"},
+	}},
+	{"D15", "a repair does not look for its oldest segment", []edit{
+		{"salvage.go", "if damage := s.first(j); damage != nil {", "if damage := s.first(j); damage != nil && false {"},
+	}},
+	{"D15", "a repair leaves what follows the damaged segment", []edit{
+		{"salvage.go", "case number > s.keep || number == s.keep && s.at == 0:", "case number == s.keep && s.at == 0:"},
+	}},
+	{"P4", "files of retired segments are not used again", []edit{
+		{"segment.go", "if size == j.o.SegmentBytes {", "if false {"},
+	}},
+	{"P4", "files of retired segments are kept, however many", []edit{
+		{"segment.go", "&& len(j.spares) < maxSpares", ""},
+	}},
+	{"P4", "files of retired segments that cannot be used again stay", []edit{
+		{"segment.go", "err = j.o.FS.Remove(s.name)", "err = nil"},
+	}},
+	{"P4", "a torn tail keeps its space", []edit{
+		{"replay.go", "if err := old.file.Truncate(oldEnd); err != nil {", "if err := error(nil); err != nil {"},
+	}},
+	{"P8", "the lock of a journal is not taken", []edit{
+		{"lock_unix.go", "err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)", "err = nil"},
+	}},
+	{"P8", "a journal is repaired while it is open", []edit{
+		{"salvage.go", "lock, err := o.FS.Lock(filepath.Join(dir, lockName))", "lock, err := io.NopCloser(nil), error(nil)"},
+	}},
+}
+
+// storeMutants are those of package badgerstore.
+var storeMutants = []mutant{
+	{"D2", "a marker is not synced", []edit{
+		{"marker.go", "if err := f.Sync(); err != nil {", "if err := error(nil); err != nil {"},
+	}},
+	{"D2", "the name of a marker is not synced", []edit{
+		{"marker.go", "return fsys.SyncDir(dir)", "return nil"},
+	}},
+	{"D2", "a store is ready before it is whole", []edit{
+		{"open.go", "m = marker{id: random(), fresh: true}\n\t\tif err := s.prepare(m); err != nil {\n\t\t\treturn err\n\t\t}",
+			"m = marker{id: random(), fresh: true}\n\t\tif err := s.prepare(marker{id: m.id}); err != nil {\n\t\t\treturn err\n\t\t}"},
+	}},
+	{"D2", "a segment is retired before Badger has what is needed of it", []edit{
+		{"handover.go", "t.root.next = segment + 1\n", "t.root.next = segment + 1\n\tif err := s.journal.Retire(segment); err != nil {\n\t\treturn err\n\t}\n"},
+		{"handover.go", "if err := s.journal.Retire(segment); err != nil {\n\t\treturn err\n\t}\n\ts.mu", "s.mu"},
+	}},
+	{"D2", "a segment is retired although Badger could not be told", []edit{
+		{"handover.go", "if err := t.commit(); err != nil {\n\t\treturn err\n\t}\n\tif err := s.table.sync()", "if err := t.commit(); err != nil && false {\n\t\treturn err\n\t}\n\tif err := s.table.sync()"},
+	}},
+	{"D2", "the directory of Badger is not synced before a segment is retired", []edit{
+		{"handover.go", "if err := s.table.sync(); err != nil {", "if err := error(nil); err != nil {"},
+	}},
+	{"D2", "the directory of Badger is synced after a segment is retired", []edit{
+		{"handover.go", "if err := s.table.sync(); err != nil {\n\t\treturn err\n\t}\n", ""},
+		{"handover.go", "if err := s.journal.Retire(segment); err != nil {\n\t\treturn err\n\t}\n\ts.mu", "if err := s.journal.Retire(segment); err != nil {\n\t\treturn err\n\t}\n\tif err := s.table.sync(); err != nil {\n\t\treturn err\n\t}\n\ts.mu"},
+	}},
+	{"D2", "the directory of Badger is not synced before a store is ready", []edit{
+		{"open.go", "err = s.table.sync()", "err = nil"},
+	}},
+	{"D2", "a new group is not known to the segment that tells of it", []edit{
+		{"store.go", "s.touch(g, positions[0].Segment)\n", ""},
+	}},
+	{"D2", "a repaired group is not known to the segment that tells of it", []edit{
+		{"open.go", "s.touch(g, positions[0].Segment)", "_, _ = g, positions"},
+	}},
+	{"D4", "entries are saved before their hard state", []edit{
+		{"save.go", "\treturn s.commit()\n", `	for i := range s.pieces {
+		if p := &s.pieces[i]; len(p.entries) > 0 {
+			hard := p.hard
+			p.hard = p.g.log.HardState
+			s.pieces = append(s.pieces, piece{g: p.g, hard: hard, damaged: p.damaged})
+		}
+	}
+	all := s.pieces
+	for len(all) > 0 {
+		n := 1
+		for n < len(all) && n < len(all)/2 {
+			n++
+		}
+		s.pieces, all = all[:n], all[n:]
+		if err := s.commit(); err != nil {
+			return err
+		}
+	}
+	return nil
+`},
+	}},
+	{"D4", "the hard state is saved before its entries", []edit{
+		{"save.go", "\treturn s.commit()\n", `	all := s.pieces
+	s.pieces = nil
+	for i := range all {
+		s.pieces = append(s.pieces, piece{g: all[i].g, hard: all[i].hard, damaged: all[i].damaged})
+	}
+	if err := s.commit(); err != nil {
+		return err
+	}
+	s.pieces = all
+	return s.commit()
+`},
+	}},
+	{"D4", "what is saved of several groups becomes durable one by one", []edit{
+		{"save.go", "\treturn s.commit()\n", `	all := s.pieces
+	for i := range all {
+		s.pieces = all[i : i+1]
+		if err := s.commit(); err != nil {
+			return err
+		}
+	}
+	s.pieces = all
+	return nil
+`},
+	}},
+	{"D6", "a failed Append does not poison the store", []edit{
+		{"save.go", "return nil, s.fail(err)", "return nil, err"},
+	}},
+	{"D13", "a full disk poisons the store", []edit{
+		{"save.go", "case errors.Is(err, persistence.ErrPoisoned):", "case err != nil:"},
+	}},
+	{"D13", "a full disk has nobody hand over", []edit{
+		{"room.go", "return n > s.o.RetainSegments || n > 0 && s.room.wanted", "return n > s.o.RetainSegments"},
+	}},
+	{"D13", "a full disk is opened", []edit{
+		{"open.go", "if err := s.roomForBadger(0); err != nil {", "if err := s.roomForBadger(0); err != nil && false {"},
+	}},
+	{"D6", "a failed Append is tried again", []edit{
+		{"save.go", "positions, err := s.append(&s.batch)", "positions, err := s.append(&s.batch)\n\tif errors.Is(err, persistence.ErrPoisoned) {\n\t\terr, positions = nil, make([]journal.Position, len(s.pieces))\n\t}"},
+	}},
+	{"D6", "a failed hand-over does not poison the store", []edit{
+		{"handover.go", "if !errors.Is(err, errQuit) {", "if false {"},
+	}},
+	{"D6", "what Badger complains of does not poison the store", []edit{
+		{"table.go", "if open {\n\t\tl.failed(", "if false {\n\t\tl.failed("},
+	}},
+	{"D7", "the end of the log moves although the Append fails", []edit{
+		{"save.go", "positions, err := s.append(&s.batch)", "for i := range s.pieces {\n\t\tif e := s.pieces[i].entries; len(e) > 0 {\n\t\t\ts.pieces[i].g.truncate(e[0].Index)\n\t\t}\n\t}\n\tpositions, err := s.append(&s.batch)"},
+	}},
+	{"D7", "the hard state changes although the Append fails", []edit{
+		{"save.go", "positions, err := s.append(&s.batch)", "for i := range s.pieces {\n\t\ts.pieces[i].g.log.HardState = s.pieces[i].hard\n\t}\n\tpositions, err := s.append(&s.batch)"},
+	}},
+	{"D7", "the base moves although the Append fails", []edit{
+		{"save.go", "positions, err := s.append(&s.batch)", "for i := range s.pieces {\n\t\ts.pieces[i].g.begin(&s.pieces[i].compaction)\n\t}\n\tpositions, err := s.append(&s.batch)"},
+	}},
+	{"D8", "nobody checks whether a Save follows", []edit{
+		{"save.go", "if err := g.checked.Follow(&save.Save); err != nil {", "if err := g.checked.Follow(&save.Save); err != nil && false {"},
+	}},
+	{"D8", "a Save is checked against the log before the part ahead of it", []edit{
+		{"save.go", "if g.checking != s.saves {", "if true {"},
+	}},
+	{"D8", "a log with a gap is opened", []edit{
+		{"group.go", "if g.extents[i].gap() {", "if false {"},
+	}},
+	{"D9", "the vote is kept although the journal was cut off", []edit{
+		{"group.go", "l.HardState.Vote, l.HardState.Joined = raftcore.Nobody, false", "l.HardState.Joined = false"},
+	}},
+	{"D9", "a member counts on although the journal was cut off", []edit{
+		{"group.go", "l.HardState.Vote, l.HardState.Joined = raftcore.Nobody, false", "l.HardState.Vote = raftcore.Nobody"},
+	}},
+	{"D9", "the incarnation is kept although the journal was cut off", []edit{
+		{"open.go", "d.incarnation = raftcore.Incarnation(random())", "d.incarnation = g.log.Incarnation"},
+	}},
+	{"D9", "the term falls behind the log that is left", []edit{
+		{"group.go", "l.HardState.Term = max(l.HardState.Term, g.lastID().Term, l.Snapshot.Last.Term)\n", ""},
+	}},
+	{"D9", "a group that was lost with the rest is taken for a new one", []edit{
+		{"store.go", "if s.repaired {", "if false {"},
+	}},
+	{"D9", "after a repair nobody looks what can be read of the log", []edit{
+		{"open.go", "g.truncate(last + 1)\n", "_ = last\n"},
+	}},
+	{"D9", "a newer snapshot of Badger's does not end the log that is left", []edit{
+		{"group.go", "if at := s.Last.Index; at > 0 && (", "if at := s.Last.Index; false && ("},
+	}},
+	{"D15", "a repair begins before the marker says so", []edit{
+		{"open.go", "if err := writeMarker(s.o.hooks.fs, s.o.Dir, *m); err != nil {", "if err := error(nil); err != nil {"},
+	}},
+	{"D15", "the marker says that all is well before the groups know", []edit{
+		{"open.go", "cut, err := journal.Salvage(s.path(journalName), o)", "cut, err := journal.Salvage(s.path(journalName), o)\n\tif err == nil {\n\t\terr = writeMarker(s.o.hooks.fs, s.o.Dir, marker{id: m.id})\n\t}"},
+	}},
+	{"D15", "a repair that was interrupted is not finished", []edit{
+		{"marker.go", `m.damaged = lines[3] == "state damaged"`, "m.damaged = false"},
+		{"marker.go", "if err != nil || string(m.encode()) != string(b) {", "if err != nil {"},
+	}},
+	{"D15", "a store is repaired without being told to", []edit{
+		{"open.go", "if err == nil || !s.o.Repair || !errors.As(err, &corrupt) {", "if err == nil || !errors.As(err, &corrupt) {"},
+	}},
+	{"D15", "a journal that lacks its oldest segment is opened", []edit{
+		{"open.go", "case oldest > s.root.next:", "case false:"},
+	}},
+	{"D15", "a journal that is older than Badger is opened", []edit{
+		{"open.go", "case active < s.root.next:", "case false:"},
+	}},
+	{"D15", "records that do not fit are passed over", []edit{
+		{"open.go", "case r.misfit != nil:", "case false:"},
+	}},
+	{"D15", "an entry that is read is not compared with the log", []edit{
+		{"load.go", "e.Term != want || e.Index != l.from+raftcore.Index(i) {", "e.Term != want && false {"},
+	}},
+	{"P1", "Badger does not sync", []edit{
+		{"table.go", "WithSyncWrites(true)", "WithSyncWrites(false)"},
+	}},
+	{"P1", "tickets are not checked", []edit{
+		{"open.go", "return s.checkTickets()", "return nil"},
+	}},
+	{"P1", "tickets of an earlier round count", []edit{
+		{"open.go", "if generation < oldest || generation > s.root.generation {", "if false {"},
+	}},
+	{"P1", "tickets are not counted", []edit{
+		{"open.go", "if err == nil && n != s.root.generation-oldest+1 {", "if false {"},
+	}},
+	{"P1", "the generation is not held against the marks", []edit{
+		{"open.go", "case s.root.generation < r.mark:", "case false:"},
+	}},
+	{"P1", "a mark is left out", []edit{
+		{"handover.go", "if _, err := s.journal.Append(&b); err != nil {", "if err := error(nil); err != nil {"},
+	}},
+	{"P1", "the versions of the groups are not checked", []edit{
+		{"open.go", "|| versions != s.root.versions {", "{"},
+	}},
+	{"P1", "neither groups nor versions are counted", []edit{
+		{"open.go", "n != s.root.groups || versions != s.root.versions {", "n != s.root.groups && false {"},
+	}},
+	{"P1", "a group that is missing in Badger is passed over", []edit{
+		{"open.go", "if number != uint64(len(s.groups))+1 {", "if false {"},
+	}},
+	{"P1", "the root of another store is taken for ours", []edit{
+		{"open.go", "case s.root.store != m.id:", "case false:"},
+	}},
+	{"P1", "the checksum of a value is not compared", []edit{
+		{"values.go", "!= binary.LittleEndian.Uint32(value[n:]) {", "== 0 && false {"},
+	}},
+	{"P1", "the checksum of a value does not cover its key", []edit{
+		{"values.go", "if crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value[:n])", "if crc32.Update(0, castagnoli, value[:n])"},
+		{"values.go", "sum := crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value)", "sum := crc32.Update(0, castagnoli, value)"},
+	}},
+	{"P1", "the root does not say where the journal begins", []edit{
+		{"handover.go", "t.root.next = segment + 1\n", ""},
+	}},
+	{"P2", "a transaction is split when it is too big", []edit{
+		{"table.go", "txn := t.db.NewTransaction(true)\n\tdefer txn.Discard()", "txn := t.db.NewWriteBatch()\n\tdefer txn.Cancel()"},
+		{"table.go", "if err := txn.Commit(); err != nil {", "if err := txn.Flush(); err != nil {"},
+	}},
+	{"P2", "the root is written in a transaction of its own", []edit{
+		{"handover.go", "writes = append(writes, write{key: rootKey", "if len(writes) > 0 {\n\t\tif err := s.table.commit(writes); err != nil {\n\t\t\treturn err\n\t\t}\n\t}\n\twrites = append(writes[:0:0], write{key: rootKey"},
+	}},
+	{"P2", "the values of groups are written in a transaction of their own", []edit{
+		{"handover.go", "s.mu.RLock()\n\tfor i := range t.groups {", "if len(t.writes) > 0 {\n\t\tif err := s.table.commit(t.writes); err != nil {\n\t\t\treturn err\n\t\t}\n\t\tt.writes = t.writes[:0:0]\n\t}\n\ts.mu.RLock()\n\tfor i := range t.groups {"},
+	}},
+	{"P2", "a chunk is written without the value of its group", []edit{
+		{"handover.go", "t.of(g).last = last\n\treturn nil", "return nil"},
+	}},
+	{"P4", "chunks that were compacted are never deleted", []edit{
+		{"handover.go", "if h.base == 0 || h.held == h.base {", "if true {"},
+	}},
+	{"P4", "chunks of a log that a snapshot replaced are never deleted", []edit{
+		{"handover.go", "doomed = append(doomed, slices.Clone(key))\n\t\t\treturn true, nil", "if first > h.held {\n\t\t\t\tdoomed = append(doomed, slices.Clone(key))\n\t\t\t}\n\t\t\treturn true, nil"},
+	}},
+	{"P4", "chunks of entries that were replaced are never deleted", []edit{
+		{"handover.go", "doomed = append(doomed, slices.Clone(key))\n\t\t\treturn true, nil", "if first <= h.held {\n\t\t\t\tdoomed = append(doomed, slices.Clone(key))\n\t\t\t}\n\t\t\treturn true, nil"},
+	}},
+	{"P4", "pieces are never deleted", []edit{
+		{"handover.go", "if doomed, err = h.pieces(doomed); err != nil {", "if err != nil {"},
+	}},
+	{"P4", "pieces that were compacted are never deleted", []edit{
+		{"handover.go", "if err == nil && h.base > 0 && h.held > h.base {", "if false {"},
+	}},
+	{"P4", "what a retired segment told of is never forgotten", []edit{
+		{"handover.go", "delete(s.touched, segment)\n", ""},
+	}},
+	{"P4", "small chunks are never put together", []edit{
+		{"handover.go", "if beyond || small {", "if beyond {"},
+	}},
+	{"P7", "a late Save of an earlier boot is taken", []edit{
+		{"save.go", "if save.Token.Boot != g.boot {", "if false {"},
+	}},
+	{"P7", "every opening of a group has the same boot", []edit{
+		{"store.go", "boot := random()", "boot := g.number"},
+	}},
+	{"P8", "the lock of a store is not taken", []edit{
+		{"open.go", "lock, err := fsys.Lock(filepath.Join(o.Dir, lockName))", "lock, err := fsys.Lock(filepath.Join(o.Dir, fmt.Sprint(random())))"},
+	}},
+	{"P8", "the lock is let go of while Badger hangs", []edit{
+		{"store.go", "if !errors.Is(err, errStillOpen) {", "if true {"},
+	}},
+	{"P8", "a group is opened twice", []edit{
+		{"store.go", "if g.boot != 0 {", "if false {"},
+	}},
+	{"P8", "a closed group is saved to", []edit{
+		{"store.go", "if err == nil {\n\t\tg.boot = 0\n\t}", "_ = g"},
+	}},
+	{"D14", "a failure leaves those waiting who wait for room", []edit{
+		{"store.go", "s.makeRoom()\n\t}\n\treturn *s.failure.Load()", "}\n\treturn *s.failure.Load()"},
+	}},
+}
+
+// snapshotMutants are those of package snapshots.
+var snapshotMutants = []mutant{
+	{"D2", "snapshots are not synced", []edit{
+		{"draft.go", "if err := d.f.Sync(); err != nil {", "if err := error(nil); err != nil {"},
+	}},
+	{"D2", "the end of a snapshot is not synced before it gets its name", []edit{
+		{"writer.go", "return info, w.file.sync()", "return info, w.file.err"},
+	}},
+	{"D2", "a received snapshot is not synced before it gets its name", []edit{
+		{"incoming.go", "if err := w.sync(); err != nil {\n\t\treturn Info{}, err", "if err := w.err; err != nil {\n\t\treturn Info{}, err"},
+	}},
+	{"D2", "the name of a snapshot is not synced", []edit{
+		{"draft.go", "if err := d.fs.SyncDir(d.dir); err != nil {", "if err := error(nil); err != nil {"},
+	}},
+	{"D2", "the names that are found are not synced", []edit{
+		{"dir.go", "return d.fs.SyncDir(d.path)", "return nil"},
+	}},
+	{"D2", "a partial says how much is durable before it is", []edit{
+		{"incoming.go", "if err := w.sync(); err != nil {\n\t\treturn err", "if err := w.err; err != nil {\n\t\treturn err"},
+	}},
+	{"D2", "what an earlier process wrote is taken for durable", []edit{
+		{"incoming.go", "stale: true", "stale: false"},
+	}},
+	{"D6", "a failed sync of a snapshot is not noticed", []edit{
+		{"draft.go", "if err := d.f.Sync(); err != nil {", "if err := d.f.Sync(); err != nil && false {"},
+	}},
+	{"D6", "a failed sync of a snapshot is tried again", []edit{
+		{"draft.go", "if err := d.f.Sync(); err != nil {", "if err := d.f.Sync(); err != nil && d.f.Sync() != nil {"},
+	}},
+	{"D6", "a failed sync of a snapshot does not end the attempt", []edit{
+		{"draft.go", "if err := d.f.Sync(); err != nil {\n\t\treturn d.fail(err)", "if err := d.f.Sync(); err != nil {\n\t\treturn failed(d.path(d.name), err)"},
+	}},
+	{"D6", "a failed write of a snapshot does not end the attempt", []edit{
+		{"draft.go", "if _, err := d.f.WriteAt(p, d.at); err != nil {\n\t\treturn d.fail(err)", "if _, err := d.f.WriteAt(p, d.at); err != nil {\n\t\treturn failed(d.path(d.name), err)"},
+	}},
+	{"D15", "the checksum of a block is not compared", []edit{
+		{"scan.go", "if crc32.Update(s.sum, castagnoli, unit[4:]) != binary.LittleEndian.Uint32(unit) {", "if false {"},
+	}},
+	{"D15", "the checksum of a block does not continue the one before", []edit{
+		{"scan.go", "if crc32.Update(s.sum, castagnoli, unit[4:]) != binary.LittleEndian.Uint32(unit) {", "if crc32.Update(0, castagnoli, unit[4:]) != binary.LittleEndian.Uint32(unit) {"},
+		{"writer.go", "w.sum = crc32.Update(w.sum, castagnoli, w.block[4:])", "w.sum = crc32.Update(0, castagnoli, w.block[4:])"},
+	}},
+	{"D15", "the checksum of a snapshot's header is not compared", []edit{
+		{"format.go", "if checksum(body) != binary.LittleEndian.Uint32(b[len(body):]) {", "if false {"},
+	}},
+	{"D15", "the checksum of a trailer is not compared", []edit{
+		{"format.go", "if crc32.Update(sum, castagnoli, b[4:]) != binary.LittleEndian.Uint32(b) {", "if false {"},
+		{"format.go", "if t.content < 0 || !bytes.Equal(t.encode(sum), b) {", "if t.content < 0 {"},
+	}},
+	{"D15", "a snapshot that is cut off is taken for whole", []edit{
+		{"scan.go", "if content < 0 || content > size || h.fileBytes(content) != size || ", "if "},
+	}},
+	{"D15", "the checksum of a chunk is not compared", []edit{
+		{"incoming.go", "case c.sum() != c.Sum:", "case false:"},
+	}},
+	{"S11", "the snapshots before are removed before the next is durable", []edit{
+		{"dir.go", "if err := w.rename(name); err != nil {", "for _, e := range d.list {\n\t\tif e.info.Meta.Last.Index < info.Meta.Last.Index {\n\t\t\td.fs.Remove(d.file(e.name))\n\t\t}\n\t}\n\tif err := w.rename(name); err != nil {"},
+	}},
+	{"S11", "newer snapshots are not kept", []edit{
+		{"dir.go", "e == kept || e.info.Meta.Last.Index > kept.info.Meta.Last.Index {", "e == kept {"},
+	}},
+	{"S11", "a damaged snapshot is kept, and the good ones are not", []edit{
+		{"dir.go", "return e, e.damage\n", "return e, nil\n"},
+	}},
+	{"S11", "a snapshot is removed while it is read", []edit{
+		{"dir.go", "if e.readers > 0 {", "if false {"},
+	}},
+	{"P4", "drafts are never swept", []edit{
+		{"dir.go", "case strings.HasSuffix(name, draftSuffix):\n\t\t\tsweep = append(sweep, name)", "case strings.HasSuffix(name, draftSuffix):"},
+	}},
+	{"P8", "the lock of a snapshot directory is not taken", []edit{
+		{"dir.go", `lock, err := o.FS.Lock(filepath.Join(dir, "lock"))`, "lock, err := io.NopCloser(nil), error(nil)"},
+	}},
+}
+
+// actorMutants are those of package actors.
+var actorMutants = []mutant{
+	{"D2", "a Save is acknowledged when it is ordered", []edit{
+		{"log.go", "l.owed = append(l.owed, owedSave{to: m.from, token: m.save.Token})", "m.from.tell(raftcore.Saved{Token: m.save.Token})"},
+	}},
+	{"D2", "a Save is acknowledged although it failed", []edit{
+		{"log.go", "l.fail(ctx, err)\n\t\treturn\n\t}\n\tl.roomAgain()", "l.fail(ctx, err)\n\t}\n\tl.roomAgain()"},
+	}},
+	{"D6", "a failed Save is tried again", []edit{
+		{"log.go", "err := l.store.Save(l.saves)", "err := l.store.Save(l.saves)\n\tif err != nil {\n\t\terr = l.store.Save(l.saves)\n\t}"},
+	}},
+	{"D13", "a log whose disk is full gives up", []edit{
+		{"log.go", "if errors.Is(err, persistence.ErrDiskFull) && !errors.Is(err, persistence.ErrPoisoned) {", "if false {"},
+	}},
+	{"D13", "a group that is closed leaves its saves to a full disk", []edit{
+		{"log.go", "l.drop(m.order.group)", "_ = l.drop"},
+	}},
+	{"D13", "proposals wait for a full disk without a word", []edit{
+		{"node.go", "n.host.full.Load() != nil {", "n.host.full.Load() != nil && false {"},
+	}},
+	{"D6", "a log that has failed goes on", []edit{
+		{"log.go", "if l.failed != nil {\n\t\tif m, ok", "if false {\n\t\tif m, ok"},
+		{"log.go", "|| l.full && !l.due || l.failed != nil {", "|| l.full && !l.due {"},
+	}},
+	{"D6", "a member goes on with a store that has failed", []edit{
+		{"supervisor.go", "ctx.Send(g.pid, &storeLost{})", "_ = g"},
+	}},
+	{"D14", "nobody is told that the log has failed", []edit{
+		{"log.go", "ctx.Send(l.parent, &logFailed{epoch: l.epoch, err: err})", "_ = err"},
+	}},
+	{"D14", "a log that has failed does not answer who opens a group", []edit{
+		{"log.go", "if m, ok := message.(*openGroup); ok {\n\t\t\tm.reply(&groupOpened{order: m, err: l.failed})\n\t\t}", ""},
+	}},
+	{"D14", "a log that fails first does not answer who opens a group", []edit{
+		{"log.go", "if l.failed != nil {\n\t\t\tm.reply(&groupOpened{order: m, err: l.failed})", "if l.failed != nil {"},
+	}},
+	{"D14", "a log that is gone does not answer who opens a group", []edit{
+		{"log.go", "func (o *openGroup) orphaned() { o.reply(&groupOpened{order: o, err: persistence.ErrClosed}) }", "func (o *openGroup) orphaned() { _ = persistence.ErrClosed }"},
+	}},
+	{"D14", "a mailbox that is closed drops what still comes", []edit{
+		{"mailbox.go", "default:\n\t\torphaned(message)", "default:"},
+	}},
+	{"D14", "a mailbox that is closed drops what waits in it", []edit{
+		{"mailbox.go", "for _, message := range requests {\n\t\tmessage.(refusable).refuse(errGone)\n\t}", "_ = requests"},
+	}},
+	{"D14", "members wait for a store that stays closed", []edit{
+		{"supervisor.go", "ctx.Send(g.pid, &storeGone{err: h.gone})", "_ = g"},
+	}},
+	{"D14", "a store that has failed is not opened again", []edit{
+		{"supervisor.go", "case who.Equal(h.log.ref().pid):\n\t\th.reopen(ctx)", "case who.Equal(h.log.ref().pid):"},
+	}},
+	{"D14", "a log that panics is not missed", []edit{
+		{"supervisor.go", "if l := h.log.ref(); f.child.Equal(l.pid) {", "if l := h.log.ref(); f.child.Equal(l.pid) && false {"},
+	}},
+	{"D14", "requests that wait for a member that stops are dropped", []edit{
+		{"member.go", "requestCall(l.system, r, sender).finish(nil, ErrStopped)", "_, _ = r, sender"},
+	}},
+	{"P7", "a node resumes after a panic", []edit{
+		{"member.go", "func (m *member) HandleFailure(system *actor.ActorSystem, _ actor.Supervisor,", "func (m *member) HandleFailure(system *actor.ActorSystem, supervisor actor.Supervisor,"},
+		{"member.go", "system.Root.Send(m.self, &childFailed{child: child, reason: reason})", "supervisor.ResumeChildren(child)"},
+	}},
+	{"P7", "a node is restarted in place after a panic", []edit{
+		{"member.go", "func (m *member) HandleFailure(system *actor.ActorSystem, _ actor.Supervisor,", "func (m *member) HandleFailure(system *actor.ActorSystem, supervisor actor.Supervisor,"},
+		{"member.go", "system.Root.Send(m.self, &childFailed{child: child, reason: reason})", "supervisor.RestartChildren(child)"},
+	}},
+	{"P7", "the log takes orders of a node that was stopped", []edit{
+		{"log.go", "if l.open[m.group] != m.save.Token.Boot {", "if false {"},
+	}},
+	{"P7", "an answer that was overtaken starts a node", []edit{
+		{"member.go", "if o.order != m.order {", "if false {"},
+	}},
+	{"P7", "a pause that is over resumes another", []edit{
+		{"member.go", "if m.state == Pausing && msg.pause == m.pauses {", "if m.state == Pausing {"},
+	}},
+	{"P8", "a group is opened twice on a host", []edit{
+		{"supervisor.go", "if other := h.groups[g.key]; other != nil {", "if other := h.groups[g.key]; other != nil && false {"},
+	}},
+	{"P8", "a group is closed twice, the second time in its next life", []edit{
+		{"log.go", "m.order.isOpen = false\n", ""},
+	}},
+	{"P8", "a member that recovers leaves its group open when it stops", []edit{
+		{"member.go", "case *actor.Stopped:\n\t\tm.closeGroup()", "case *actor.Stopped:"},
+	}},
+}
