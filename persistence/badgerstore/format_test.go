@@ -32,7 +32,7 @@ func examples() (entries []raftcore.Entry, b raftcore.SnapshotMeta, g groupValue
 		runs:    []raftcore.TermRun{{First: 1000, Term: 3}, {First: 1002, Term: 4}, {First: 1004, Term: 500}},
 		configs: []raftcore.ConfigAt{{Index: 1004, Conf: conf}},
 	}
-	r = root{store: 0xaabbccddeeff0011, generation: 300, groups: 2, versions: 400, next: 17}
+	r = root{store: 0xaabbccddeeff0011, generation: 300, groups: 2, versions: 400, next: 17, sequence: 70_000}
 	return entries, b, g, r
 }
 

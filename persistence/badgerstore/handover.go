@@ -49,7 +49,9 @@ var errNoRoomYet = errors.New("not yet")
 //
 //  1. Transactions, each durable before the next. Each is consistent by itself
 //     with the journal from this segment on replayed over it; so a crash between
-//     any two loses nothing, and all of it is done again.
+//     any two loses nothing, and all of it is done again. A group's value may
+//     follow from later records, too, so each says how much of the journal must be
+//     there.
 //  2. A mark in the journal: Badger must have this many transactions. Badger
 //     forgets the end of its log without a word if that is damaged (TRAPS.md,
 //     P1); from here on we would notice.
@@ -407,6 +409,7 @@ func (t *transaction) commit() error {
 		}
 	}
 	s.mu.RUnlock()
+	t.root.sequence = s.journal.Sequence()
 	if err := s.commitRoot(&t.root, t.writes); err != nil {
 		return err
 	}

@@ -430,6 +430,8 @@ func (in *Inspection) finish(damaged int) {
 		oldest, last := in.Journal.Segments[0].Number, in.Journal.Segments[n-1].Number
 		if oldest > s.root.next || last+1 < s.root.next {
 			in.damage(s.journal.File(s.root.next), 0, 0, "the segment is missing")
+		} else if end := in.Journal.Next - 1; end < s.root.sequence {
+			in.damage(s.journal.File(last), 0, 0, "the end of the journal is lost: it ends with batch %d, and batch %d was durable when Badger was last written to", end, s.root.sequence)
 		}
 	}
 	for _, g := range s.groups {

@@ -194,6 +194,13 @@ func (s *store) salvage(m *marker, o journal.Options) error {
 	for _, g := range s.groups {
 		s.touch(g, positions[0].Segment) // one batch is in one segment
 	}
+	s.root.sequence = s.journal.Sequence() // the journal is shorter than it was
+	if err := s.commitRoot(&s.root, nil); err != nil {
+		return err
+	}
+	if err := s.table.sync(); err != nil {
+		return err
+	}
 	for _, g := range s.groups {
 		s.logger.Error("a group may have lost what came last", "dir", s.o.Dir, "group", g.name, "kept", fmt.Sprintf("entries up to %v", g.lastID()))
 	}
@@ -482,6 +489,9 @@ func (r *replaying) finish() error {
 		return &persistence.CorruptError{File: s.journal.File(s.root.next), Detail: "the segment is missing"}
 	case active < s.root.next:
 		return &persistence.CorruptError{File: s.journal.File(s.root.next), Detail: "the segment is missing, or the journal is older than Badger"}
+	case !r.cut && s.journal.Sequence() < s.root.sequence:
+		r.short = true
+		return &persistence.CorruptError{File: s.journal.File(active), Detail: fmt.Sprintf("the end of the journal is lost: it ends with batch %d, and batch %d was durable when Badger was last written to", s.journal.Sequence(), s.root.sequence)}
 	case r.misfit != nil:
 		return &persistence.CorruptError{File: s.journal.File(r.misfitAt.Segment), Offset: int64(r.misfitAt.Offset), Detail: r.misfit.Error()}
 	}

@@ -317,6 +317,47 @@ func (h *history) damage(disk *journaltest.Disk) {
 	}
 }
 
+// What Badger has may follow from records at the end of the journal. If these are lost
+// without a trace, the journal looks whole, and what Badger has must not be taken for
+// what was saved.
+func TestD9_AJournalThatIsShorterThanBadgerKnowsIsNoticed(t *testing.T) {
+	disk := journaltest.New(1)
+	o := simulated(disk)
+	s := mustOpen(t, o)
+	g := mustOpenGroup(t, s, "orders")
+	last := saveUntil(t, s, g, func() bool { return s.(*store).sealed() == 2 })
+	mustSave(t, s, saveOf(g, 2, commands(2, last-200, last)...)) // replaces what is about to be handed over
+	if err := s.(*store).handOver(1); err != nil {
+		t.Fatal(err)
+	}
+	_, active := s.(*store).journal.Segments()
+	name := s.(*store).journal.File(active)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	disk.Put(name, disk.Contents(name)[:4096])
+
+	_, err := o.Open()
+	var corrupt *persistence.CorruptError
+	if !errors.As(err, &corrupt) || corrupt.File != name || !strings.Contains(err.Error(), "the end of the journal is lost") {
+		t.Fatalf("it was opened with %v", err)
+	}
+	o.Repair = true
+	s = mustOpen(t, o)
+	r := mustOpenGroup(t, s, "orders").Recovered
+	if !r.Damaged || r.HardState.Joined || r.Incarnation == g.Recovered.Incarnation {
+		t.Errorf("it has come back as %v", &r)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o.Repair = false // once is enough
+	s = mustOpen(t, o)
+	if again := mustOpenGroup(t, s, "orders").Recovered; again.Incarnation != r.Incarnation {
+		t.Errorf("opened again it is %v", &again)
+	}
+}
+
 // With real files: what was before the damage is there, and what was cut off is
 // kept aside as it was.
 func TestARepairedStoreKeepsTheDamagedFilesAside(t *testing.T) {

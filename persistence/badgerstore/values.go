@@ -76,6 +76,7 @@ type root struct {
 	groups     uint64 // how many groups there are
 	versions   uint64 // the versions of all groups together
 	next       uint32 // the journal has every segment from this one on
+	sequence   uint64 // and every batch up to this one: what is here may follow from it
 }
 
 var rootKey = []byte{prefixRoot}
@@ -87,6 +88,7 @@ func (r *root) encode() []byte {
 	b = binary.AppendUvarint(b, r.groups)
 	b = binary.AppendUvarint(b, r.versions)
 	b = binary.LittleEndian.AppendUint32(b, r.next)
+	b = binary.AppendUvarint(b, r.sequence)
 	return seal(rootKey, b)
 }
 
@@ -99,6 +101,7 @@ func decodeRoot(value []byte) (root, error) {
 	if next := r.bytes(4); next != nil {
 		d.next = binary.LittleEndian.Uint32(next)
 	}
+	d.sequence = r.uvarint()
 	if r.end() != nil {
 		return root{}, errValue
 	}

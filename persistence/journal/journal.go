@@ -120,6 +120,14 @@ func (j *Journal) Segments() (oldest, active uint32) {
 	return j.segments[0].number, j.segments[len(j.segments)-1].number
 }
 
+// Sequence returns the number of the last batch that is durable. It waits for the
+// Append that is under way.
+func (j *Journal) Sequence() uint64 {
+	j.appending.Lock()
+	defer j.appending.Unlock()
+	return j.sequence - 1
+}
+
 // File returns the name of a segment's file, for messages.
 func (j *Journal) File(segment uint32) string { return j.path(segmentName(segment)) }
 

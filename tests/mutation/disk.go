@@ -266,6 +266,12 @@ var storeMutants = []mutant{
 	{"D6", "a failed Append does not poison the store", []edit{
 		{"save.go", "return nil, s.fail(err)", "return nil, err"},
 	}},
+	{"D9", "nobody looks whether the journal is shorter than Badger knows", []edit{
+		{"open.go", "case !r.cut && s.journal.Sequence() < s.root.sequence:", "case false:"},
+	}},
+	{"D9", "a repaired journal is for ever shorter than Badger knows", []edit{
+		{"open.go", "s.root.sequence = s.journal.Sequence() // the journal is shorter than it was", ""},
+	}},
 	{"D13", "a full disk poisons the store", []edit{
 		{"save.go", "case errors.Is(err, persistence.ErrPoisoned):", "case err != nil:"},
 	}},
