@@ -266,10 +266,7 @@ func TestO2_ToAHostThatHasStoppedEveryOrderEnds(t *testing.T) {
 func TestAHostThatIsStoppingOpensNothingAgain(t *testing.T) {
 	inWorld(t, 1, func(w *world) {
 		h := w.hosts[0]
-		h.stop()
-		disk := &faultyDisk{Opener: h.disk}
-		h.disk = disk
-		h.start()
+		disk := faultyDisks(h)[h]
 		gate := make(chan struct{})
 		g, err := h.host.Open(w.ctx, actors.GroupConfig{Name: "slow", Machine: func() actors.StateMachine { return &gated{register{world: w}, gate} }})
 		if err != nil {

@@ -138,10 +138,7 @@ func TestAQueryThatPanicsCostsNothingButARestart(t *testing.T) {
 func TestD6_AfterAFailedSaveNothingIsAcknowledgedUntilTheStoreWasOpenedAgain(t *testing.T) {
 	inWorld(t, 1, func(w *world) {
 		h := w.hosts[0]
-		h.stop()
-		disk := &faultyDisk{Opener: h.disk}
-		h.disk = disk
-		h.start()
+		disk := faultyDisks(h)[h]
 		h.propose("a")
 
 		disk.failSave.Store(true)
@@ -286,10 +283,7 @@ func TestD12D13_ALeaderWhoseDiskIsFullHandsOver(t *testing.T) {
 func TestD14_ALogThatPanicsLeavesNobodyWaiting(t *testing.T) {
 	inWorld(t, 1, func(w *world) {
 		h := w.hosts[0]
-		h.stop()
-		disk := &faultyDisk{Opener: h.disk}
-		h.disk = disk
-		h.start()
+		disk := faultyDisks(h)[h]
 		h.propose("a")
 
 		disk.panics.Store(true)
@@ -309,10 +303,7 @@ func TestAStoreThatStaysBrokenFaultsItsMembersAndNobodyElse(t *testing.T) {
 	inWorld(t, 3, func(w *world) {
 		w.hosts[0].propose("a")
 		h := w.leader()
-		h.stop()
-		disk := &faultyDisk{Opener: h.disk}
-		h.disk = disk
-		h.start()
+		disk := faultyDisks(h)[h]
 		w.until("it follows", func() bool { return h.status().Leader != raftcore.Nobody })
 		disk.failSave.Store(true)
 		disk.failOpen.Store(true)

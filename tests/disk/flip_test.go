@@ -39,6 +39,9 @@ func TestD15P1_DamageIsNamedOrHarmless(t *testing.T) {
 	})
 	for _, f := range im.files {
 		for _, d := range f.damages(rng) {
+			if im.allowed(f, d) == nil {
+				continue
+			}
 			t.Run(fmt.Sprintf("%s-%s", f.name, d), func(t *testing.T) {
 				t.Parallel() // it is mostly waiting for the disk
 				outcome := im.suffer(t, f, d)
@@ -234,7 +237,8 @@ func (f *file) damages(rng *rand.Rand) (all []damage) {
 // through the newest segment for the end of the journal.
 const tailIsGuarded = false
 
-// allowed returns what may be served after a damage, or nothing if nobody can tell.
+// allowed returns what may be served after a damage, or nothing if nobody can tell:
+// then it is left out.
 func (im *image) allowed(f *file, d damage) []contents {
 	if tailIsGuarded || f.last == 0 {
 		return []contents{im.after}
@@ -251,14 +255,10 @@ func (im *image) allowed(f *file, d damage) []contents {
 // suffer restores the image in a new directory, with a damage, and looks what comes
 // of it.
 func (im *image) suffer(t *testing.T, f *file, d damage) (outcome string) {
-	allowed := im.allowed(f, d)
-	if allowed == nil {
-		t.Skip("the journal has no watermark")
-	}
 	dir := t.TempDir()
 	im.restore(t, dir, f, d)
 	p := start(t, dir)
-	errs, served := im.look(p, allowed)
+	errs, served := im.look(p, im.allowed(f, d))
 	p.end()
 	if served != nil {
 		t.Fatalf("something else was served than was acknowledged: %v", served)
