@@ -5,10 +5,12 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,7 +18,7 @@ import (
 	"time"
 )
 
-var redisAddress = flag.String("redis", "", "the `address` of a Redis 7.0 to record answers of, and to compare with; its data is removed")
+var redisAddress = flag.String("redis", "", "the `address` of a Redis 7.0 to record answers of, and to compare with; its data is removed. Without it one is started to compare with")
 
 // testdata/redis.txt has what a Redis 7.0.15 answered to the commands in
 // testdata/commands.txt. We answer the same, byte by byte.
@@ -157,18 +159,59 @@ func (c *testConn) reply(t testing.TB) []byte {
 	return line
 }
 
-// With -redis, random commands are sent to both.
-func TestRandomCommandsAreAnsweredAsByRedis(t *testing.T) {
-	if *redisAddress == "" {
-		t.Skip("needs a Redis: -redis 127.0.0.1:6379")
+// aRedis returns the address of a Redis to compare with: the one that -redis names, or
+// one that is started for the test.
+func aRedis(t *testing.T) string {
+	if *redisAddress != "" {
+		return *redisAddress
 	}
-	redis, ours := dial(t, *redisAddress), dialServer(t, newTestServer(t))
+	version, err := exec.Command("redis-server", "--version").Output()
+	if err != nil {
+		t.Skipf("not compared with a real Redis: that needs redis-server 7.0, or -redis 127.0.0.1:6379: %v", err)
+	}
+	if !strings.Contains(string(version), "v=7.0.") {
+		t.Skipf("not compared with a real Redis: the answers are those of 7.0, and here is %s", version)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close() // somebody else might take it meanwhile: then Redis says so and ends
+	_, port, _ := net.SplitHostPort(address)
+	cmd := exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", t.TempDir())
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	said := ""
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		said += lines.Text() + "\n"
+		if strings.Contains(lines.Text(), "Ready to accept connections") {
+			go io.Copy(io.Discard, out) // until it is killed
+			return address
+		}
+	}
+	t.Fatalf("redis-server did not start:\n%s", said)
+	return ""
+}
+
+// Random commands are sent to a real Redis, and to us.
+func TestRandomCommandsAreAnsweredAsByRedis(t *testing.T) {
+	redis, ours := dial(t, aRedis(t)), dialServer(t, newTestServer(t))
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	redis.do(t, []byte("FLUSHALL"))
 	var history []string
-	for range 200_000 {
+	for range 50_000 {
 		args := randomCommand(random)
 		want, got := redis.do(t, args...), ours.do(t, args...)
 		if is(args[0], "keys") {
