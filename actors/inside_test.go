@@ -107,3 +107,39 @@ func TestP5_LargeResponsesThatWaitForTheLinkAreBounded(t *testing.T) {
 		t.Errorf("%d responses of 1 MiB wait, the newest is %d", n, p.unsent[n-1].ID)
 	}
 }
+
+// TestD14_AMailboxThatIsClosedAnswersWhatWaits: nobody else would.
+func TestD14_AMailboxThatIsClosedAnswersWhatWaits(t *testing.T) {
+	box := newMailbox(2)
+	c := &call{operation: Propose, done: make(chan outcome, 1)}
+	opened := make(chan *groupOpened, 1)
+	box.requests = append(box.requests, c)
+	box.facts = append(box.facts, &openGroup{reply: func(o *groupOpened) { opened <- o }})
+	box.close()
+	select {
+	case o := <-c.done:
+		if !errors.Is(o.err, ErrRejected) {
+			t.Errorf("a call that waited ends with %v", o.err)
+		}
+	default:
+		t.Error("a call that waited is not answered")
+	}
+	select {
+	case o := <-opened:
+		if o.err == nil {
+			t.Error("an order that waited was carried out")
+		}
+	default:
+		t.Error("an order that waited is not answered")
+	}
+}
+
+// TestP7_AnAnswerThatWasOvertakenStartsNothing: the store has been opened anew since,
+// and what the answer says of the disk is not true any more.
+func TestP7_AnAnswerThatWasOvertakenStartsNothing(t *testing.T) {
+	m := &member{order: &openGroup{name: "the later one"}}
+	m.start(nil, &groupOpened{order: &openGroup{}})
+	if m.node.pid != nil || m.machine.pid != nil || m.state != Recovering {
+		t.Errorf("it has started something: %v", m.state)
+	}
+}

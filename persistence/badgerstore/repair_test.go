@@ -358,6 +358,49 @@ func TestD9_AJournalThatIsShorterThanBadgerKnowsIsNoticed(t *testing.T) {
 	}
 }
 
+// That a group is damaged is not forgotten with the segment that tells of it, though
+// the group saves nothing.
+func TestD9_ADamagedGroupStaysSoWhenTheSegmentThatTellsOfItIsRetired(t *testing.T) {
+	disk := journaltest.New(1)
+	o := simulated(disk)
+	s := mustOpen(t, o)
+	quiet := mustOpenGroup(t, s, "quiet")
+	mustSave(t, s, saveOf(quiet, 1, commands(1, 1, 10)...))
+	mustSave(t, s, saveOf(quiet, 1, commands(1, 11, 20)...))
+	mustSave(t, s, saveOf(quiet, 1, commands(1, 21, 30)...))
+	name := s.(*store).journal.File(1)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	disk.Flip(name, 4096*2+100, 1) // not the last batch
+	o.Repair = true
+	s = mustOpen(t, o)
+	quiet = mustOpenGroup(t, s, "quiet")
+	if !quiet.Recovered.Damaged {
+		t.Fatal("it is not damaged")
+	}
+	busy := mustOpenGroup(t, s, "busy")
+	_, told := s.(*store).journal.Segments()
+	saveUntil(t, s, busy, func() bool {
+		_, active := s.(*store).journal.Segments()
+		return active > told+1
+	})
+	for oldest, _ := s.(*store).journal.Segments(); oldest <= told; oldest++ {
+		if err := s.(*store).handOver(oldest); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o.Repair = false
+	s = mustOpen(t, o)
+	again := mustOpenGroup(t, s, "quiet").Recovered
+	if !again.Damaged || again.Incarnation != quiet.Recovered.Incarnation || again.HardState.Joined {
+		t.Errorf("it has come back as %v, damaged=%v", &again, again.Damaged)
+	}
+}
+
 // With real files: what was before the damage is there, and what was cut off is
 // kept aside as it was.
 func TestARepairedStoreKeepsTheDamagedFilesAside(t *testing.T) {
