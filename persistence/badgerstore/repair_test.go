@@ -366,20 +366,22 @@ func TestD9_ADamagedGroupStaysSoWhenTheSegmentThatTellsOfItIsRetired(t *testing.
 	s := mustOpen(t, o)
 	quiet := mustOpenGroup(t, s, "quiet")
 	mustSave(t, s, saveOf(quiet, 1, commands(1, 1, 10)...))
-	mustSave(t, s, saveOf(quiet, 1, commands(1, 11, 20)...))
-	mustSave(t, s, saveOf(quiet, 1, commands(1, 21, 30)...))
+	busy := mustOpenGroup(t, s, "busy") // the last batch that is left is of this one
+	mustSave(t, s, saveOf(busy, 1, commands(1, 1, 10)...))
+	mustSave(t, s, saveOf(busy, 1, commands(1, 11, 20)...))
+	mustSave(t, s, saveOf(busy, 1, commands(1, 21, 30)...))
 	name := s.(*store).journal.File(1)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	disk.Flip(name, 4096*2+100, 1) // not the last batch
+	disk.Flip(name, 4096*5+100, 1) // the fifth batch of six
 	o.Repair = true
 	s = mustOpen(t, o)
 	quiet = mustOpenGroup(t, s, "quiet")
 	if !quiet.Recovered.Damaged {
 		t.Fatal("it is not damaged")
 	}
-	busy := mustOpenGroup(t, s, "busy")
+	busy = mustOpenGroup(t, s, "busy")
 	_, told := s.(*store).journal.Segments()
 	saveUntil(t, s, busy, func() bool {
 		_, active := s.(*store).journal.Segments()
