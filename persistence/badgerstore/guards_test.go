@@ -208,3 +208,25 @@ func TestP4_SmallChunksArePutTogether(t *testing.T) {
 		t.Errorf("90 small entries are in %d chunks", chunks)
 	}
 }
+
+// TestD8_ALogWithAGapIsNotWhole: while a journal is replayed there may be one, which
+// later records fill; not at its end.
+func TestD8_ALogWithAGapIsNotWhole(t *testing.T) {
+	entries := func(g *group, term raftcore.Term, first, last raftcore.Index, segment uint32) {
+		g.append(first, last, journal.Position{Segment: segment})
+		for i := first; i <= last; i++ {
+			g.log.Note(&raftcore.Entry{EntryID: raftcore.EntryID{Term: term, Index: i}, Kind: raftcore.EntryCommand})
+		}
+	}
+	g := &group{number: 1, name: "orders"}
+	g.log.HardState.Term = 2
+	entries(g, 1, 1, 2, 1)
+	entries(g, 1, 5, 6, 2)
+	if err := g.whole(); err == nil || !strings.Contains(err.Error(), "entries 3 to 4 are missing") {
+		t.Errorf("a log without entries 3 and 4 is whole: %v", err)
+	}
+	entries(g, 2, 3, 6, 3)
+	if err := g.whole(); err != nil {
+		t.Error(err)
+	}
+}

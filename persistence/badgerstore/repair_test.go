@@ -366,15 +366,20 @@ func TestD9_ADamagedGroupStaysSoWhenTheSegmentThatTellsOfItIsRetired(t *testing.
 	s := mustOpen(t, o)
 	quiet := mustOpenGroup(t, s, "quiet")
 	mustSave(t, s, saveOf(quiet, 1, commands(1, 1, 10)...))
-	busy := mustOpenGroup(t, s, "busy") // the last batch that is left is of this one
-	mustSave(t, s, saveOf(busy, 1, commands(1, 1, 10)...))
-	mustSave(t, s, saveOf(busy, 1, commands(1, 11, 20)...))
-	mustSave(t, s, saveOf(busy, 1, commands(1, 21, 30)...))
-	name := s.(*store).journal.File(1)
+	busy := mustOpenGroup(t, s, "busy")
+	last := saveUntil(t, s, busy, func() bool { return s.(*store).sealed() == 1 })
+	if err := s.(*store).handOver(1); err != nil { // the journal has nothing of the quiet one any more
+		t.Fatal(err)
+	}
+	for range 4 {
+		mustSave(t, s, saveOf(busy, 1, commands(1, last+1, last+10)...))
+		last += 10
+	}
+	name := s.(*store).journal.File(2)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	disk.Flip(name, 4096*5+100, 1) // the fifth batch of six
+	disk.Flip(name, 4096*3+100, 1) // not the last batch
 	o.Repair = true
 	s = mustOpen(t, o)
 	quiet = mustOpenGroup(t, s, "quiet")
