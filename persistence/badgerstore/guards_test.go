@@ -230,3 +230,36 @@ func TestD8_ALogWithAGapIsNotWhole(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestD15_ARecordThatDoesNotFitIsReported: it is whole, and speaks of a group that
+// nobody has told of.
+func TestD15_ARecordThatDoesNotFitIsReported(t *testing.T) {
+	disk := journaltest.New(1)
+	o := simulated(disk)
+	s := mustOpen(t, o)
+	mustOpenGroup(t, s, "orders")
+	var b journal.Batch
+	b.Add(func(b []byte) []byte { return appendMarkRecord(b, 1) })
+	b.Add(func(b []byte) []byte {
+		return appendSaveRecord(b, 99, raftcore.HardState{Term: 1}, false, compaction{}, nil)
+	})
+	j := s.(*store).journal
+	positions, err := j.Append(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, at := j.File(positions[1].Segment), positions[1].Offset
+	mustSave(t, s, saveOf(mustOpenGroup(t, s, "others"), 1, commands(1, 1, 3)...)) // so that it is not the last batch, which moves
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = o.Open()
+	var corrupt *persistence.CorruptError
+	if !errors.As(err, &corrupt) || corrupt.File != file || corrupt.Offset != int64(at) || !strings.Contains(err.Error(), "group 99") {
+		t.Errorf("opened with %v; it should name %s and %d", err, file, at)
+	}
+	o.Repair = true // that is for what is damaged, not for what makes no sense
+	if _, err := o.Open(); !errors.As(err, &corrupt) {
+		t.Errorf("with Repair it was opened with %v", err)
+	}
+}

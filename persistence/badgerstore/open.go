@@ -487,8 +487,6 @@ func (r *replaying) finish() error {
 		return s.corruptTable("transactions are lost: there are %d, the journal says that there were %d", s.root.generation, r.mark)
 	case oldest > s.root.next:
 		return &persistence.CorruptError{File: s.journal.File(s.root.next), Detail: "the segment is missing"}
-	case active < s.root.next:
-		return &persistence.CorruptError{File: s.journal.File(s.root.next), Detail: "the segment is missing, or the journal is older than Badger"}
 	case !r.cut && s.journal.Sequence() < s.root.sequence:
 		r.short = true
 		return &persistence.CorruptError{File: s.journal.File(active), Detail: fmt.Sprintf("the end of the journal is lost: it ends with batch %d, and batch %d was durable when Badger was last written to", s.journal.Sequence(), s.root.sequence)}

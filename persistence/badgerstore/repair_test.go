@@ -386,6 +386,9 @@ func TestD9_ADamagedGroupStaysSoWhenTheSegmentThatTellsOfItIsRetired(t *testing.
 	if !quiet.Recovered.Damaged {
 		t.Fatal("it is not damaged")
 	}
+	if lost := mustOpenGroup(t, s, "perhaps lost with the rest").Recovered; !lost.Damaged {
+		t.Error("a group that nobody knows is taken for a new one")
+	}
 	busy = mustOpenGroup(t, s, "busy")
 	_, told := s.(*store).journal.Segments()
 	saveUntil(t, s, busy, func() bool {

@@ -343,10 +343,7 @@ var storeMutants = []mutant{
 		{"open.go", "if err == nil || !s.o.Repair || !errors.As(err, &corrupt) {", "if err == nil || !errors.As(err, &corrupt) {"},
 	}},
 	{"D15", "a journal that lacks its oldest segment is opened", []edit{
-		{"open.go", "case oldest > s.root.next:", "case false:"},
-	}},
-	{"D15", "a journal that is older than Badger is opened", []edit{
-		{"open.go", "case active < s.root.next:", "case false:"},
+		{"open.go", "case oldest > s.root.next:", "case oldest > s.root.next && false:"},
 	}},
 	{"D15", "records that do not fit are passed over", []edit{
 		{"open.go", "case r.misfit != nil:", "case false:"},
