@@ -263,3 +263,62 @@ func TestD15_ARecordThatDoesNotFitIsReported(t *testing.T) {
 		t.Errorf("with Repair it was opened with %v", err)
 	}
 }
+
+// TestP1_ATicketOfAnEarlierRoundIsNoticed: the ticket that should be in its slot is
+// lost, and with it a transaction.
+func TestP1_ATicketOfAnEarlierRoundIsNoticed(t *testing.T) {
+	s := mustOpen(t, simulated(journaltest.New(1))).(*store)
+	for range tickets + 10 {
+		if err := s.commitRoot(&s.root, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.checkTickets(); err != nil {
+		t.Fatal(err)
+	}
+	lost := s.root.generation - 3
+	key := ticketKey(lost)
+	if err := s.table.commit([]write{{key: key, value: encodeTicket(key, lost-tickets)}}); err != nil {
+		t.Fatal(err)
+	}
+	var corrupt *persistence.CorruptError
+	if err := s.checkTickets(); !errors.As(err, &corrupt) {
+		t.Errorf("transaction %d is lost, and the check says %v", lost, err)
+	}
+}
+
+// TestP1_WhatIsMissingIsNamed: a segment of the journal, and a group in Badger.
+func TestP1_WhatIsMissingIsNamed(t *testing.T) {
+	disk := journaltest.New(1)
+	o := simulated(disk)
+	s := mustOpen(t, o)
+	a := mustOpenGroup(t, s, "a")
+	mustOpenGroup(t, s, "b")
+	saveUntil(t, s, a, func() bool { return s.(*store).sealed() == 3 })
+	if err := s.(*store).handOver(1); err != nil {
+		t.Fatal(err)
+	}
+	oldest := s.(*store).journal.File(2)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	segment := disk.Contents(oldest)
+	disk.Delete(oldest)
+	_, err := o.Open()
+	var corrupt *persistence.CorruptError
+	if !errors.As(err, &corrupt) || corrupt.File != oldest {
+		t.Errorf("without %s it was opened with %v", oldest, err)
+	}
+	disk.Put(oldest, segment)
+
+	s = mustOpen(t, o)
+	if err := s.(*store).table.commit([]write{{key: groupKey(1)}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.Open(); !errors.As(err, &corrupt) || !strings.Contains(err.Error(), "the value of group 1 is missing") {
+		t.Errorf("without the value of group 1 it was opened with %v", err)
+	}
+}
