@@ -153,6 +153,35 @@ func TestP4_BadgerForgetsWhatTheLogHasForgotten(t *testing.T) {
 	}
 }
 
+// The pieces of a large entry go when it is compacted, though later ones stay.
+func TestP4_PiecesThatWereCompactedAreForgotten(t *testing.T) {
+	s := mustOpen(t, simulated(journaltest.New(1))).(*store)
+	a := mustOpenGroup(t, s, "a")
+	handOver := func() {
+		a.Recovered.Last = saveUntil(t, s, a, func() bool { return s.sealed() > 1 })
+		for s.sealed() > 0 {
+			oldest, _ := s.journal.Segments()
+			if err := s.handOver(oldest); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	mustSave(t, s, saveOf(a, 1, command(1, 1, strings.Repeat("x", 2*maxPieceBytes))))
+	a.Recovered.Last = 1
+	handOver()
+	if n := wantNothingElse(t, s, s.groups[0]); n == 0 {
+		t.Fatal("no entry is in pieces")
+	}
+	save := saveOf(a, 1)
+	save.Snapshot = &raftcore.SnapshotMeta{Last: raftcore.EntryID{Term: 1, Index: 2}, Conf: raftcore.ConfigAt{Conf: raftcore.ConfState{Voters: []raftcore.NodeID{1}}}}
+	save.Base = save.Snapshot
+	mustSave(t, s, save)
+	handOver()
+	if n := wantNothingElse(t, s, s.groups[0]); n != 0 {
+		t.Errorf("there are %d pieces", n)
+	}
+}
+
 // wantNothingElse checks that a group has no chunks and pieces in Badger but
 // those of its log, and returns how many pieces it has.
 func wantNothingElse(t *testing.T, s *store, g *group) (pieces int) {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/persistence/journal"
 	"github.com/castaway-go/castaway/persistence/journal/journaltest"
 	"github.com/castaway-go/castaway/raftcore"
 	"github.com/castaway-go/castaway/tests/rafttest"
@@ -200,6 +201,11 @@ func TestCloseDoesNotHangOnADeadDisk(t *testing.T) {
 	}
 	if _, err := quiet(o.Dir).Open(); !errors.Is(err, persistence.ErrLocked) {
 		t.Errorf("the directory is open to others: %v", err)
+	}
+	for _, lock := range []string{lockName, filepath.Join(journalName, "lock")} { // not Badger's alone
+		if _, err := journal.OS.Lock(filepath.Join(o.Dir, lock)); !errors.Is(err, persistence.ErrLocked) {
+			t.Errorf("%s is open to others: %v", lock, err)
+		}
 	}
 	close(f.hang)
 }
