@@ -142,10 +142,18 @@ func saveUntil(t *testing.T, s persistence.Store, o persistence.Opened, enough f
 
 func TestD14_AFailedHandoverPoisonsTheStoreAndWakesWhoWaits(t *testing.T) {
 	o, f := withFailingTable(quiet(t.TempDir()))
+	waits := make(chan struct{})
+	var once sync.Once
+	o.hooks.onWait = func() { once.Do(func() { close(waits) }) }
 	s := mustOpen(t, o)
 	a := mustOpenGroup(t, s, "a")
 	broken := errors.New("the table is broken")
-	f.onCommit(func() error { return broken })
+	f.onCommit(func() error {
+		<-waits
+		return broken
+	})
+	hangs := time.AfterFunc(time.Minute, func() { panic("a Save waits for room, and nobody tells it that the store has failed") })
+	defer hangs.Stop()
 	last := saveUntil(t, s, a, func() bool { return false }) // ends when it is poisoned
 	wantPoisoned(t, s, a, broken)
 	s = mustOpen(t, quiet(o.Dir))
