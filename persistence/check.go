@@ -45,9 +45,7 @@ func (l *Log) Follow(s *raftcore.Save) error {
 		return bad("a snapshot of %v would take the place of a log that begins after %d", b.Last, base)
 	case s.Reset:
 		base, last = b.Last.Index, b.Last
-	case b != nil && b.Last.Index > last.Index:
-		return bad("the log would begin after %v, and it ends at %v", b.Last, last)
-	case b != nil:
+	case b != nil: // not beyond the snapshot, and that not beyond the log
 		base = max(base, b.Last.Index)
 	}
 	if snapshot > last.Index {
