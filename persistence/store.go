@@ -91,8 +91,48 @@ type CorruptError struct {
 	File   string // or a directory
 	Offset int64  // in bytes
 	Detail string
+	// Concerns are the groups and entries that it concerns, as far as that is known.
+	Concerns []EntryRange
+	Err      error // what reading ended with, if that is why
+}
+
+// EntryRange is a part of a group's log, or, if From is zero, something else of it.
+type EntryRange struct {
+	Group    string
+	From, To raftcore.Index
 }
 
 func (e *CorruptError) Error() string {
-	return fmt.Sprintf("%s is corrupt at offset %d: %s", e.File, e.Offset, e.Detail)
+	text := fmt.Sprintf("%s is corrupt at offset %d: %s", e.File, e.Offset, e.Detail)
+	if e.Err != nil {
+		text += fmt.Sprintf(": %v", e.Err)
+	}
+	for i, c := range e.Concerns {
+		switch {
+		case i == maxConcerns:
+			return text + fmt.Sprintf(" and %d more", len(e.Concerns)-i)
+		case i == 0:
+			text += "; it concerns "
+		default:
+			text += ", "
+		}
+		text += c.String()
+	}
+	return text
+}
+
+// maxConcerns is how many ranges an error's text lists.
+const maxConcerns = 4
+
+func (e *CorruptError) Unwrap() error { return e.Err }
+
+// String says which part of what group it is.
+func (r EntryRange) String() string {
+	switch {
+	case r.From == 0:
+		return fmt.Sprintf("group %q", r.Group)
+	case r.From == r.To:
+		return fmt.Sprintf("entry %d of group %q", r.From, r.Group)
+	}
+	return fmt.Sprintf("entries %d to %d of group %q", r.From, r.To, r.Group)
 }

@@ -33,7 +33,7 @@
 //
 // # Repair
 //
-// A journal that is damaged before its end is an error, unless Options.Repair says
+// A journal that is damaged, or has lost its end, is an error, unless Options.Repair says
 // to cut it off there (journal.Salvage). Then nobody knows what is lost, of which
 // groups. So the marker says first, durably, that the store is damaged; then the
 // journal is cut off; then every group has a record that it goes on with what is

@@ -100,8 +100,8 @@ func FuzzValue(f *testing.F) {
 
 // FuzzMarker decodes any bytes as the marker of a directory.
 func FuzzMarker(f *testing.F) {
-	f.Add((&marker{id: 7}).encode())
-	f.Add((&marker{id: 7, fresh: true}).encode())
+	f.Add((&marker{format: storeFormat, id: 7}).encode())
+	f.Add((&marker{format: storeFormat, id: 7, fresh: true}).encode())
 	f.Add([]byte("castaway store\nformat 2\nchecksum 00000000\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := decodeMarker(b)

@@ -46,6 +46,7 @@ type InspectOptions struct {
 // Inspection is what is in a store. It is to be closed.
 type Inspection struct {
 	Dir     string
+	Format  int
 	ID      uint64
 	Fresh   bool // the store was being made when that was interrupted
 	Cutting bool // its journal was being cut off, before a damage, when that was interrupted
@@ -90,15 +91,8 @@ type Damage struct {
 	persistence.CorruptError
 	Bytes       int64 // how far it reaches; 0 if that is not a part of a file
 	First, Last uint64
-	Batches     bool         // the batches First to Last of the journal are lost
-	Concerns    []EntryRange // the groups and entries that it concerns, as far as is known
-	Apparently  bool         // Concerns is read out of what is damaged
-}
-
-// EntryRange is a part of a group's log, or, if From is zero, something else of it.
-type EntryRange struct {
-	Group    string
-	From, To raftcore.Index
+	Batches     bool // the batches First to Last of the journal are lost
+	Apparently  bool // Concerns is read out of what is damaged
 }
 
 // InspectedGroup is a group, and where its entries are.
@@ -150,7 +144,7 @@ func Inspect(dir string, o InspectOptions) (in *Inspection, err error) {
 	in.s.table = in.files
 	in.readTable()
 	damaged := len(in.Damage)
-	fragments := map[int][]EntryRange{}
+	fragments := map[int][]persistence.EntryRange{}
 	in.Journal, err = journal.Inspect(in.s.path(journalName), journal.InspectOptions{
 		ID: in.ID, Record: in.record, Progress: progress,
 		Fragment: func(d int, record []byte) { fragments[d] = append(fragments[d], in.fragment(record)...) },
@@ -160,7 +154,8 @@ func Inspect(dir string, o InspectOptions) (in *Inspection, err error) {
 	}
 	in.s.journal = in.Journal.Journal()
 	for k, d := range in.Journal.Damage {
-		in.Damage = append(in.Damage, Damage{CorruptError: d.CorruptError, Bytes: d.Bytes, First: d.First, Last: d.Last, Batches: d.Batches, Concerns: merge(fragments[k]), Apparently: true})
+		in.Damage = append(in.Damage, Damage{CorruptError: d.CorruptError, Bytes: d.Bytes, First: d.First, Last: d.Last, Batches: d.Batches, Apparently: true})
+		in.Damage[len(in.Damage)-1].Concerns = merge(fragments[k])
 	}
 	in.finish(damaged)
 	if o.Chunks {
@@ -214,7 +209,7 @@ func (in *Inspection) begin(live bool) error {
 		in.damage(name, 0, int64(len(b)), "%v", err)
 		in.markerErr = &persistence.CorruptError{File: name, Detail: err.Error()}
 	}
-	in.ID, in.Fresh = m.id, m.fresh
+	in.Format, in.ID, in.Fresh = m.format, m.id, m.fresh
 	in.Cutting = err == nil && strings.Contains(string(b), "\nstate damaged\n")
 	in.before, _ = in.fingerprint()
 	return nil
@@ -382,12 +377,12 @@ func (r *reader) groupName(number uint64) (uint64, raftcore.Incarnation, string,
 }
 
 // fragment makes out whom a damaged record concerned.
-func (in *Inspection) fragment(record []byte) []EntryRange {
+func (in *Inspection) fragment(record []byte) []persistence.EntryRange {
 	r := reader{b: record}
 	switch r.byte() {
 	case recordGroup:
 		if number, _, name, err := r.groupRecord(); err == nil && number <= uint64(len(in.s.groups))+maxMissingGroups {
-			return []EntryRange{{Group: name}}
+			return []persistence.EntryRange{{Group: name}}
 		}
 	case recordSave:
 		save, err := r.saveRecord()
@@ -396,16 +391,16 @@ func (in *Inspection) fragment(record []byte) []EntryRange {
 		}
 		g := in.s.groups[save.number-1]
 		if first, last, err := rangeOf(save.body); err == nil && first > 0 && first <= g.log.Last+1<<20 {
-			return []EntryRange{{Group: g.name, From: first, To: last}}
+			return []persistence.EntryRange{{Group: g.name, From: first, To: last}}
 		}
-		return []EntryRange{{Group: g.name}}
+		return []persistence.EntryRange{{Group: g.name}}
 	}
 	return nil
 }
 
 // merge joins ranges that follow each other.
-func merge(ranges []EntryRange) []EntryRange {
-	var out []EntryRange
+func merge(ranges []persistence.EntryRange) []persistence.EntryRange {
+	var out []persistence.EntryRange
 	for _, r := range ranges {
 		if n := len(out); n > 0 && out[n-1].Group == r.Group && (r.From == 0 || out[n-1].From > 0 && r.From == out[n-1].To+1) {
 			out[n-1].To = max(out[n-1].To, r.To)
@@ -430,7 +425,7 @@ func (in *Inspection) finish(damaged int) {
 		oldest, last := in.Journal.Segments[0].Number, in.Journal.Segments[n-1].Number
 		if oldest > s.root.next || last+1 < s.root.next {
 			in.damage(s.journal.File(s.root.next), 0, 0, "the segment is missing")
-		} else if end := in.Journal.Next - 1; end < s.root.sequence {
+		} else if end := in.Journal.Next - 1; end < s.root.sequence && len(in.Journal.Damage) == 0 {
 			in.damage(s.journal.File(last), 0, 0, "the end of the journal is lost: it ends with batch %d, and batch %d was durable when Badger was last written to", end, s.root.sequence)
 		}
 	}
@@ -451,11 +446,11 @@ func (in *Inspection) finish(damaged int) {
 			if e.gap() {
 				gaps = true
 				d := in.damage(in.Dir, 0, 0, "group %q: entries %d to %d are missing", g.name, next.From, next.To)
-				d.Concerns = []EntryRange{{g.name, next.From, next.To}}
+				d.Concerns = []persistence.EntryRange{{Group: g.name, From: next.From, To: next.To}}
 			}
 		}
 		if err := g.whole(); err != nil && !gaps {
-			in.damage(in.Dir, 0, 0, "group %q: %v", g.name, err).Concerns = []EntryRange{{Group: g.name}}
+			in.damage(in.Dir, 0, 0, "group %q: %v", g.name, err).Concerns = []persistence.EntryRange{{Group: g.name}}
 		}
 		in.Groups = append(in.Groups, out)
 	}
@@ -486,7 +481,7 @@ func (in *Inspection) checkChunks(g *group) {
 	base, need := g.log.Base.Index, g.held
 	missing := func(from, to raftcore.Index, offset int64, file, format string, args ...any) {
 		d := in.damage(file, offset, 0, format, args...)
-		d.Concerns = []EntryRange{{g.name, from, to}}
+		d.Concerns = []persistence.EntryRange{{Group: g.name, From: from, To: to}}
 	}
 	prefix := string(chunksOf(g.number))
 	for at := sort.SearchStrings(in.files.keys, prefix); at < len(in.files.keys) && need > base; at++ {
@@ -609,11 +604,19 @@ func (in *Inspection) next(g *InspectedGroup, from raftcore.Index) raftcore.Inde
 type Rehearsal struct {
 	Err     error // what Open would fail with, or nil
 	Journal *journal.Plan
+	Repair  *Repair // what it would do with Options.Repair; nil if that would not help
 	// Records are how many the replay takes from each segment.
 	Records map[uint32]int
 	// Oldest is the segment up to which, itself not included, Badger has everything;
 	// older ones are left from a handover that was interrupted, and are retired.
 	Oldest uint32
+}
+
+// Repair is what opening a damaged store with Options.Repair would do, beside what
+// becomes of its groups.
+type Repair struct {
+	File   string // where the journal would be cut off; "" if it has ended too early already
+	Offset int64
 }
 
 // Rehearse does what Open does, up to the point where that would change something.
@@ -627,7 +630,7 @@ func (in *Inspection) Rehearse() (*Rehearsal, error) {
 	if err == nil {
 		err = in.files.refused
 	}
-	m := marker{id: in.ID}
+	m := marker{format: in.Format, id: in.ID}
 	s := &store{o: in.s.o, table: in.files, names: map[string]*group{}, touched: map[uint32][]*group{}}
 	if err == nil {
 		err = s.readTable(m)
@@ -642,9 +645,28 @@ func (in *Inspection) Rehearse() (*Rehearsal, error) {
 			err = r.finish()
 			s.journal.Close()
 		}
+		o := journal.Options{ID: m.id, First: s.root.next}
+		if damage, other := journal.Damaged(s.path(journalName), o); damage != nil {
+			out.Repair = &Repair{damage.File, damage.Offset}
+		} else if other == nil && r.short {
+			out.Repair = &Repair{}
+		}
 	}
 	out.Err = err
+	var corrupt *persistence.CorruptError
+	if errors.As(err, &corrupt) {
+		in.concern(corrupt)
+	}
 	return out, in.Unchanged()
+}
+
+// concern adds to an error whom it concerns.
+func (in *Inspection) concern(corrupt *persistence.CorruptError) {
+	for _, d := range in.Damage {
+		if d.File == corrupt.File && d.Offset == corrupt.Offset {
+			corrupt.Concerns = d.Concerns
+		}
+	}
 }
 
 // cell says where the newest version of a key's value is.

@@ -494,7 +494,7 @@ func TestAnInspectionOfWhatIsNoStore(t *testing.T) {
 	if err := os.Mkdir(fresh, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(fresh, markerName), (&marker{id: 7, fresh: true}).encode(), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(fresh, markerName), (&marker{format: storeFormat, id: 7, fresh: true}).encode(), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	in, err := Inspect(fresh, InspectOptions{Chunks: true})

@@ -21,14 +21,21 @@ const (
 	journalName = "journal"
 	badgerName  = "badger"
 
-	storeVersion   = 1
 	maxMarkerBytes = 4096
+)
+
+// The formats that a store may have: what it is made with, and the oldest that is
+// read. Opening an older one makes it one of today's. See FORMAT.md for what differs.
+const (
+	storeFormat  = 2
+	oldestFormat = 1
 )
 
 // marker is the file that says that a directory is a store, and which. It is
 // text, for whoever finds it.
 type marker struct {
-	id uint64
+	format int
+	id     uint64
 	// fresh: the store is being made. Nobody has been told that it is there, so
 	// if that was interrupted, it begins anew.
 	fresh bool
@@ -45,7 +52,7 @@ func (m *marker) encode() []byte {
 	case m.damaged:
 		state = "damaged"
 	}
-	text := fmt.Sprintf("castaway store\nformat %d\nid %016x\nstate %s\n", storeVersion, m.id, state)
+	text := fmt.Sprintf("castaway store\nformat %d\nid %016x\nstate %s\n", m.format, m.id, state)
 	return fmt.Appendf(nil, "%schecksum %08x\n", text, checksum(text))
 }
 
@@ -61,12 +68,12 @@ func decodeMarker(b []byte) (m marker, err error) {
 	if len(lines) < 2 || lines[0] != "castaway store" {
 		return m, errors.New("it does not begin like one")
 	}
-	version, err := strconv.Atoi(strings.TrimPrefix(lines[1], "format "))
+	m.format, err = strconv.Atoi(strings.TrimPrefix(lines[1], "format "))
 	if err != nil {
 		return m, errors.New("it names no format")
 	}
-	if version != storeVersion {
-		return m, &versionError{version}
+	if m.format < oldestFormat || m.format > storeFormat {
+		return m, &versionError{m.format}
 	}
 	if len(lines) != 5 {
 		return m, errors.New("it has the wrong number of lines")
@@ -83,7 +90,7 @@ func decodeMarker(b []byte) (m marker, err error) {
 type versionError struct{ version int }
 
 func (e *versionError) Error() string {
-	return fmt.Sprintf("the store has format %d; this program reads format %d only", e.version, storeVersion)
+	return fmt.Sprintf("the store has format %d; this program reads formats %d to %d", e.version, oldestFormat, storeFormat)
 }
 
 // readMarker looks what a directory is. Without a marker it must be empty.

@@ -57,7 +57,7 @@ func open(o Options) (*store, error) {
 		if !errors.Is(closing, errStillOpen) {
 			lock.Close()
 		}
-		return nil, err
+		return nil, o.concern(err)
 	}
 	if o.hooks.noRetirer {
 		close(s.retired)
@@ -66,6 +66,21 @@ func open(o Options) (*store, error) {
 	s.wake <- struct{}{} // segments may have been full before
 	go s.retire()
 	return s, nil
+}
+
+// concern adds to what is damaged whom it concerns, as far as can be made out.
+func (o *Options) concern(err error) error {
+	var corrupt *persistence.CorruptError
+	if !errors.As(err, &corrupt) {
+		return err
+	}
+	in, looking := Inspect(o.Dir, InspectOptions{Live: true})
+	if looking != nil {
+		return err // what is damaged keeps us from looking, too
+	}
+	defer in.Close()
+	in.concern(corrupt)
+	return err
 }
 
 func (s *store) open() error {
@@ -78,7 +93,7 @@ func (s *store) open() error {
 		return err
 	}
 	if !found || m.fresh {
-		m = marker{id: random(), fresh: true}
+		m = marker{format: storeFormat, id: random(), fresh: true}
 		if err := s.prepare(m); err != nil {
 			return err
 		}
@@ -100,8 +115,8 @@ func (s *store) open() error {
 	if err := s.openJournal(&m); err != nil {
 		return err
 	}
-	if m.fresh || m.damaged {
-		m.fresh, m.damaged = false, false
+	if m.fresh || m.damaged || m.format != storeFormat {
+		m.format, m.fresh, m.damaged = storeFormat, false, false
 		if err := writeMarker(fsys, s.o.Dir, m); err != nil {
 			return err
 		}

@@ -336,6 +336,7 @@ func TestD9_AJournalThatIsShorterThanBadgerKnowsIsNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	disk.Put(name, disk.Contents(name)[:4096])
+	disk.Delete("d/journal/watermark") // and nothing else tells
 
 	_, err := o.Open()
 	var corrupt *persistence.CorruptError
@@ -355,6 +356,48 @@ func TestD9_AJournalThatIsShorterThanBadgerKnowsIsNoticed(t *testing.T) {
 	s = mustOpen(t, o)
 	if again := mustOpenGroup(t, s, "orders").Recovered; again.Incarnation != r.Incarnation {
 		t.Errorf("opened again it is %v", &again)
+	}
+}
+
+// A bit of the last batch flips after the process has ended. It was acknowledged, so it
+// is not taken for a torn tail: who it concerns is said, and if it is to be repaired,
+// every group knows.
+func TestD9_ADamagedLastBatchIsReportedWithItsGroups(t *testing.T) {
+	dir := t.TempDir()
+	o := handedOverByHand(dir)
+	opened := mustOpen(t, o)
+	orders, stock := mustOpenGroup(t, opened, "orders"), mustOpenGroup(t, opened, "stock")
+	mustSave(t, opened, saveOf(orders, 1, commands(1, 1, 3)...), saveOf(stock, 1, commands(1, 1, 1)...))
+	mustSave(t, opened, saveOf(stock, 2, commands(2, 2, 9)...))
+	s := opened.(*store)
+	position := s.groups[1].extents[len(s.groups[1].extents)-1].at
+	name := s.journal.File(position.Segment)
+	s.table.close()
+	s.journal.Close()
+	s.unlock() // it was not closed: as if the process had ended
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[position.Offset+position.Length] ^= 1
+	if err := os.WriteFile(name, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+
+	_, err = o.Open()
+	var corrupt *persistence.CorruptError
+	want := []persistence.EntryRange{{Group: "stock", From: 2, To: 9}}
+	if !errors.As(err, &corrupt) || corrupt.File != name || !slices.Equal(corrupt.Concerns, want) || !strings.HasSuffix(err.Error(), `it concerns entries 2 to 9 of group "stock"`) {
+		t.Fatalf("it was opened with %v", err)
+	}
+	o.Repair = true
+	repaired := mustOpen(t, o)
+	for g, last := range map[*persistence.Opened]raftcore.Index{&orders: 3, &stock: 1} {
+		name := map[*persistence.Opened]string{&orders: "orders", &stock: "stock"}[g]
+		r := mustOpenGroup(t, repaired, name).Recovered
+		if !r.Damaged || r.HardState.Joined || r.Incarnation == g.Recovered.Incarnation || r.Last != last {
+			t.Errorf("group %s has come back as %v", name, &r)
+		}
 	}
 }
 

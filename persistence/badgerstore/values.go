@@ -101,7 +101,9 @@ func decodeRoot(value []byte) (root, error) {
 	if next := r.bytes(4); next != nil {
 		d.next = binary.LittleEndian.Uint32(next)
 	}
-	d.sequence = r.uvarint()
+	if len(r.b) > 0 { // it is not in format 1
+		d.sequence = r.uvarint()
+	}
 	if r.end() != nil {
 		return root{}, errValue
 	}

@@ -120,6 +120,9 @@ func (j *Journal) Append(b *Batch) ([]Position, error) {
 	j.chain = chain
 	j.offset = end
 	j.filled = filled
+	if err := j.markDurable(s); err != nil {
+		return nil, j.fail(err)
+	}
 	return b.positions, nil
 }
 

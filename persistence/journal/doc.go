@@ -42,8 +42,16 @@
 // any sectors may have arrived and any not. When the journal is opened, the last
 // batch may therefore be damaged, and is cut off without a word: nobody was told
 // that it is durable. A batch that is damaged although something later is there
-// was durable once, and so was one that a segment header vouches for: that is a
-// *persistence.CorruptError, and nothing is served.
+// was durable once, and so was one that a segment header or the watermark vouches
+// for: that is a *persistence.CorruptError, and nothing is served. So is what cannot
+// be read.
+//
+// The watermark is a small file that says which batch was the last to be durable. It
+// is written after every batch, and synced when a segment begins and when the journal
+// is closed. So whatever happens to the files after the process has ended, a lost tail
+// is noticed. After a loss of power the watermark may be as old as the last time that
+// it reached the disk: half a minute, with Linux as it comes. A damaged last batch that
+// is younger than that is then taken for a torn one.
 //
 // Three things keep bytes from being taken for what they are not. Batches carry
 // a sequence number, and each one the running checksum of everything before it

@@ -56,3 +56,6 @@ func FixChecksums(segment []byte) {
 		}
 	}
 }
+
+// FixWatermark makes a watermark pass for whole.
+func FixWatermark(b []byte) { binary.LittleEndian.PutUint32(b[32:], checksum(b[:32])) }

@@ -75,6 +75,7 @@ func TestD15_ADamagedHeaderOfTheLastBatchIsATornTail(t *testing.T) {
 			mustWrite(t, j, "kept")
 			mustWrite(t, j, "torn")
 			disk.Crash(false)
+			unmark(disk)
 			disk.Flip(j.File(1), 2*journal.Block+at, bits)
 			_, got, err := open("d", small(disk))
 			if err != nil {
@@ -181,7 +182,7 @@ func TestP4_FewFilesOfRetiredSegmentsAreKept(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if files := disk.Files(); len(files) > 3 { // the active one, and two to be used again
+	if files := disk.Files(); len(files) > 4 { // the active one, two to be used again, and the watermark
 		t.Errorf("all but one segment were retired, and there are %q", files)
 	}
 }
@@ -199,7 +200,7 @@ func TestP4_FilesThatCannotBeUsedAgainAreRemoved(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if files := disk.Files(); len(files) > 2 { // the active one, and the first, to be used again
+	if files := disk.Files(); len(files) > 3 { // the active one, the first, to be used again, and the watermark
 		t.Errorf("all but one segment were retired, and there are %q", files)
 	}
 }

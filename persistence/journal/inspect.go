@@ -177,6 +177,9 @@ type Inspection struct {
 	Damage   []Damage
 	Torn     *Torn  // what follows the last whole batch
 	Next     uint64 // the sequence number of the next batch
+	// Watermark is the last batch that the watermark knows to have been durable; nil if
+	// that says nothing.
+	Watermark *uint64
 
 	j *Journal
 }
@@ -296,7 +299,39 @@ func (i *inspector) run() error {
 		}
 	}
 	i.in.Next = i.sequence
-	return nil
+	return i.checkMark()
+}
+
+// checkMark compares where the journal ends with where it has been.
+func (i *inspector) checkMark() error {
+	i.j.o.ID = i.in.ID
+	w, found, err := i.j.readMark()
+	var corrupt *persistence.CorruptError
+	if errors.As(err, &corrupt) {
+		i.damage(corrupt.File, 0, watermarkSize, "%s", corrupt.Detail)
+		return nil
+	}
+	if err != nil || !found {
+		return err
+	}
+	i.in.Watermark = &w.sequence
+	last := i.j.segments[len(i.j.segments)-1]
+	if w.segment > last.number {
+		d := i.damage(i.j.File(last.number+1), 0, 0, "%s", w.missing("the segment is missing", i.sequence))
+		d.Batches, d.First, d.Last = w.sequence >= i.sequence, i.sequence, w.sequence
+		return nil
+	}
+	if n := len(i.in.Damage); w.sequence < i.sequence || i.apart {
+		return nil
+	} else if n > 0 && i.in.Damage[n-1].Batches && i.in.Damage[n-1].First == i.sequence { // a header has said so, but knew less
+		i.in.Damage[n-1].Last = w.sequence
+		return nil
+	}
+	at := i.in.Segments[len(i.in.Segments)-1].End
+	i.in.Torn = nil
+	i.lost(last, at, last.size-at, w.sequence, "%s", w.missing("the end of the journal is lost", i.sequence))
+	in := scanner{file: last.file, size: last.size}
+	return i.fragments(&in, last, at, min(last.size, at+maxSpanBytes))
 }
 
 // list finds the segments, and notes what else is there.
@@ -316,7 +351,7 @@ func (i *inspector) list() (numbers []uint32, err error) {
 			i.damage(i.j.path(name), 0, 0, "this is not the name of a segment")
 		case strings.HasSuffix(name, spareSuffix):
 			i.in.Spares = append(i.in.Spares, info)
-		case name != lockName:
+		case name != lockName && name != watermarkName:
 			i.in.Strays = append(i.in.Strays, info)
 		}
 	}
@@ -345,15 +380,16 @@ func (i *inspector) open(number uint32) (*segment, *segmentHeader, error) {
 	if s.size, err = f.Size(); err != nil {
 		return nil, nil, errors.Join(err, f.Close())
 	}
-	var b []byte
-	if in := (scanner{file: f, size: s.size}); s.size > 0 {
-		b, err = in.bytes(0, min(2*block, s.size))
-	}
+	in := scanner{file: f, size: s.size}
+	b, err := in.bytes(0, min(2*block, s.size))
 	if err != nil {
 		return nil, nil, errors.Join(err, f.Close())
 	}
 	h := &segmentHeader{}
 	wrong := h.parse(b[:min(block, len(b))])
+	if err := in.unreadable(0, block); err != nil {
+		wrong = fmt.Sprintf("the segment header cannot be read: %v", err)
+	}
 	switch {
 	case wrong != "":
 		h = nil
@@ -430,6 +466,8 @@ func (i *inspector) end(in *scanner, s *segment, at int64, h, next *segmentHeade
 	case next == nil && last && i.sequence <= h.durable:
 		i.lost(s, at, s.size-at, h.durable, "batch %d was durable and does not check out", i.sequence)
 		err = i.fragments(in, s, at, s.size)
+	case next == nil && last && in.unreadable(at, block) != nil:
+		i.damage(s.name, at, block, "it cannot be read: %v", in.unreadable(at, block))
 	case next == nil && last:
 		i.in.Torn, err = tornAt(s, at, i.sequence)
 	}

@@ -79,6 +79,8 @@ type Journal struct {
 	chain     uint32
 	offset    int64
 	filled    int64 // up to here the active segment's file was written before
+	mark      File  // the watermark
+	markBuf   [watermarkSize]byte
 
 	retiring sync.Mutex // one Retire at a time
 
@@ -138,11 +140,22 @@ func (j *Journal) Close() error {
 	}
 	j.appending.Lock()
 	defer j.appending.Unlock()
-	var errs []error
-	for _, s := range j.segments {
-		errs = append(errs, s.file.Close())
+	var err error
+	if j.failure.Load() == nil {
+		err = j.syncMark(j.active())
 	}
-	return errors.Join(append(errs, j.lock.Close())...)
+	return errors.Join(err, j.closeFiles(), j.lock.Close())
+}
+
+// closeFiles closes what is open beside the lock.
+func (j *Journal) closeFiles() (err error) {
+	for _, s := range j.segments {
+		err = errors.Join(err, s.file.Close())
+	}
+	if j.mark != nil {
+		err = errors.Join(err, j.mark.Close())
+	}
+	return err
 }
 
 // usable returns why nothing can be appended any more, if that is so.

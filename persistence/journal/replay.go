@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/castaway-go/castaway/persistence"
 )
@@ -33,9 +34,7 @@ func Open(dir string, o Options, replay func(p Position, record []byte) error) (
 	}
 	j := &Journal{o: o, dir: dir, lock: lock, sequence: 1, offset: block}
 	if err := j.open(replay); err != nil {
-		for _, s := range j.segments {
-			s.file.Close()
-		}
+		j.closeFiles()
 		lock.Close()
 		return nil, err
 	}
@@ -89,7 +88,7 @@ func (r *replayer) read(numbers []uint32) error {
 			return err
 		}
 	}
-	return nil
+	return r.checkMark()
 }
 
 // list finds the segments, ascending, and the spares. Those are removed: only
@@ -129,9 +128,13 @@ func (j *Journal) openSegment(number uint32, h *segmentHeader) error {
 	if s.size, err = s.file.Size(); err != nil {
 		return err
 	}
-	b := make([]byte, min(block, s.size))
-	if _, err := s.file.ReadAt(b, 0); err != nil && s.size > 0 {
+	in := scanner{file: s.file, size: s.size}
+	b, err := in.bytes(0, min(block, s.size))
+	if err != nil {
 		return err
+	}
+	if err := in.unreadable(0, block); err != nil {
+		return j.unreadable(s, 0, err)
 	}
 	if wrong := h.parse(b); wrong != "" {
 		return j.corrupt(s, 0, "%s", wrong)
@@ -152,6 +155,11 @@ func (j *Journal) corrupt(s *segment, offset int64, format string, args ...any) 
 	return &persistence.CorruptError{File: s.name, Offset: offset, Detail: fmt.Sprintf(format, args...)}
 }
 
+// unreadable says that something cannot be read.
+func (j *Journal) unreadable(s *segment, offset int64, err error) error {
+	return &persistence.CorruptError{File: s.name, Offset: offset, Detail: "it cannot be read", Err: err}
+}
+
 // replayer walks through the segments. It is one batch ahead of what it hands
 // out: the last batch is not handed out before it lies where it will stay.
 type replayer struct {
@@ -162,6 +170,8 @@ type replayer struct {
 	heldIn *segment
 	heldAt int64
 	before uint32 // the chain before it
+
+	end int64 // of the last whole batch, in the last segment
 }
 
 // segment reads one segment, up to where the next one takes over.
@@ -187,6 +197,7 @@ func (r *replayer) segment(s *segment, h, next *segmentHeader) error {
 		j.sequence++
 		at += roundUp(int64(len(batch)), block)
 	}
+	r.end = at
 	if next != nil && j.sequence < next.first || next == nil && j.sequence <= h.durable {
 		return j.corrupt(s, at, "batch %d was durable and does not check out", j.sequence)
 	}
@@ -205,7 +216,7 @@ func (r *replayer) batch(in *scanner, s *segment, at int64) ([]byte, error) {
 	}
 	var h batchHeader
 	if !h.parse(head, s.life) || h.sequence != r.j.sequence {
-		return nil, nil
+		return nil, r.checkRead(in, s, at, block)
 	}
 	if h.chain != r.j.chain {
 		return nil, r.j.corrupt(s, at, "batch %d does not follow from what is before it", h.sequence)
@@ -219,9 +230,18 @@ func (r *replayer) batch(in *scanner, s *segment, at int64) ([]byte, error) {
 		return nil, err
 	}
 	if !zero(batch[size:]) || !intact(batch[:size], &h) {
-		return nil, nil
+		return nil, r.checkRead(in, s, at, size)
 	}
 	return batch[:size], nil
+}
+
+// checkRead reports what cannot be read: it may be anything, so it is not taken for a
+// torn tail.
+func (r *replayer) checkRead(in *scanner, s *segment, at, size int64) error {
+	if err := in.unreadable(at, size); err != nil {
+		return r.j.unreadable(s, at, err)
+	}
+	return nil
 }
 
 // intact reports whether the records of a batch are what its header announces.
@@ -347,7 +367,7 @@ func (r *replayer) finish() error {
 		}
 		old.size = oldEnd
 	}
-	return nil
+	return j.openMark(s)
 }
 
 // place says where the new segment goes. A last segment that has nothing beside
@@ -368,12 +388,20 @@ func (r *replayer) place() (replaced *segment, number uint32, err error) {
 	return nil, last.number + 1, nil
 }
 
-// scanner reads a file from front to back with large reads.
+// scanner reads a file from front to back with large reads. Blocks that the disk
+// cannot read come as zeros, which no batch has; unreadable tells of them.
 type scanner struct {
 	file  File
 	size  int64
 	buf   []byte
 	start int64 // of buf, in the file
+	holes []hole
+}
+
+// hole is a block that cannot be read.
+type hole struct {
+	at  int64
+	err error
 }
 
 // bytes returns n bytes at an offset, or nil if the file ends before them. They
@@ -386,10 +414,44 @@ func (s *scanner) bytes(at int64, n int64) ([]byte, error) {
 		want := min(max(n, maxSpanBytes), s.size-at)
 		s.buf = slices.Grow(s.buf[:0], int(want))[:want]
 		s.start = at
-		if _, err := s.file.ReadAt(s.buf, at); err != nil {
+		if err := s.read(s.buf, at); err != nil {
 			s.buf = s.buf[:0]
 			return nil, err
 		}
 	}
 	return s.buf[at-s.start:][:n], nil
 }
+
+// read fills b with what is at an offset.
+func (s *scanner) read(b []byte, at int64) error {
+	_, err := s.file.ReadAt(b, at)
+	if !isUnreadable(err) {
+		return err
+	}
+	for len(b) > 0 {
+		n := min(roundUp(at+1, block)-at, int64(len(b)))
+		_, err := s.file.ReadAt(b[:n], at)
+		switch {
+		case isUnreadable(err):
+			clear(b[:n])
+			s.holes = append(s.holes, hole{at, err})
+		case err != nil:
+			return err
+		}
+		b, at = b[n:], at+n
+	}
+	return nil
+}
+
+// unreadable returns why a part of what was read could not be, if that is so.
+func (s *scanner) unreadable(at, size int64) error {
+	for _, h := range s.holes {
+		if at-block < h.at && h.at < at+size {
+			return h.err
+		}
+	}
+	return nil
+}
+
+// isUnreadable reports whether the disk could not read what it has.
+func isUnreadable(err error) bool { return errors.Is(err, syscall.EIO) }

@@ -46,6 +46,9 @@ func Salvage(dir string, o Options) (*Cut, error) {
 		if cut == nil {
 			cut = &Cut{Damage: damage}
 		}
+		if err := forgetMark(o.FS, dir); err != nil {
+			return cut, err
+		}
 		aside, err := s.cut()
 		cut.Aside = append(cut.Aside, aside...)
 		if err != nil {
@@ -60,6 +63,7 @@ func Salvage(dir string, o Options) (*Cut, error) {
 // Damaged returns the first damage of a journal, or nil. It changes nothing.
 // Nobody may have the journal open.
 func Damaged(dir string, o Options) (*persistence.CorruptError, error) {
+	o.FS = readOnly(o.FS)
 	s := salvage{o: o.withDefaults(), dir: dir}
 	return s.find()
 }
@@ -77,11 +81,7 @@ type salvage struct {
 // find reads the journal up to the first damage.
 func (s *salvage) find() (*persistence.CorruptError, error) {
 	j := &Journal{o: s.o, dir: s.dir, lock: io.NopCloser(nil), sequence: 1, offset: block}
-	defer func() {
-		for _, open := range j.segments {
-			open.file.Close()
-		}
-	}()
+	defer j.closeFiles()
 	numbers, _, err := j.list()
 	if err != nil {
 		return nil, err // a file that nobody of us made
@@ -110,8 +110,9 @@ func (s *salvage) find() (*persistence.CorruptError, error) {
 	for i, open := range j.segments {
 		var h segmentHeader
 		if open.number == s.keep && i < len(numbers) && s.at > 0 {
-			b := make([]byte, min(block, open.size))
-			if _, err := open.file.ReadAt(b, 0); err != nil {
+			in := scanner{file: open.file, size: open.size}
+			b, err := in.bytes(0, min(block, open.size))
+			if err != nil {
 				return nil, err
 			}
 			if h.parse(b) != "" || j.sequence <= h.durable {
@@ -192,10 +193,10 @@ func (s *salvage) truncate(name, to string) error {
 		return err
 	}
 	defer kept.Close()
-	buf := make([]byte, min(size, 1<<20))
-	for at := int64(0); at < size; at += int64(len(buf)) {
-		buf = buf[:min(int64(len(buf)), size-at)]
-		if _, err := file.ReadAt(buf, at); err != nil {
+	in := scanner{file: file, size: size}
+	for at := int64(0); at < size; at += maxSpanBytes {
+		buf, err := in.bytes(at, min(maxSpanBytes, size-at))
+		if err != nil {
 			return err
 		}
 		if _, err := kept.WriteAt(buf, at); err != nil {

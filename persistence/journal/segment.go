@@ -42,6 +42,9 @@ func (j *Journal) roll(need int64, urgent bool) (*segment, error) {
 	j.segments = append(j.segments, s)
 	j.mu.Unlock()
 	j.offset, j.filled = block, filled
+	if err := j.syncMark(s); err != nil {
+		return nil, fmt.Errorf("%w: %w", persistence.ErrPoisoned, err)
+	}
 	return s, nil
 }
 

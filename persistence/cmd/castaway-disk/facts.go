@@ -126,6 +126,7 @@ type verifyFacts struct {
 	Segments []segmentFacts `json:"segments"`
 	Spares   []string       `json:"spares"`
 	Strays   []string       `json:"strays"`
+	Mark     *uint64        `json:"watermark"`
 	Torn     *tornFacts     `json:"torn"`
 	Badger   tableFacts     `json:"badger"`
 	Groups   []verdictFacts `json:"groups"`
@@ -184,6 +185,7 @@ type recoveryFacts struct {
 	storeFacts
 	Opens     bool          `json:"opens"`
 	Error     string        `json:"error"`
+	Repair    *repairFacts  `json:"repair"`
 	Segment   uint32        `json:"segment"`
 	Replaces  bool          `json:"replaces"`
 	Torn      *tornFacts    `json:"torn"`
@@ -194,6 +196,11 @@ type recoveryFacts struct {
 	Logs      []fileFacts   `json:"badgerLogs"`
 	Removed   []string      `json:"badgerRemoves"`
 	Damage    []damageFacts `json:"damage"`
+}
+
+type repairFacts struct {
+	File   string `json:"file"`
+	Offset int64  `json:"offset"`
 }
 
 type cutFacts struct {
@@ -323,7 +330,7 @@ func filesOf(in *badgerstore.Inspection) []fileFacts {
 func verifyOf(in *badgerstore.Inspection) verifyFacts {
 	f := verifyFacts{
 		storeFacts: storeOf(in), Good: len(in.Damage) == 0, Segments: []segmentFacts{}, Spares: []string{}, Strays: []string{}, Groups: []verdictFacts{},
-		Torn: tornOf(in.Journal.Torn), Damage: damageOf(in.Damage),
+		Mark: in.Journal.Watermark, Torn: tornOf(in.Journal.Torn), Damage: damageOf(in.Damage),
 		Badger: tableFacts{in.Table.Generation, in.Mark, in.Table.Oldest, in.Table.Keys, filesOf(in)},
 	}
 	for _, s := range in.Journal.Segments {
@@ -354,6 +361,9 @@ func recoveryOf(in *badgerstore.Inspection, r *badgerstore.Rehearsal) recoveryFa
 	}
 	if r.Err != nil {
 		f.Error = r.Err.Error()
+	}
+	if r.Repair != nil {
+		f.Repair = &repairFacts{r.Repair.File, r.Repair.Offset}
 	}
 	if p := r.Journal; p != nil && r.Err == nil {
 		f.Segment, f.Replaces, f.Torn, f.Spares = p.Segment, p.Replaces, tornOf(p.Torn), list(p.Spares)

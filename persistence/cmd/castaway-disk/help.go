@@ -164,9 +164,9 @@ chunk of entries in it, and that no entry is missing; the root, the tickets and 
 marks, by which transactions are noticed that Badger has lost. It does not stop at
 the first damage. For each it says which groups and entries it concerns.
 
-A torn batch at the very end of the journal is not damage: nobody was told that it
-is durable. Nor is a torn transaction at the end of a log of Badger, unless the
-journal or the root vouches for it.
+A torn batch at the very end of the journal is not damage, unless the watermark or a
+segment vouches for it: nobody was told that it is durable. Nor is a torn transaction
+at the end of a log of Badger, unless the journal or the root vouches for it.
 
   -json   Print JSON.
   -live   Look although a process has the store open. What is being written can look
@@ -179,6 +179,7 @@ JSON:
              lastBatch, batches, records (whole ones that count), good
   spares     a list of files that are kept to be used again
   strays     a list of files in the journal that are no part of it
+  watermark  null if it says nothing, or the last batch that was durable
   torn       null, or file, offset, bytes, batch, records: the torn tail
   badger     transactions, mark (the journal says that there were so many),
              oldestSegment (that the journal must have), keys (by their kind), and
@@ -197,7 +198,7 @@ Goes through what opening the store would do, with the code that does it, up to 
 point where something would change: which torn tail is dropped, which segments are
 replayed, and which of them Badger has already; which segment is begun; which files
 are cut or removed. If opening would fail, it prints the error that it would fail
-with, and the exit status is 1.
+with, and what Options.Repair would do about it; the exit status is 1.
 
 Opening reads all of the journal, and of Badger what says which groups there are. A
 damaged chunk of entries is met only by who reads it: it is reported here as damage
@@ -209,6 +210,8 @@ JSON:
 
 ` + storeFields + `  opens      opening succeeds
   error      what it fails with otherwise
+  repair     null if Options.Repair does not help, or file and offset where that would
+             cut the journal off; file is empty if it has ended too early already
   segment    the segment of the journal that is begun
   replaces   there is one of this number already: it is replaced
   torn       null, or file, offset, bytes, batch, records: the torn tail, dropped

@@ -28,6 +28,8 @@ func TestAStoreThatWasClosed(t *testing.T) {
 	golden(t, "closed", m.dir, transcript(t, m.dir, looks...))
 }
 
+// A batch of which a part is missing is a torn tail, unless the watermark says that it
+// was durable.
 func TestATornTail(t *testing.T) {
 	m := full(t)
 	before := m.copy()
@@ -50,6 +52,14 @@ func TestATornTail(t *testing.T) {
 	at = at / 4096 * 4096
 	clear(now[at+2*4096 : at+3*4096]) // of three blocks, the last has not arrived
 	if err := os.WriteFile(last, now, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "lost-tail", dir, transcript(t, dir, "verify", "recovery", "show stock"))
+	mark, err := os.ReadFile(filepath.Join(before, "journal", "watermark"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "journal", "watermark"), mark, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "torn", dir, transcript(t, dir, "verify", "recovery", "show stock"))

@@ -247,6 +247,11 @@ func (f *verifyFacts) text(w io.Writer) {
 		for _, s := range f.Strays {
 			fmt.Fprintf(w, "  -\t%s\t\tno part of the journal\n", s)
 		}
+		if f.Mark != nil {
+			fmt.Fprintf(w, "  good\twatermark\t\tbatch %d was durable\n", *f.Mark)
+		} else {
+			fmt.Fprintf(w, "  -\twatermark\t\tmissing or damaged, which loses nothing; the store makes a new one\n")
+		}
 	})
 	if t := f.Torn; t != nil {
 		fmt.Fprintf(w, "  The last batch, %d, is torn: %s, offset %d. That is not damage: nobody was told that it is durable.\n", t.Batch, filepath.Base(t.File), t.Offset)
@@ -305,6 +310,21 @@ func bytesText(n int64) string {
 	return fmt.Sprintf("%d B", n)
 }
 
+// failText says why opening fails, and what to do about it.
+func (f *recoveryFacts) failText(w io.Writer) {
+	fmt.Fprintf(w, "Opening this store FAILS, and changes nothing:\n  %s\n", f.Error)
+	switch r := f.Repair; {
+	case r == nil:
+		fmt.Fprintln(w, "Options.Repair does not help: it repairs the journal only. Move the directory away, and\nlet the member come back with an empty one: its peers bring it up to date.")
+	case r.File == "":
+		fmt.Fprintln(w, "With Options.Repair it opens, and goes on with what is left.", damagedGroups)
+	default:
+		fmt.Fprintf(w, "With Options.Repair it opens: the journal is cut off at offset %d of\n  %s,\nand what comes after that is kept under other names. %s\n", r.Offset, r.File, damagedGroups)
+	}
+}
+
+const damagedGroups = "All groups of this store come\nback without a vote, and count again when their peers have brought them up to date."
+
 func (f *recoveryFacts) text(w io.Writer) {
 	f.storeFacts.text(w)
 	fmt.Fprintln(w)
@@ -313,7 +333,7 @@ func (f *recoveryFacts) text(w io.Writer) {
 		return
 	}
 	if !f.Opens {
-		fmt.Fprintf(w, "Opening this store FAILS, and changes nothing:\n  %s\n", f.Error)
+		f.failText(w)
 		damageText(w, f.Damage)
 		return
 	}
