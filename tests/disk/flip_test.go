@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"math/rand/v2"
@@ -16,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/persistence/snapshots"
 	"github.com/castaway-go/castaway/raftcore"
 	"github.com/castaway-go/castaway/tests/rafttest"
 )
@@ -132,12 +134,11 @@ func takeImage(t *testing.T, seed uint64) *image {
 // groupNames are those of rafttest.StoreModel.
 var groupNames = []string{"a", "b", "c", "d"}
 
-// read reads the files of a store.
-func (im *image) read(t *testing.T, dir string) {
+// readFiles reads the files below a directory, but for locks.
+func readFiles(t *testing.T, dir string) (files []*file) {
 	t.Helper()
-	kinds := map[string]bool{}
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || d.Name() == "lock" || d.Name() == "LOCK" {
+		if err != nil || d.IsDir() || strings.EqualFold(d.Name(), "lock") {
 			return err
 		}
 		data, err := os.ReadFile(path)
@@ -145,16 +146,21 @@ func (im *image) read(t *testing.T, dir string) {
 			return err
 		}
 		name, err := filepath.Rel(dir, path)
-		f := &file{name: name, data: bytes.TrimRight(data, "\x00"), size: int64(len(data))}
-		im.files = append(im.files, f)
-		kinds[f.kind()] = true
+		files = append(files, &file{name: name, data: bytes.TrimRight(data, "\x00"), size: int64(len(data))})
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return files
+}
+
+// read reads the files of a store.
+func (im *image) read(t *testing.T, dir string) {
+	t.Helper()
+	im.files = readFiles(t, dir)
 	for _, kind := range []string{"marker", "segment", "MANIFEST", "watermark", "KEYREGISTRY", "DISCARD", "sst", "mem", "vlog"} {
-		if !kinds[kind] {
+		if !slices.ContainsFunc(im.files, func(f *file) bool { return f.kind() == kind }) {
 			t.Fatalf("the store has no %s", kind)
 		}
 	}
@@ -207,10 +213,8 @@ func (f *file) damages(rng *rand.Rand) (all []damage) {
 		rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		all = all[:2]
 	}
-	for range max(*flipsFlag, 1) {
-		bit(rng.Int64N(end), "data")
-	}
 	for range *flipsFlag {
+		bit(rng.Int64N(end), "data")
 		bit(rng.Int64N(f.size), "anywhere")
 	}
 	return all
@@ -338,4 +342,75 @@ func sameEntry(a, b raftcore.Entry) bool {
 	return a.EntryID == b.EntryID && a.Time == b.Time && a.Kind == b.Kind &&
 		bytes.Equal(a.Data, b.Data) && (a.Data == nil) == (b.Data == nil) &&
 		(a.Config == nil) == (b.Config == nil) && (a.Config == nil || a.Config.Equal(b.Config))
+}
+
+// TestD15_DamageOfASnapshotIsNamedOrHarmless does the same to the file of a
+// snapshot.
+func TestD15_DamageOfASnapshotIsNamedOrHarmless(t *testing.T) {
+	rng := rand.New(rand.NewPCG(newSeed(t), 2))
+	whole := t.TempDir()
+	d, err := snapshots.Open(whole, snapshots.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := raftcore.EntryID{Term: 3, Index: 1000}
+	w, err := d.Create(7, raftcore.SnapshotMeta{Last: last, Conf: raftcore.ConfigAt{Index: 1, Conf: raftcore.ConfState{Voters: []raftcore.NodeID{1, 2, 3}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := make([]byte, 600<<10)
+	for i := range state {
+		state[i] = byte(rng.Uint32())
+	}
+	if _, err := w.Write(state); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	im := &image{}
+	im.files = readFiles(t, whole)
+	f := im.files[0]
+	damages := f.damages(rng)
+	for range 20 {
+		damages = append(damages, damage{at: rng.Int64N(f.size), bit: rng.IntN(8), place: "anywhere"})
+	}
+	for _, damage := range damages {
+		dir := t.TempDir()
+		im.restore(t, dir, f, damage)
+		got, err := readSnapshot(dir, last)
+		if !bytes.HasPrefix(state, got) {
+			t.Errorf("%v: something else was served than was written", damage)
+		}
+		if err == nil && len(got) < len(state) {
+			t.Errorf("%v: %d bytes were served of %d, without an error", damage, len(got), len(state))
+		}
+		if err != nil && !strings.Contains(err.Error(), f.name) {
+			t.Errorf("%v: the error does not name %s: %v", damage, f.name, err)
+		}
+		if err == nil && !damage.cut {
+			t.Errorf("%v: nobody took notice", damage) // there is a checksum over every byte
+		}
+	}
+}
+
+func readSnapshot(dir string, last raftcore.EntryID) ([]byte, error) {
+	d, err := snapshots.Open(dir, snapshots.Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	info, err := d.Find(last)
+	if err != nil {
+		return nil, err
+	}
+	r, err := d.Read(info.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(r)
 }
