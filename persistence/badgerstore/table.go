@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -106,10 +107,13 @@ func openBadger(dir string, logger *slog.Logger, failed func(error)) (t table, e
 		return nil, fmt.Errorf("opening badger in %s: %w", dir, err)
 	}
 	t = &badgerTable{db: db, dir: dir, log: log}
-	if complaint := log.opened(); complaint != "" {
-		// It ignores tables with a wrong checksum, and says so in passing.
+	if complaint := log.opened(); complaint != nil {
 		_ = within(closeWait, "badger in "+dir, db.Close) // a failure to close is the lesser one
-		return nil, &persistence.CorruptError{File: dir, Detail: complaint}
+		if errors.As(complaint, new(*fs.PathError)) {
+			return nil, fmt.Errorf("opening badger in %s: %w", dir, complaint)
+		}
+		// It ignores tables with a wrong checksum, and says so in passing.
+		return nil, &persistence.CorruptError{File: dir, Detail: complaint.Error()}
 	}
 	return t, nil
 }
@@ -237,30 +241,46 @@ type badgerLog struct {
 
 	mu         sync.Mutex
 	open       bool
-	complaints []string // while it was being opened
+	complaints []error // while it was being opened
 }
 
-// opened returns what went wrong while Badger was being opened.
-func (l *badgerLog) opened() string {
+// opened returns what went wrong while Badger was being opened, or nil.
+func (l *badgerLog) opened() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open = true
-	return strings.Join(l.complaints, "; ")
+	return errors.Join(l.complaints...)
 }
 
 func (l *badgerLog) Errorf(format string, args ...any) {
 	message := strings.TrimSpace(fmt.Sprintf(format, args...))
+	complaint := &complaint{message: message}
+	for _, a := range args {
+		if err, ok := a.(error); ok {
+			complaint.cause = err
+		}
+	}
 	l.logger.Error("badger", "err", message)
 	l.mu.Lock()
 	open := l.open
 	if !open {
-		l.complaints = append(l.complaints, message)
+		l.complaints = append(l.complaints, complaint)
 	}
 	l.mu.Unlock()
 	if open {
-		l.failed(errors.New("badger: " + message))
+		l.failed(complaint)
 	}
 }
+
+// complaint is what Badger says of an error, which it does not return.
+type complaint struct {
+	message string
+	cause   error
+}
+
+func (c *complaint) Error() string { return "badger: " + c.message }
+
+func (c *complaint) Unwrap() error { return c.cause }
 
 func (l *badgerLog) Warningf(format string, args ...any) { l.log(slog.LevelWarn, format, args) }
 

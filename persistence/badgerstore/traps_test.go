@@ -2,10 +2,12 @@ package badgerstore
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/castaway-go/castaway/persistence"
@@ -107,6 +109,28 @@ func TestP2_ASaveIsThereAsAWholeOrNotAtAll(t *testing.T) {
 				return // the Save has no operation of that number any more
 			}
 		}
+	}
+}
+
+// Badger logs that it could not write, and tries again. That is a failure of the
+// disk, not damage, while it is opened and later.
+func TestP3_WhatBadgerCouldNotWriteIsNotTakenForDamage(t *testing.T) {
+	var told error
+	l := &badgerLog{logger: quiet("").Logger, failed: func(err error) { told = err }}
+	complain := func() {
+		l.Errorf("error flushing memtable to disk: %v, retrying", &fs.PathError{Op: "write", Path: "MANIFEST", Err: syscall.EIO})
+	}
+	if err := l.opened(); err != nil {
+		t.Fatal(err)
+	}
+	complain()
+	if !errors.Is(told, syscall.EIO) {
+		t.Errorf("the store was told %v", told)
+	}
+	l.open = false
+	complain()
+	if err := l.opened(); !errors.As(err, new(*fs.PathError)) || !strings.Contains(err.Error(), "retrying") {
+		t.Errorf("opening ended with %v", err)
 	}
 }
 
