@@ -80,6 +80,7 @@ type Journal struct {
 	offset    int64
 	filled    int64 // up to here the active segment's file was written before
 	mark      File  // the watermark
+	markSlot  int64 // of it, in which the last sync was
 	markBuf   [watermarkSize]byte
 
 	retiring sync.Mutex // one Retire at a time

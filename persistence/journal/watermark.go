@@ -16,14 +16,19 @@ import (
 //
 // It is written after every batch, which takes a microsecond, and synced only when a
 // segment begins and when the journal is opened and closed. So it survives whatever
-// happens to the process; after a loss of power it may be an older one, or a torn
-// one. It never says too much: what it says was durable before it was said. One that
-// is missing or damaged says nothing, and that alone loses nothing.
+// happens to the process; after a loss of power it may be an older one. It never says
+// too much: what it says was durable before it was said. One that is missing or damaged
+// says nothing, and that alone loses nothing.
+//
+// A block that was being written when the power failed may be damaged. So there are
+// three slots, a block for each: the first is written after every batch, and the others
+// in turn when there is to be a sync. The one with the greatest number counts.
 const (
 	watermarkName    = "watermark"
 	watermarkMagic   = "castmark"
 	watermarkVersion = 1
-	watermarkSize    = 36
+	watermarkSlots   = 3
+	watermarkSize    = 36 // of what is in a slot
 )
 
 // watermark is what the file says.
@@ -57,19 +62,22 @@ func (w *watermark) parse(b []byte) (version uint32, ok bool) {
 
 // markDurable writes that everything up to the last batch, and the active segment,
 // are durable.
-func (j *Journal) markDurable(active *segment) error {
-	w := watermark{segment: active.number, journal: j.o.ID, sequence: j.sequence - 1}
-	w.put(j.markBuf[:])
-	_, err := j.mark.WriteAt(j.markBuf[:], 0)
-	return err
-}
+func (j *Journal) markDurable(active *segment) error { return j.writeMark(active, 0) }
 
-// syncMark makes the watermark itself durable, and what it says now.
+// syncMark does the same, durably.
 func (j *Journal) syncMark(active *segment) error {
-	if err := j.markDurable(active); err != nil {
+	j.markSlot = 3 - j.markSlot
+	if err := j.writeMark(active, j.markSlot); err != nil {
 		return err
 	}
 	return j.mark.Sync()
+}
+
+func (j *Journal) writeMark(active *segment, slot int64) error {
+	w := watermark{segment: active.number, journal: j.o.ID, sequence: j.sequence - 1}
+	w.put(j.markBuf[:])
+	_, err := j.mark.WriteAt(j.markBuf[:], slot*block)
+	return err
 }
 
 // openMark makes the watermark, or goes on with the one that there is.
@@ -77,13 +85,16 @@ func (j *Journal) openMark(active *segment) (err error) {
 	name := j.path(watermarkName)
 	j.mark, err = j.o.FS.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		j.mark, err = j.o.FS.Create(name, block)
+		j.mark, err = j.o.FS.Create(name, watermarkSlots*block)
 	}
 	if err != nil {
 		return err
 	}
-	if err := j.syncMark(active); err != nil {
-		return err
+	j.markSlot = 1
+	for range 2 { // nobody knows which of the two is good
+		if err := j.syncMark(active); err != nil {
+			return err
+		}
 	}
 	return j.o.FS.SyncDir(j.dir)
 }
@@ -101,19 +112,26 @@ func (j *Journal) readMark() (w watermark, found bool, err error) {
 	}
 	defer file.Close()
 	size, err := file.Size()
-	if err != nil || size < watermarkSize {
+	if err != nil {
 		return w, false, err
 	}
-	b := make([]byte, watermarkSize)
-	if _, err := file.ReadAt(b, 0); err != nil && !isUnreadable(err) {
-		return w, false, err
-	}
-	version, found := w.parse(b)
-	switch {
-	case found && version != watermarkVersion:
-		return w, false, fmt.Errorf("%s has format version %d; this program reads version %d only", name, version, watermarkVersion)
-	case found && w.journal != j.o.ID:
-		return w, false, &persistence.CorruptError{File: name, Detail: fmt.Sprintf("it belongs to journal %016x, not to %016x", w.journal, j.o.ID)}
+	in := scanner{file: file, size: size}
+	for slot := range int64(watermarkSlots) {
+		b, err := in.bytes(slot*block, watermarkSize)
+		if err != nil {
+			return w, false, err
+		}
+		var says watermark
+		version, whole := says.parse(b)
+		switch {
+		case !whole: // it was never written, or is torn
+		case version != watermarkVersion:
+			return w, false, fmt.Errorf("%s has format version %d; this program reads version %d only", name, version, watermarkVersion)
+		case says.journal != j.o.ID:
+			return w, false, &persistence.CorruptError{File: name, Offset: slot * block, Detail: fmt.Sprintf("it belongs to journal %016x, not to %016x", says.journal, j.o.ID)}
+		case !found || says.sequence >= w.sequence:
+			w, found = says, true
+		}
 	}
 	return w, found, nil
 }
@@ -148,14 +166,12 @@ func (w *watermark) missing(wrong string, next uint64) string {
 	return wrong
 }
 
-// forgetMark removes the watermark of a journal that is to become shorter.
+// forgetMark removes the watermark of a journal that is about to be cut off, with whose
+// names this becomes durable.
 func forgetMark(fsys FS, dir string) error {
 	err := fsys.Remove(filepath.Join(dir, watermarkName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	return fsys.SyncDir(dir)
+	return err
 }

@@ -130,6 +130,62 @@ func salvageAtLast(h *history, disk *journaltest.Disk) error {
 	return nil
 }
 
+// TestD9_TheWatermarkIsDurableFromTimeToTime: when the journal is opened, when a segment
+// begins, and when it is closed, the watermark knows what is durable, and a loss of
+// power takes none of that.
+func TestD9_TheWatermarkIsDurableFromTimeToTime(t *testing.T) {
+	for seed := range uint64(30) {
+		disk := journaltest.New(seed)
+		wantMark := func(when string, least uint64) {
+			t.Helper()
+			disk.Crash(true)
+			in, err := journal.Inspect("d", journal.InspectOptions{FS: disk})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer in.Close()
+			if in.Watermark == nil || *in.Watermark < least {
+				t.Fatalf("seed %d: %s, batch %d is durable, and the watermark says %v", seed, when, least, in.Watermark)
+			}
+		}
+		j, _ := mustOpen(t, "d", small(disk))
+		wantMark("the journal was made", 0)
+		j, _ = mustOpen(t, "d", small(disk))
+		mustWrite(t, j, "one")
+		mustWrite(t, j, "two")
+		disk.Crash(false)
+		mustOpen(t, "d", small(disk))
+		wantMark("it was opened", 2)
+		j, _ = mustOpen(t, "d", small(disk))
+		n := len(fill(t, j, 1))
+		wantMark("a segment begins", uint64(2+n-1))
+		j, _ = mustOpen(t, "d", small(disk))
+		mustWrite(t, j, "three")
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+		wantMark("it was closed", uint64(2+n+1))
+	}
+}
+
+// The newest segment is gone, with batches that the watermark has not been told of, for
+// want of power. It knows the segment, though.
+func TestD9_AMissingNewestSegmentIsNoticed(t *testing.T) {
+	disk := journaltest.New(1)
+	j, _ := mustOpen(t, "d", small(disk))
+	fill(t, j, 1)
+	disk.Crash(false)
+	mark := disk.Contents(watermark)
+	clear(mark[:journal.Block]) // as it was when the segment began
+	disk.Put(watermark, mark)
+	disk.Delete(j.File(2))
+	wantCorrupt(t, disk, j.File(2))
+	in, err := journal.Inspect("d", journal.InspectOptions{FS: disk})
+	if err != nil || len(in.Damage) != 1 || in.Damage[0].File != j.File(2) {
+		t.Errorf("looking finds %+v, %v", in, err)
+	}
+}
+
 // A power failure may take of the watermark what was not synced, and a bit in it may
 // flip. That alone loses nothing.
 func TestD15_AWatermarkThatSaysNothingIsHarmless(t *testing.T) {
@@ -170,8 +226,8 @@ func TestAWatermarkOfAnotherJournalOrVersionIsRefused(t *testing.T) {
 	disk.Put(watermark, other.Contents(watermark))
 	wantCorrupt(t, disk, watermark)
 
-	ours[8] = 9
-	journal.FixWatermark(ours)
+	ours[journal.Block+8] = 9
+	journal.FixWatermark(ours[journal.Block:])
 	disk.Put(watermark, ours)
 	if _, _, err := open("d", small(disk)); err == nil || !strings.Contains(err.Error(), "format version 9") {
 		t.Errorf("version 9: %v", err)

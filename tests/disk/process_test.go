@@ -130,7 +130,7 @@ func (p *pipes) receive() (*message, error) {
 // The errors that are told from others on the far side of the pipe.
 var known = []error{
 	persistence.ErrPoisoned, persistence.ErrGroupOpen, persistence.ErrGroupClosed,
-	persistence.ErrLocked, persistence.ErrBadSave, persistence.ErrClosed,
+	persistence.ErrLocked, persistence.ErrBadSave, persistence.ErrClosed, persistence.ErrDiskFull,
 }
 
 // failure is an error that came through the pipe.

@@ -197,7 +197,10 @@ func (r *faulty) fails() {
 	used := r.p.last != nil
 	if err != nil && !errors.Is(err, errGone) {
 		r.isTheFault(err)
-		if used {
+		switch {
+		case used && r.f.call == "fallocate" && strings.Contains(r.f.what, "ENOSPC"):
+			r.goesOnWhenThereIsRoom(err)
+		case used:
 			r.staysPoisoned(err)
 			if r.m.Rand.IntN(2) == 0 {
 				if err := r.p.Close(); !errors.Is(err, persistence.ErrPoisoned) {
@@ -278,6 +281,18 @@ func (r *faulty) staysPoisoned(err error) {
 	}
 	if _, err := r.p.Load(1, raftcore.Load{From: 1, To: 1}); !errors.Is(err, persistence.ErrPoisoned) {
 		r.t.Errorf("Load ended with %v", err)
+	}
+}
+
+// goesOnWhenThereIsRoom checks that nothing was written for want of room, and that the
+// same Save is taken when there is some.
+func (r *faulty) goesOnWhenThereIsRoom(err error) {
+	r.t.Helper()
+	if !errors.Is(err, persistence.ErrDiskFull) || errors.Is(err, persistence.ErrPoisoned) {
+		r.t.Errorf("the disk was full, and the Save ended with %v", err)
+	}
+	if err := r.p.Save(r.p.last); err != nil {
+		r.t.Errorf("made again when there was room it ended with %v", err)
 	}
 }
 

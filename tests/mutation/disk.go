@@ -67,6 +67,45 @@ var journalMutants = []mutant{
 	{"D6", "a failed sync in Append is tried again", []edit{
 		{"append.go", "if err := s.file.Sync(); err != nil {", "if err := s.file.Sync(); err != nil && s.file.Sync() != nil {"},
 	}},
+	{"D9", "a lost tail is not looked for", []edit{
+		{"replay.go", "return r.checkMark()", "return nil"},
+	}},
+	{"D9", "a lost newest segment is not looked for", []edit{
+		{"watermark.go", "case w.segment > j.segments[n-1].number:", "case false:"},
+	}},
+	{"D9", "nobody writes which batch is durable", []edit{
+		{"append.go", "if err := j.markDurable(s); err != nil {", "if err := error(nil); err != nil {"},
+	}},
+	{"D9", "a batch is said to be durable before it is", []edit{
+		{"append.go", "if err := s.file.Sync(); err != nil {", "j.sequence++\n\tj.markDurable(s)\n\tj.sequence--\n\tif err := s.file.Sync(); err != nil {"},
+	}},
+	{"D9", "what the watermark says when a journal is opened is not synced", []edit{
+		{"watermark.go", "if err := j.syncMark(active); err != nil {", "if err := j.markDurable(active); err != nil {"},
+	}},
+	{"D9", "the name of a new watermark is not synced", []edit{
+		{"watermark.go", "return j.o.FS.SyncDir(j.dir)", "return nil"},
+	}},
+	{"D9", "what the watermark says when a segment begins is not synced", []edit{
+		{"segment.go", "if err := j.syncMark(s); err != nil {", "if err := j.markDurable(s); err != nil {"},
+	}},
+	{"D9", "what the watermark says when a journal is closed is not synced", []edit{
+		{"journal.go", "err = j.syncMark(j.active())", "err = j.markDurable(j.active())"},
+	}},
+	{"D9", "a journal that was cut off is for ever shorter than its watermark says", []edit{
+		{"salvage.go", "if err := forgetMark(o.FS, dir); err != nil {", "if err := error(nil); err != nil {"},
+	}},
+	{"D6", "a failed write of the watermark is not noticed", []edit{
+		{"append.go", "if err := j.markDurable(s); err != nil {", "if err := j.markDurable(s); err != nil && false {"},
+	}},
+	{"D15", "a watermark is believed whatever its checksum", []edit{
+		{"watermark.go", " || binary.LittleEndian.Uint32(b[32:]) != checksum(b[:32])", ""},
+	}},
+	{"D15", "a batch that cannot be read is taken for a torn tail", []edit{
+		{"replay.go", "if err := in.unreadable(at, size); err != nil {", "if err := error(nil); err != nil {"},
+	}},
+	{"D15", "what cannot be read cannot be repaired", []edit{
+		{"replay.go", "return errors.Is(err, syscall.EIO) }", "return err != nil && false }"},
+	}},
 	{"D13", "a full disk poisons the journal", []edit{
 		{"append.go", "if errors.Is(err, persistence.ErrDiskFull) && !errors.Is(err, persistence.ErrPoisoned) {", "if errors.Is(err, persistence.ErrDiskFull) && false {"},
 	}},
