@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/castaway-go/castaway/raftcore"
 )
@@ -25,6 +26,10 @@ func (l *Log) Follow(s *raftcore.Save) error {
 		return bad("the term would fall from %d to %d", l.HardState.Term, h.Term)
 	case h.Term == l.HardState.Term && l.HardState.Vote != raftcore.Nobody && h.Vote != l.HardState.Vote:
 		return bad("the vote of term %d would change from %d to %d", h.Term, l.HardState.Vote, h.Vote)
+	case s.Lineage:
+		if err := l.begins(s); err != nil {
+			return err
+		}
 	case l.HardState.Cluster != 0 && h.Cluster != l.HardState.Cluster:
 		return bad("the cluster would change from %x to %x", uint64(l.HardState.Cluster), uint64(h.Cluster))
 	case l.HardState.Joined && !h.Joined:
@@ -78,6 +83,25 @@ func (l *Log) Follow(s *raftcore.Save) error {
 		before = e.Term
 	}
 	l.HardState, l.Snapshot, l.Base, l.Last = h, snapshot, base, s.Entries[len(s.Entries)-1].EntryID
+	return nil
+}
+
+// begins checks what is special about a Save that begins a new lineage: it is what
+// raftcore.Lineage makes, and nothing else. The term and the vote have been checked.
+func (l *Log) begins(s *raftcore.Save) error {
+	h := s.HardState
+	switch {
+	case h.Cluster == 0 || h.Cluster == l.HardState.Cluster:
+		return bad("a new lineage would have the cluster %x, and the old one has %x", uint64(h.Cluster), uint64(l.HardState.Cluster))
+	case h.Term == l.HardState.Term || !h.Joined:
+		return bad("a new lineage would begin in term %d, and the old one got to %d, or by a newcomer", h.Term, l.HardState.Term)
+	case s.Snapshot != nil || s.Base != nil || s.Reset:
+		return bad("a new lineage would begin with a snapshot")
+	case len(s.Entries) != 1 || s.Entries[0].EntryID != raftcore.EntryID{Term: h.Term, Index: l.Last.Index + 1} || s.Entries[0].Config == nil:
+		return bad("a new lineage would not begin with a configuration of term %d behind %v", h.Term, l.Last)
+	case !slices.Equal(s.Entries[0].Config.Voters, []raftcore.NodeID{h.Vote}) || s.Entries[0].Config.Joint():
+		return bad("the voters of a new lineage would be %v, and the vote is for %d", s.Entries[0].Config.Voters, h.Vote)
+	}
 	return nil
 }
 

@@ -20,6 +20,9 @@
 // prefix. Snapshots themselves are not in a Store: it keeps what they stand for,
 // and lets go of the entries that they make needless.
 //
+// A group keeps the lineage that it belongs to, its cluster, except where a Save says
+// that a new one begins (raftcore.Lineage). Only castaway-disk saves that.
+//
 // A write or a sync that fails is never tried again: after a failure nobody
 // knows what the disk holds. The Store that saw it answers every later call
 // with an error that is ErrPoisoned, until it is closed and opened again from

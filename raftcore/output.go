@@ -118,6 +118,9 @@ type Save struct {
 	// Entries follow what was saved before, or replace it: every saved entry
 	// with an index of at least Entries[0].Index is gone afterwards.
 	Entries []Entry
+	// Lineage says that a new lineage begins here: the cluster of the hard state
+	// is another one. No node asks for that; see Lineage.Begin.
+	Lineage bool
 }
 
 // Load asks for saved entries that the node no longer holds.

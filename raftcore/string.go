@@ -213,6 +213,9 @@ func (s Save) String() string {
 	if s.Reset {
 		out += " reset"
 	}
+	if s.Lineage {
+		out += fmt.Sprintf(" begins lineage %x", uint64(s.HardState.Cluster))
+	}
 	if len(s.Entries) > 0 {
 		out += " " + entriesString(s.Entries)
 	}

@@ -101,7 +101,7 @@ func (e *Entry) Size() int { return len(e.Data) + entryOverhead }
 type HardState struct {
 	Term    Term
 	Vote    NodeID    // whom it voted for in Term
-	Cluster ClusterID // the lineage it belongs to; written once
+	Cluster ClusterID // the lineage it belongs to; written once, but see Lineage
 	// Joined: this disk has once held everything that was committed. Before that
 	// its node is a newcomer, who may be one that lost its disk: see newcomer.go.
 	Joined bool

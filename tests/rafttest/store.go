@@ -134,6 +134,7 @@ var storeTests = []storeTest{
 	{"NoFieldOfTheHardStateIsForgotten", needsNothing, keepsTheHardState},
 	{"EveryKindOfEntryIsReadAsItWasSaved", needsNothing, keepsEveryKindOfEntry},
 	{"EntriesReplaceThoseThatWereThere", needsNothing, replacesEntries},
+	{"ANewLineageBeginsOnlyWhereItIsSaid", needsNothing, beginsLineages},
 	{"PartsOfOneGroupTakeEffectInOrder", needsNothing, executesPartsInOrder},
 	{"WhatASnapshotStandsForGoesAndNothingElse", needsNothing, compacts},
 	{"ALeadersSnapshotTakesThePlaceOfTheLog", needsNothing, resets},
@@ -299,7 +300,7 @@ func (p *place) term(group string, term raftcore.Term, entries ...raftcore.Entry
 	if h.Term != term {
 		h.Vote = raftcore.Nobody
 	}
-	h.Term, h.Cluster, h.Joined = term, 5, true
+	h.Term, h.Cluster, h.Joined = term, max(h.Cluster, 5), true
 	return persistence.Save{Group: o.Group, Save: raftcore.Save{Token: raftcore.Token{Boot: o.Boot, Sequence: 1}, HardState: h, Entries: entries}}
 }
 

@@ -32,6 +32,26 @@ func keepsWhatIsSaved(r *storeRun) {
 	p.restart() // opening it has changed nothing
 }
 
+// The cluster of a group is another one from there on, and only there: nothing goes
+// back to the old one.
+func beginsLineages(r *storeRun) {
+	p := r.fresh("a", "b")
+	p.save(p.term("a", 4, commands(4, 1, 7)...), p.term("b", 1, commands(1, 1, 3)...))
+	for cluster := range raftcore.ClusterID(3) {
+		begun := begins(&p.group("a").kept, 50+cluster, 2)
+		save := p.term("a", 0)
+		begun.Token = save.Token
+		save.Save = begun
+		p.save(save, p.term("b", 1))
+		back := save
+		back.HardState.Cluster, back.Lineage, back.Entries = 5, false, nil
+		err := p.s.Save([]persistence.Save{back})
+		demand(errors.Is(err, persistence.ErrBadSave), cBad, "a Save of the old lineage ended with %v", err)
+		must(p.CheckAll(p.s))
+		p.restart()
+	}
+}
+
 // Every field counts: one that the disk forgets is noticed by nobody until a
 // member restarts. A field that is added to HardState is checked as soon as it is
 // there.
@@ -288,6 +308,11 @@ func badSaves(hard raftcore.HardState, log []raftcore.Entry) []badSave {
 	meta := func(term raftcore.Term, index raftcore.Index) *raftcore.SnapshotMeta {
 		return &raftcore.SnapshotMeta{Last: raftcore.EntryID{Term: term, Index: index}}
 	}
+	lineage := func(change func(*raftcore.Save)) raftcore.Save {
+		s := begins(&contents{hard: hard, entries: log}, hard.Cluster+1, 2)
+		change(&s)
+		return s
+	}
 	return []badSave{
 		{"a gap before its entries", with(nil, commands(2, 7, 7)...)},
 		{"entry zero", with(nil, commands(2, 0, 1)...)},
@@ -315,6 +340,21 @@ func badSaves(hard raftcore.HardState, log []raftcore.Entry) []badSave {
 		{"a snapshot that covers the entries that come with it", snapshot(&raftcore.SnapshotMeta{Last: log[4].EntryID}, nil, false, commands(2, 5, 6)...)},
 		{"a gap after the snapshot that takes the log's place", snapshot(meta(2, 9), meta(2, 9), true, commands(2, 11, 11)...)},
 		{"entries before the snapshot that takes the log's place", snapshot(meta(2, 9), meta(2, 9), true, commands(2, 9, 10)...)},
+		{"a new lineage with the name of the old one", lineage(func(s *raftcore.Save) { s.HardState.Cluster = hard.Cluster })},
+		{"a new lineage without a name", lineage(func(s *raftcore.Save) { s.HardState.Cluster = 0 })},
+		{"a new lineage in the term of the old one", lineage(func(s *raftcore.Save) {
+			s.HardState.Term, s.HardState.Vote, s.Entries[0].Term = 2, 1, 2
+			s.Entries[0].Config.Voters[0] = 1
+		})},
+		{"a new lineage of a newcomer", lineage(func(s *raftcore.Save) { s.HardState.Joined = false })},
+		{"a new lineage whose voter has not voted for itself", lineage(func(s *raftcore.Save) { s.HardState.Vote = 3 })},
+		{"a new lineage of two voters", lineage(func(s *raftcore.Save) { s.Entries[0].Config.Voters = []raftcore.NodeID{2, 3} })},
+		{"a new lineage of a joint configuration", lineage(func(s *raftcore.Save) { s.Entries[0].Config.Outgoing = []raftcore.NodeID{1} })},
+		{"a new lineage without a configuration", lineage(func(s *raftcore.Save) { s.Entries[0].Config, s.Entries[0].Kind = nil, raftcore.EntryNoop })},
+		{"a new lineage that begins with two entries", lineage(func(s *raftcore.Save) { s.Entries = append(s.Entries, commands(3, 7, 7)...) })},
+		{"a new lineage that cuts off the last entry", lineage(func(s *raftcore.Save) { s.Entries[0].Index = 5 })},
+		{"a new lineage whose configuration is of the old term", lineage(func(s *raftcore.Save) { s.Entries[0].Term = 2 })},
+		{"a new lineage and a snapshot", lineage(func(s *raftcore.Save) { s.Snapshot = &raftcore.SnapshotMeta{Last: log[4].EntryID} })},
 	}
 }
 

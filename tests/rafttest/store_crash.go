@@ -77,6 +77,19 @@ func (p *place) replacing() []persistence.Save {
 	return []persistence.Save{a, b, c, more}
 }
 
+// beginning is a Save that begins a new lineage of every group.
+func (p *place) beginning() []persistence.Save {
+	var saves []persistence.Save
+	for _, name := range []string{"a", "b", "c"} {
+		save := p.term(name, 1)
+		begun := begins(&p.group(name).kept, 8, 2)
+		begun.Token = save.Token
+		save.Save = begun
+		saves = append(saves, save)
+	}
+	return saves
+}
+
 // goOn saves more, and looks whether all of it is there to the end.
 func (p *place) goOn() {
 	must(p.CheckAll(p.s))
@@ -94,12 +107,17 @@ func (p *place) goOn() {
 
 // savesWholly crashes in every change to the disk that a Save makes.
 func savesWholly(r *storeRun) {
+	r.savesWholly((*place).replacing)
+	r.savesWholly((*place).beginning)
+}
+
+func (r *storeRun) savesWholly(drawn func(*place) []persistence.Save) {
 	for n := 1; ; n++ {
 		saved := false
 		for seed := range uint64(3) {
 			p := r.prepared(r.seed + seed + 3*uint64(n))
 			p.CrashAt(n)
-			err := p.Save(p.s, p.replacing())
+			err := p.Save(p.s, drawn(p))
 			must(acceptable(err))
 			p.crash()
 			p.start()

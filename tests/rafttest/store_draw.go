@@ -74,12 +74,15 @@ func (m *StoreModel) drawLate() []persistence.Save {
 
 // part makes a random part of a Save of a group that is as c says.
 func (m *StoreModel) part(name string, c *contents) raftcore.Save {
+	if c.last() > 0 && m.Rand.IntN(30) == 0 {
+		return m.lineage(c)
+	}
 	s := raftcore.Save{HardState: c.hard}
 	h := &s.HardState
 	if h.Term == 0 || m.Rand.IntN(6) == 0 {
 		h.Term++
 		h.Vote = raftcore.NodeID(m.Rand.IntN(4))
-		h.Cluster = 99
+		h.Cluster = max(h.Cluster, 99)
 		h.Joined = h.Joined || m.Rand.IntN(4) == 0
 	}
 	after := *c
@@ -104,6 +107,28 @@ func (m *StoreModel) part(name string, c *contents) raftcore.Save {
 		s.Entries = append(s.Entries, m.entry(name, raftcore.EntryID{Term: term, Index: first + raftcore.Index(i)}))
 	}
 	return s
+}
+
+// lineage makes a part that begins a new lineage.
+func (m *StoreModel) lineage(c *contents) raftcore.Save {
+	return begins(c, c.hard.Cluster+1, raftcore.NodeID(1+m.Rand.IntN(4)))
+}
+
+// begins returns what begins a new lineage of a group that is as c says, as
+// raftcore.Lineage does: but that asks for a log that some node could have.
+func begins(c *contents, cluster raftcore.ClusterID, voter raftcore.NodeID) raftcore.Save {
+	at, time := raftcore.EntryID{Term: c.hard.Term + 1, Index: c.last() + 1}, c.base.Time
+	if n := len(c.entries); n > 0 {
+		time = c.entries[n-1].Time
+	}
+	return raftcore.Save{
+		HardState: raftcore.HardState{Term: at.Term, Vote: voter, Cluster: cluster, Joined: true},
+		Lineage:   true,
+		Entries: []raftcore.Entry{{
+			EntryID: at, Time: time, Kind: raftcore.EntryConfig,
+			Config: &raftcore.ConfState{Voters: []raftcore.NodeID{voter}, Learners: []raftcore.NodeID{voter + 1}},
+		}},
+	}
 }
 
 // compact adds to a part that there is a snapshot: one of the group's own state,

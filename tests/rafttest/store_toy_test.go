@@ -281,7 +281,7 @@ func (s *toyStore) found(name string, incarnation raftcore.Incarnation) *toyGrou
 
 // apply executes a part of a Save.
 func (s *toyStore) apply(g *toyGroup, save raftcore.Save, replayed bool) {
-	d, before, base := s.disk, g.entries, g.base.Last.Index
+	d, before, base, cluster := s.disk, g.entries, g.base.Last.Index, g.hard.Cluster
 	if d.is("writes over what it has handed out") && save.Base == nil && len(save.Entries) > 0 {
 		copy(before[min(int(save.Entries[0].Index-base-1), len(before)):], save.Entries)
 	}
@@ -289,6 +289,8 @@ func (s *toyStore) apply(g *toyGroup, save raftcore.Save, replayed bool) {
 	switch {
 	case d.is("moves the base back") && save.Base != nil:
 		g.base = *save.Base
+	case d.is("writes the cluster once") && cluster != 0:
+		g.hard.Cluster = cluster
 	case d.is("keeps what was cut off") || replayed && d.is("what was cut off comes back"):
 		if n := len(g.entries); g.base.Last.Index == base && n < len(before) {
 			g.entries = append(slices.Clip(g.entries), before[n:]...)
@@ -481,6 +483,8 @@ func (s *toyStore) check(saves []persistence.Save) error {
 			l.HardState.Cluster = 0
 		case d.is("replaces what a snapshot covers"):
 			l.Snapshot = l.Base
+		case d.is("begins no new lineage") && save.Lineage:
+			return persistence.ErrBadSave
 		}
 		if err := l.Follow(&save.Save); err != nil {
 			return err
