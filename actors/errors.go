@@ -47,13 +47,28 @@ var errGone = fmt.Errorf("%w: the member is restarting", ErrRejected)
 type NotLeaderError struct {
 	Group  string
 	Leader raftcore.NodeID // Nobody if unknown
+	// Node is what this host's node knew when it knew of no leader: who does not
+	// answer it, and how far its log goes. Otherwise nil.
+	Node *raftcore.Status
 }
 
 func (e *NotLeaderError) Error() string {
-	if e.Leader == raftcore.Nobody {
-		return fmt.Sprintf("group %q: %v, and no leader is known", e.Group, ErrNotLeader)
+	if e.Leader != raftcore.Nobody {
+		return fmt.Sprintf("group %q: %v, node %d is", e.Group, ErrNotLeader, e.Leader)
 	}
-	return fmt.Sprintf("group %q: %v, node %d is", e.Group, ErrNotLeader, e.Leader)
+	out := fmt.Sprintf("group %q: %v, and no leader is known", e.Group, ErrNotLeader)
+	s := e.Node
+	if s == nil {
+		return out
+	}
+	out += fmt.Sprintf(" to node %d, whose log ends at entry %d, committed up to %d at least", s.ID, s.Last, s.Commit)
+	if len(s.Silent) > 0 {
+		out += fmt.Sprintf("; of %v, these do not answer: %v", &s.Conf, s.Silent)
+	}
+	if s.OtherCluster != 0 {
+		out += fmt.Sprintf("; messages of another lineage, %016x, are refused", uint64(s.OtherCluster))
+	}
+	return out
 }
 
 func (e *NotLeaderError) Unwrap() error { return ErrNotLeader }

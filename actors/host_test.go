@@ -102,6 +102,39 @@ func TestE15_AnIsolatedLeaderStepsDownAndItsProposalsEndHonestly(t *testing.T) {
 	})
 }
 
+// A majority is lost: whoever asks is told who does not answer, and how far the log
+// of the one that is left goes, which is what there is to decide by.
+func TestWithoutAQuorumACallNamesWhoIsMissing(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		leader := w.leader()
+		leader.propose("kept")
+		for _, h := range w.hosts {
+			if h != leader {
+				h.stop()
+			}
+		}
+		w.until("it knows who is missing", func() bool { return len(leader.status().Silent) == 2 })
+		for _, do := range []func(context.Context, []byte) ([]byte, error){leader.group.Propose, leader.group.Read} {
+			ctx, cancel := context.WithTimeout(w.ctx, time.Second)
+			defer cancel()
+			_, err := do(ctx, []byte("x"))
+			var e *actors.NotLeaderError
+			if !errors.Is(err, actors.ErrRejected) || !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &e) || e.Node == nil {
+				t.Fatalf("it ends with %v", err)
+			}
+			s := e.Node
+			want := fmt.Sprintf(`group "group": rejected: not the leader, and no leader is known to node %d, whose log ends at entry %d, committed up to %d at least; of voters=[1 2 3], these do not answer: %v`, leader.id, s.Last, s.Commit, s.Silent)
+			if e.Error() != want || len(s.Silent) != 2 || s.Last < 3 || s.Commit < 3 {
+				t.Errorf("it says %q, and should say %q", e, want)
+			}
+		}
+		// With one of them there is a quorum again, and nobody is missed.
+		w.hosts[leader.id%3].start()
+		leader.propose("more")
+		w.until("nobody is missed", func() bool { return len(leader.status().Silent) == 0 })
+	})
+}
+
 func TestACallThatEndsWithItsContextSaysWhatMayHaveHappened(t *testing.T) {
 	inWorld(t, 3, func(w *world) {
 		leader := w.leader()

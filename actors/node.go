@@ -140,7 +140,17 @@ func (n *node) redirect(c *call, leader raftcore.NodeID) {
 		p.tell(&forward{group: n.group.key, call: c})
 		return
 	}
-	c.finish(nil, &NotLeaderError{Group: n.group.name, Leader: leader})
+	c.finish(nil, n.notLeader(leader))
+}
+
+// notLeader returns who leads instead, or if nobody is known to, what this node knows.
+func (n *node) notLeader(leader raftcore.NodeID) *NotLeaderError {
+	e := &NotLeaderError{Group: n.group.name, Leader: leader}
+	if leader == raftcore.Nobody {
+		s := n.core.Status()
+		e.Node = &s
+	}
+	return e
 }
 
 // drain carries out what the core wants. The order of the fields is of no
@@ -190,7 +200,7 @@ func (n *node) answer(replies []raftcore.Reply) {
 		c := n.calls.take(r.Tag)
 		switch r.Outcome {
 		case raftcore.NotLeader:
-			c.finish(nil, &NotLeaderError{Group: n.group.name, Leader: r.Leader})
+			c.finish(nil, n.notLeader(r.Leader))
 		case raftcore.Busy:
 			c.finish(nil, ErrBusy)
 		case raftcore.TooLarge:
@@ -201,7 +211,7 @@ func (n *node) answer(replies []raftcore.Reply) {
 			if r.MaybeHappened {
 				c.finish(nil, ErrUnknown)
 			} else {
-				c.finish(nil, &NotLeaderError{Group: n.group.name, Leader: r.Leader})
+				c.finish(nil, n.notLeader(r.Leader))
 			}
 		}
 	}

@@ -4,7 +4,8 @@ package raftcore
 type campaign struct {
 	number   uint64
 	votes    []vote
-	transfer bool // the leader asked for it
+	before   []vote // of the last campaign that was given up; empty once somebody leads
+	transfer bool   // the leader asked for it
 }
 
 type vote struct {
@@ -26,13 +27,30 @@ func (c *campaign) note(from NodeID, b ballot) {
 	}
 }
 
-func (c *campaign) ballot(from NodeID) ballot {
-	for _, v := range c.votes {
+func (c *campaign) ballot(from NodeID) ballot { return ballotOf(c.votes, from) }
+
+func ballotOf(votes []vote, from NodeID) ballot {
+	for _, v := range votes {
 		if v.from == from {
 			return v.ballot
 		}
 	}
 	return silent
+}
+
+// silentVoters returns the voters who have answered neither the last campaign, in
+// all the time it took, nor the present one yet.
+func (n *Node) silentVoters() (ids []NodeID) {
+	c, conf := &n.campaign, n.members.current()
+	if len(c.before) == 0 {
+		return nil
+	}
+	for _, id := range conf.Members() {
+		if id != n.cfg.ID && conf.Votes(id) && c.ballot(id) == silent && ballotOf(c.before, id) == silent {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // mayCampaign reports whether this node could lead: only voters do, and no
@@ -52,6 +70,7 @@ func (n *Node) mayCampaign() bool {
 func (n *Node) becomePreCandidate() {
 	n.setRole(PreCandidate, Nobody)
 	n.resetElection()
+	n.campaign.before = append(n.campaign.before[:0], n.campaign.votes...)
 	n.campaign.begin()
 	n.askForVotes(true)
 }

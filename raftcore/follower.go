@@ -41,6 +41,9 @@ func (n *Node) setRole(role Role, leader NodeID) {
 	if leader == Nobody && n.leaderID != Nobody {
 		n.lonelyFrom = n.now
 	}
+	if leader != Nobody {
+		n.campaign.votes, n.campaign.before = n.campaign.votes[:0], n.campaign.before[:0]
+	}
 	before := n.leaderID
 	n.role = role
 	n.leaderID = leader

@@ -1,6 +1,7 @@
 package raftcore_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -190,4 +191,90 @@ func TestM18_NobodyOfTheOldLineageIsHeardOrHears(t *testing.T) {
 			t.Errorf("who joined anew: %v, joined %v", st, st.Joined)
 		}
 	}
+}
+
+// TestM18_FoundersWhoHearOfANewLineageFoundNothing: two wiped disks come back as the
+// founders that they were once, and not as who joins.
+func TestM18_FoundersWhoHearOfANewLineageFoundNothing(t *testing.T) {
+	g := newGroupOf(t, 3, given{Pristine: true})
+	survivor := g.member(1)
+	g.step(survivor, Bootstrap{Cluster: cluster, Conf: founders})
+	g.settle()
+	g.stops(1)
+	begins(t, survivor.member, Lineage{Cluster: other, Voter: 1, Learners: voters(2, 3)})
+	for _, id := range voters(2, 3) {
+		g.step(g.member(id), Bootstrap{Cluster: cluster, Conf: founders})
+	}
+	g.starts(1)
+	g.passes(6 * electionTimeout)
+	for _, id := range voters(2, 3) {
+		if st := g.member(id).state; st.Leader != Nobody || st.Joined || st.Vote != Nobody || st.OtherCluster != other {
+			t.Errorf("it has founded: %v, joined %v, other cluster %x", st, st.Joined, uint64(st.OtherCluster))
+		}
+	}
+	if st := survivor.state; st.Role != Leader || st.Cluster != other || st.Commit < 3 {
+		t.Errorf("the survivor: %v", st)
+	}
+}
+
+// Only who leads in another lineage has founded it. The words of others must keep
+// nobody from founding: of those who were told of other founders, say.
+func TestOnlyAFounderWhoLeadsKeepsOthersFromFounding(t *testing.T) {
+	for _, c := range []struct {
+		from   NodeID
+		body   Body
+		founds bool
+	}{
+		{2, &VoteRequest{Pre: true, Last: id(1, 1)}, true},
+		{9, &AppendRequest{Round: 1}, true},
+		{2, &AppendRequest{Round: 1}, false},
+	} {
+		n := start(t, given{Pristine: true})
+		n.steps(Bootstrap{Cluster: cluster, Conf: founders})
+		n.saves()
+		m := n.message(c.from, 1, c.body)
+		m.Cluster = other
+		n.steps(Receive{Message: m})
+		if n.state.OtherCluster != other || n.state.Refused != 1 {
+			t.Errorf("%v: %+v", &m, n.state)
+		}
+		if n.ignore(); n.out.Deadline == 0 != !c.founds {
+			t.Errorf("%v: it campaigns at %v", &m, n.out.Deadline)
+		}
+		n.steps(Receive{Message: n.message(3, 1, &VoteRequest{Pre: true, Last: id(1, 1)})})
+		if got := len(n.out.Send) == 1 && n.out.Send[0].Body.(*VoteReply).Granted; got != c.founds {
+			t.Errorf("%v: it would vote: %v", &m, got)
+		}
+	}
+}
+
+func TestStatusNamesWhoDoesNotAnswer(t *testing.T) {
+	g := newGroup(t, 5)
+	g.elects(1)
+	silent := func(want ...NodeID) {
+		t.Helper()
+		if st := g.member(1).state; !slices.Equal(st.Silent, want) {
+			t.Errorf("%v: silent are %v, and should be %v", st, st.Silent, want)
+		}
+	}
+	stops := func(ids ...NodeID) {
+		g.stops(ids...)
+		for g.member(1).state.Role != PreCandidate {
+			g.timesOut(1)
+			g.settle()
+		}
+	}
+	silent()
+	stops(3, 4, 5)
+	silent() // it has just begun to ask
+	g.timesOut(1)
+	silent(3, 4, 5) // though 2 has not answered again yet
+	g.settle()
+	silent(3, 4, 5)
+	g.starts(4)
+	g.passes(electionTimeout)
+	g.elects(1)
+	silent()
+	stops(2, 4)
+	silent() // what was found out before there was a leader is not said again
 }

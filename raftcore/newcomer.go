@@ -27,6 +27,10 @@ package raftcore
 // they have never heard from a leader, they found the group a second time, unless
 // somebody who remembers is there to win the election.
 //
+// One thing it does notice: when a founder leads already, in another lineage that
+// this node is in (hearOther). That is how it is when a group was begun anew (Lineage),
+// and a host that should join it founds the old one instead.
+//
 // A disk that has lost only the end of what it held (Recovered.Damaged) is a fresh
 // one in all of this. What is left of its log spares the leader to send it.
 
@@ -36,6 +40,17 @@ const founding Index = 1
 // mayVoteFor reports whether this node may vote for one whose log ends in last.
 func (n *Node) mayVoteFor(last EntryID) bool {
 	return n.hard.Joined || !n.cfg.Joins && last.Index <= founding && n.log.last <= founding
+}
+
+// hearOther takes note of another lineage, whose message is refused. If it is one
+// of this node's founders who leads there, nothing is left to found here: two who
+// did it all the same would be a second group, empty, that answers clients.
+// It is not kept on the disk: whoever leads says it again.
+func (n *Node) hearOther(m *Message) {
+	n.other = m.Cluster
+	if _, leads := m.Body.(*AppendRequest); leads && n.members.current().Votes(m.From) {
+		n.cfg.Joins = true
+	}
 }
 
 // join notes that this node is one of those who count.

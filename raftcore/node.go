@@ -54,7 +54,8 @@ type Node struct {
 	hardDirty     bool   // hard is in no Save yet
 
 	out           Output
-	refused       uint64 // messages that were refused: another cluster, malformed, forged
+	refused       uint64    // messages that were refused: another cluster, malformed, forged
+	other         ClusterID // of the last message that another lineage sent
 	checked       HardState
 	checkedCommit Index
 }
@@ -340,6 +341,9 @@ func (n *Node) receive(m *Message) {
 	}
 	if m.To != n.cfg.ID || m.From == n.cfg.ID || m.From == Nobody || foreign || late || !m.wellFormed() {
 		n.refused++
+		if foreign && m.To == n.cfg.ID {
+			n.hearOther(m)
+		}
 		return
 	}
 	if r, ok := m.Body.(*AppendRequest); n.quiet && !(ok && r.Quiesce && m.From == n.leaderID) {

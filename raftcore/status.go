@@ -24,6 +24,12 @@ type Status struct {
 	Readable bool
 	// Refused counts messages that were not for this node, forged, or garbage.
 	Refused uint64
+	// OtherCluster is the lineage that the last message was of that was refused for
+	// being of another one; zero if there was none.
+	OtherCluster ClusterID
+	// Silent are the voters that this node asks in vain to elect it, ascending. It is
+	// empty as long as there is a leader, and until a whole campaign has been in vain.
+	Silent []NodeID
 	// Peers is how a leader sees the others.
 	Peers []PeerStatus
 }
@@ -46,7 +52,8 @@ func (n *Node) Status() Status {
 		Commit: n.log.commit, Applied: n.applying.done, Saved: n.log.saved, SavingSince: n.log.savingSince(), Last: n.log.last, First: n.log.base.Index + 1,
 		Conf: n.members.current().clone(), ConfIndex: n.members.at(),
 		Readable: n.role == Leader && n.log.commit >= n.leader.start,
-		Refused:  n.refused,
+		Refused:  n.refused, OtherCluster: n.other,
+		Silent: n.silentVoters(),
 	}
 	for i := range n.leader.peers {
 		p := &n.leader.peers[i]
