@@ -21,8 +21,9 @@ type GroupConfig struct {
 	Machine func() StateMachine
 	// Members are the hosts that found the group, the same on each of them. Every
 	// one of them may open it at any time, and again and again: who finds that
-	// the group exists joins it. Default: every host in HostConfig.Peers, and
-	// this one.
+	// the group exists joins it. Who has the group on its disk goes on with that,
+	// whoever founded it: after castaway-disk lineage, too. Default: every host in
+	// HostConfig.Peers, and this one.
 	Members []raftcore.NodeID
 	// Join: this host does not found the group, it waits to be added to it.
 	Join bool

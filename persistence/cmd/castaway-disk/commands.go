@@ -25,6 +25,7 @@ func init() {
 		{name: "recovery", args: []string{"DIR"}, flags: "json", help: helpRecovery, run: runRecovery},
 		{name: "export", args: []string{"DIR", "GROUP"}, flags: "json damaged", help: helpExport, run: runExport},
 		{name: "import", args: []string{"DIR", "GROUP"}, flags: "json write create", help: helpImport, run: runImport},
+		{name: "lineage", args: []string{"DIR..."}, flags: "json group all id learners despite accept-data-loss", help: helpLineage, run: runLineage},
 	}
 }
 

@@ -10,6 +10,7 @@ file castaway-store in it.
   castaway-disk recovery DIR          what opening the store would do
   castaway-disk export   DIR GROUP    write a group to stdout, as JSON
   castaway-disk import   DIR GROUP    bring an exported group, from stdin, into a store
+  castaway-disk lineage  DIR...       go on from one member when a majority is lost for good
 
 castaway-disk COMMAND -h explains one of them: its flags, its -json, examples.
 
@@ -19,7 +20,8 @@ prints one JSON document with the same facts.
 
 Nothing is changed. No file is made or written, and no lock is kept: whether a
 process has the store open is asked by trying its lock, shared, for an instant. Only
-import writes, and only with -write. A store that a process has open is refused:
+import writes, and only with -write, and lineage, only with -accept-data-loss. A
+store that a process has open is refused:
 its files change while they are read. groups, show, entries and verify look at it
 all the same with -live: they read until one reading was not disturbed, five times
 at most, and what they print is how the store was a moment ago; the last things
@@ -27,8 +29,9 @@ saved may be missing. A store that is opened while it is read is noticed at the
 end, and the answer then declared void.
 
 Exit status: 0 all is well; 1 the answer is complete, and something is damaged;
-2 there is no answer: wrong usage, no store, or what cannot be read. In the cases
-1 and 2 one line on stderr says why.
+2 there is no answer: wrong usage, no store, or what cannot be read; 3 the answer is
+complete, and nothing was changed, because that takes a further word (lineage only).
+In the cases 1 to 3 one line on stderr says why.
 
 At three in the morning, with a member that does not start:
 
@@ -38,6 +41,9 @@ At three in the morning, with a member that does not start:
 Leave the directory as it is. A member whose disk is damaged is replaced by one
 with an empty directory: the others bring it up to date. Copy the damaged one
 away first.
+
+When no member finds a leader any more, because a majority of them is gone and does
+not come back: castaway-disk lineage -h.
 
 Examples:
 
@@ -310,4 +316,102 @@ Examples:
 
   castaway-disk import /var/lib/kv-new kv < kv.json
   castaway-disk import /var/lib/kv-new kv -write -create < kv.json
+`
+
+const helpLineage = `castaway-disk lineage DIR... -group G|-all [-id N] [-learners L] [-despite L] [-accept-data-loss] [-json]
+
+The way out when a majority of a group's voters is lost for good. From what one
+member has kept, the first DIR, a new lineage is begun: a group of its own, that has
+the log of the old one, and this member as its only voter. Everything that only the
+others had is lost, also if it was acknowledged. Without -accept-data-loss nothing is
+changed: what is kept, what is lost and what speaks against it is printed, and the
+exit status is 3.
+
+As long as a majority may come back, wait. A group without one takes no harm: it
+answers nothing. Its members say so: Status, with State running, names no Leader, and
+as Silent the voters that do not answer. Propose and Read look for a leader until their
+context ends, and end with ErrRejected then; the text has who is silent, the last entry,
+and up to where they are known to be committed. What a leader had taken before it lost
+the others ends with ErrUnknown. ReadStale still answers.
+
+  -group G            The group: its name, or '#' and its number.
+  -all                All groups of the first DIR: all of them are begun, or none. Those
+                      whose only voter it is already, or that are empty, are passed over.
+  -id N               Which member the first DIR belongs to: HostConfig.ID. The disk does
+                      not say; with the wrong one nobody leads, and it is to be done again.
+                      Needed for -accept-data-loss.
+  -learners L         Members that are to join anew, with fresh disks: 2,3. They receive
+                      everything, and answer ReadStale. They cannot be voters from the
+                      start: who comes with a fresh disk does not vote, and with a
+                      majority of such nobody could be elected. If they were forgotten,
+                      say them and -despite quorum: another lineage is begun, with them.
+  -despite L          Do it despite what speaks against it, by these words:
+                        worse     another DIR has a log that goes further
+                        quorum    as many members are here as decide: nothing need be lost
+                        damaged   the disk has lost the end of its log
+                        newcomer  the member was never admitted: its log may be a part
+                        learner   member N is a learner: nothing ever waited for its log
+                        stranger  member N is not in the configuration
+                      A DIR of another lineage, and one that is damaged and not repaired,
+                      are always refused.
+  -accept-data-loss   Do it.
+  -json               Print JSON.
+
+Which survivor? The one whose last entry is of the highest term, and of those the one
+with the highest index: it has everything committed that the other survivors have.
+Give all their directories, copied to one machine if need be: they are compared, and
+the best has a * in the table. The first DIR alone is changed.
+
+Step by step:
+
+  1. Stop every host of the group, everywhere. Make sure that those who are lost stay
+     lost: turn them off, take their disks away. If a majority of the old members runs
+     on somewhere, the old group goes on beside the new one, and clients that reach it
+     are answered.
+  2. castaway-disk verify, on every survivor. Have a damaged one repaired
+     (badgerstore.Options.Repair), or leave it out.
+  3. Copy the directories of all survivors away.
+  4. castaway-disk lineage -group NAME DIR1 DIR2 ...   and read what it says
+  5. The same, the best DIR first, with -id N and -accept-data-loss.
+  6. Start that host, as it always was: its configuration need not change. It finds the
+     lineage on its disk, elects itself, and commits everything that its log has.
+  7. Wipe the directories of all others, before any of them is started.
+  8. Start them with GroupConfig.Join, those that are -learners. The rest waits until
+     hosts can change the members of a group.
+
+7 and 8 are not for tidiness. A host that is started with an empty directory and
+without Join, as one of the founders, does what founders do: with others like it, it
+founds the group once more, empty, beside the one that you have saved, and answers
+clients with nothing. Learners hear of the new lineage from its leader, and found
+nothing then; but only if 6 comes first, and the leader reaches them in time, and all
+others never hear of it. So Join. An old directory does no harm to the new lineage, as
+its messages are refused by their cluster, in both directions; but with enough of its
+like it is a group, too. Who refuses another lineage says so: Status.OtherCluster, and
+the errors of Propose and Read.
+
+The change is one write: after a crash each group has its old lineage or its new one,
+and the next run says which. It does not begin one twice: a group whose only voter is
+the member already is passed over, unless -learners has others than it has.
+
+JSON:
+
+` + storeFields + `  written    it was done
+  member     N, or 0
+  learners   a list of members
+  groups     a list:
+    name, nameBytes     as in groups
+    state               ready (-accept-data-loss does it), held (something speaks against
+                        it), alone (the only voter already), empty, or begun
+    best                the DIR whose log goes furthest
+    disks               a list, the first DIR first: dir, first, last, lastTerm, hardState
+                        as in show, damaged, committed (up to here, as far as the disk
+                        knows; 0: it does not), config (null: it has nothing of the group)
+    against             a list of word (for -despite; empty: none helps), named, detail
+    begun               null, or cluster, term, index
+
+Examples:
+
+  castaway-disk lineage -group kv /mnt/1/store /mnt/2/store
+  castaway-disk lineage -group kv -id 2 -learners 1,3 -accept-data-loss /mnt/2/store /mnt/1/store
+  castaway-disk lineage -all -json /var/lib/kv | jq -r '.groups[] | select(.state == "held") | .name'
 `

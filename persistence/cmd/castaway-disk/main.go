@@ -3,11 +3,13 @@
 //	go run ./persistence/cmd/castaway-disk groups DIR       which groups there are
 //	go run ./persistence/cmd/castaway-disk verify DIR       whether everything is whole
 //	go run ./persistence/cmd/castaway-disk recovery DIR     what opening it would do
+//	go run ./persistence/cmd/castaway-disk lineage -h       when a majority is lost for good
 //	go run ./persistence/cmd/castaway-disk -h               everything else
 //
-// It changes nothing, except for import with -write. It keeps no lock either, so
-// that no member is kept from starting; instead it looks at the end whether somebody
-// has opened the store meanwhile, and if so says that its answer is void.
+// It changes nothing, except for import with -write and lineage with
+// -accept-data-loss. But for these two it keeps no lock either, so that no member is
+// kept from starting; instead it looks at the end whether somebody has opened the
+// store meanwhile, and if so says that its answer is void.
 //
 // To read it, begin with facts.go: what is found out, which is what -json prints.
 // The texts are made of the same facts, in text.go. badgerstore/inspect.go and
@@ -21,6 +23,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/castaway-go/castaway/persistence"
@@ -32,6 +35,7 @@ const (
 	exitGood   = 0
 	exitDamage = 1 // the answer is complete, and it is that something is damaged
 	exitFailed = 2 // there is no answer: bad usage, or what cannot be read
+	exitHeld   = 3 // the answer is complete, and what was asked for waits for a further word
 )
 
 func main() {
@@ -55,6 +59,9 @@ func badUsage(format string, args ...any) error { return usageError{fmt.Errorf(f
 
 // damageError: the answer is out, and something is damaged.
 type damageError struct{ error }
+
+// heldError: the answer is out, and nothing was changed.
+type heldError struct{ error }
 
 // run carries out a command line and returns the exit status.
 func (p *program) run(args []string) (status int) {
@@ -111,11 +118,14 @@ func (p *program) fail(err error) int {
 	hint, status := "", exitFailed
 	var usage usageError
 	var damage damageError
+	var held heldError
 	switch {
 	case errors.As(err, &usage):
 		hint = " (-h explains everything)"
 	case errors.As(err, &damage):
 		status = exitDamage
+	case errors.As(err, &held):
+		status = exitHeld
 	case errors.Is(err, persistence.ErrLocked):
 		hint = ": a process has this store open. Stop that first, or look at a moment's state with -live"
 	case errors.Is(err, badgerstore.ErrChanged):
@@ -145,7 +155,7 @@ func (p *program) clear() {
 // command is one of the things that can be done.
 type command struct {
 	name  string
-	args  []string // the names of its arguments
+	args  []string // the names of its arguments; the last may stand for several: DIR...
 	flags string   // the names of its flags
 	help  string
 	run   func(v *invocation) error
@@ -156,17 +166,19 @@ type invocation struct {
 	*program
 	command    *command
 	dir, group string
+	dirs       []string // all arguments, if there may be several
 
-	json, live, write, create, damaged bool
-	from, to                           uint64
-	max, bytes                         int
-	data                               string
+	json, live, write, create, damaged, all, accept bool
+
+	from, to, id            uint64
+	max, bytes              int
+	data, learners, despite string
 }
 
 func (v *invocation) flags() *flag.FlagSet {
 	f := flag.NewFlagSet(v.command.name, flag.ContinueOnError)
 	f.SetOutput(io.Discard) // the help is ours
-	bools := map[string]*bool{"json": &v.json, "live": &v.live, "write": &v.write, "create": &v.create, "damaged": &v.damaged}
+	bools := map[string]*bool{"json": &v.json, "live": &v.live, "write": &v.write, "create": &v.create, "damaged": &v.damaged, "all": &v.all, "accept-data-loss": &v.accept}
 	for _, name := range strings.Fields(v.command.flags) {
 		switch name {
 		case "from":
@@ -177,8 +189,16 @@ func (v *invocation) flags() *flag.FlagSet {
 			f.IntVar(&v.max, name, v.max, "")
 		case "bytes":
 			f.IntVar(&v.bytes, name, v.bytes, "")
+		case "id":
+			f.Uint64Var(&v.id, name, 0, "")
 		case "data":
 			f.StringVar(&v.data, name, v.data, "")
+		case "group":
+			f.StringVar(&v.group, name, "", "")
+		case "learners":
+			f.StringVar(&v.learners, name, "", "")
+		case "despite":
+			f.StringVar(&v.despite, name, "", "")
 		default:
 			f.BoolVar(bools[name], name, false, "")
 		}
@@ -210,15 +230,19 @@ func (v *invocation) parse(args []string) error {
 		found, args = append(found, f.Arg(0)), f.Args()[1:]
 	}
 	found = append(found, words...)
-	if want := v.command.args; len(found) != len(want) {
+	want := v.command.args
+	several := strings.HasSuffix(want[len(want)-1], "...")
+	if len(found) < len(want) || len(found) > len(want) && !several {
 		return badUsage("%s takes %s, and was given %s", v.command.name, strings.Join(want, " and "), count(len(found), "argument"))
 	}
 	v.dir = found[0]
-	if len(found) > 1 {
+	if several {
+		v.dirs = found
+	} else if len(found) > 1 {
 		v.group = found[1]
 	}
 	switch {
-	case v.dir == "":
+	case slices.Contains(found[:1], "") || slices.Contains(v.dirs, ""):
 		return badUsage("the directory is empty")
 	case v.max < 0:
 		return badUsage("-max is %d: it must not be negative", v.max)
@@ -241,9 +265,13 @@ const liveAttempts = 5
 // inspect reads the store. What a process does meanwhile to a store that it has
 // open can look like damage: then it is read again. Damage stays.
 func (v *invocation) inspect(chunks bool) (*badgerstore.Inspection, error) {
+	return v.inspectIn(v.dir, chunks)
+}
+
+func (v *invocation) inspectIn(dir string, chunks bool) (*badgerstore.Inspection, error) {
 	o := badgerstore.InspectOptions{Live: v.live, Chunks: chunks, Progress: v.progress}
 	for attempt := 1; ; attempt++ {
-		in, err := badgerstore.Inspect(v.dir, o)
+		in, err := badgerstore.Inspect(dir, o)
 		v.clear()
 		switch {
 		case err == nil && (!in.InUse || len(in.Damage) == 0 || attempt >= liveAttempts):
