@@ -26,11 +26,39 @@ var contractMutants = []mutant{
 	{"E6", "a Save may lower the term", []edit{
 		{"check.go", "case h.Term < l.HardState.Term:", "case false:"},
 	}},
+	{"M18", "the cluster changes with any Save", []edit{
+		{"check.go", "case l.HardState.Cluster != 0 && h.Cluster != l.HardState.Cluster:", "case false:"},
+	}},
+	{"M18", "a new lineage cuts the log off", []edit{
+		{"check.go", "s.Entries[0].EntryID != raftcore.EntryID{Term: h.Term, Index: l.Last.Index + 1}", "s.Entries[0].Term != h.Term"},
+	}},
+	{"M18", "a new lineage begins without a vote of its voter", []edit{
+		{"check.go", "!slices.Equal(s.Entries[0].Config.Voters, []raftcore.NodeID{h.Vote})", "len(slices.Clone(s.Entries[0].Config.Voters)) != 1"},
+	}},
 	{"P7", "Memory takes a late Save of an earlier boot", []edit{
 		{"memory.go", "if save.Token.Boot != g.boot {", "if false {"},
 	}},
 	{"P8", "Memory opens a group twice", []edit{
 		{"memory.go", "if g.boot != 0 {", "if false {"},
+	}},
+}
+
+// toolMutants are those of castaway-disk, where it begins a new lineage.
+var toolMutants = []mutant{
+	{"M18", "the survivor with the longest log is the best, whatever its term", []edit{
+		{"lineage.go", "!best.last().AtLeast(other.last()) && !d.apart(other)", "best.Last < other.Last && !d.apart(other)"},
+	}},
+	{"M18", "directories of two lineages are compared", []edit{
+		{"lineage.go", "return other.Config != nil && a != b && a != none && b != none", "return other.Config == nil && a != b && a != none && b != none"},
+	}},
+	{"M18", "a worse survivor is gone on from", []edit{
+		{"lineage.go", "is(best != d, despiteWorse", "is(false, despiteWorse"},
+	}},
+	{"M18", "a group is begun although a majority is there", []edit{
+		{"lineage.go", "is(g.quorum(), despiteQuorum", "is(false, despiteQuorum"},
+	}},
+	{"M18", "a new lineage has the same name each time", []edit{
+		{"lineage.go", "rand.Read(b[:]) // never fails", "_, _ = rand.Reader, b"},
 	}},
 }
 

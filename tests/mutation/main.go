@@ -57,6 +57,7 @@ func suites() []suite {
 		{"persistence/journal", [][]string{{journal}, {store}}, journalMutants},
 		{"persistence/badgerstore", [][]string{{store}}, storeMutants},
 		{"persistence/snapshots", [][]string{{"./persistence/snapshots"}}, snapshotMutants},
+		{"persistence/cmd/castaway-disk", [][]string{{"./persistence/cmd/castaway-disk", "-run", "Lineage|GroupsAreBegun"}}, toolMutants},
 		{"actors", [][]string{{"./actors"}}, actorMutants},
 	}
 }

@@ -386,6 +386,29 @@ var coreMutants = []mutant{
 	{"D9", "a damaged disk helps to found the group again", []edit{
 		{"node.go", "cfg.Joins = cfg.Joins || r.Damaged", "cfg.Joins = cfg.Joins || false"},
 	}},
+	{"M18", "a new lineage keeps the name of the old one", []edit{
+		{"lineage.go", "Vote: l.Voter, Cluster: l.Cluster, Joined: true", "Vote: l.Voter, Cluster: r.HardState.Cluster, Joined: true"},
+	}},
+	{"M18", "a new lineage begins in the term of the old one", []edit{
+		{"lineage.go", "term := r.HardState.Term + 1", "term := max(r.HardState.Term, 1)"},
+	}},
+	{"M18", "a new lineage forgets what is not known to be committed", []edit{
+		{"lineage.go", "Index: r.Last + 1}", "Index: max(r.Base.Index, r.Snapshot.Last.Index) + 1}"},
+	}},
+	{"M18", "founders who hear of a new lineage found the old one", []edit{
+		{"newcomer.go", "n.cfg.Joins = true", "n.other = m.Cluster"},
+	}},
+	{"M18", "any word of another lineage keeps founders from founding", []edit{
+		{"newcomer.go", "leads && n.members.current().Votes(m.From)", "leads || n.members.current().Votes(m.From)"},
+	}},
+	{"M18", "a new lineage keeps the learners of the old one", []edit{
+		{"lineage.go", "conf = conf.clone()", `if n := len(r.Configs); n > 0 {
+		conf.Learners = r.Configs[n-1].Conf.Learners
+	} else {
+		conf.Learners = r.BaseConf.Conf.Learners
+	}
+	conf = conf.clone()`},
+	}},
 	{"D10", "a wiped disk votes", []edit{
 		{"newcomer.go", "return n.hard.Joined || !n.cfg.Joins", "return n.hard.Joined || n.hard.Term < maxTerm || !n.cfg.Joins"},
 	}},
