@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -545,7 +546,7 @@ func loadsBesideTheRest(r *storeRun) {
 	// The first 100 entries stay, the next 100 are replaced again and again.
 	p.save(p.term("a", 1, commands(1, 1, 200)...), p.term("b", 1, commands(1, 1, 9)...))
 	group, done := p.opened("a").Group, make(chan struct{})
-	var loads atomic.Int64
+	var loads, failed atomic.Int64
 	errs := make(chan error, 2)
 	var readers sync.WaitGroup
 	for n := range 2 {
@@ -557,6 +558,7 @@ func loadsBesideTheRest(r *storeRun) {
 				default:
 				}
 				if err := loadBoth(p.s, group, raftcore.Index(1+n%100)); err != nil {
+					failed.Add(1)
 					errs <- err
 					return
 				}
@@ -564,7 +566,7 @@ func loadsBesideTheRest(r *storeRun) {
 			}
 		})
 	}
-	err := p.saveBeside(&loads)
+	err := p.saveBeside(func() bool { return loads.Load() >= 300 || failed.Load() > 0 })
 	close(done)
 	readers.Wait()
 	must(err)
@@ -579,8 +581,9 @@ func loadsBesideTheRest(r *storeRun) {
 
 // saveBeside replaces entries, and opens and closes other groups, until enough has
 // been loaded beside it.
-func (p *place) saveBeside(loads *atomic.Int64) error {
-	for term := raftcore.Term(2); term < 30 || term < 200 && loads.Load() < 300; term++ {
+func (p *place) saveBeside(enough func() bool) error {
+	for term := raftcore.Term(2); term < 30 || !enough(); term++ {
+		runtime.Gosched()
 		err := p.Save(p.s, []persistence.Save{p.term("a", term, commands(term, 101, 200)...)})
 		switch {
 		case err != nil:
