@@ -784,6 +784,12 @@ func (t *tableFiles) manifest() map[uint64]badger.TableManifest {
 	}()
 	if err != nil {
 		t.refuse(name, 0, 0, "the list of tables: %v", err)
+		return m.Tables
+	}
+	if b, err := os.ReadFile(name); err == nil {
+		if kept, notes := withoutMissing(t.dir, b); notes > 0 { // as they will be when the store is opened
+			return tablesOf(kept)
+		}
 	}
 	return m.Tables
 }

@@ -99,6 +99,13 @@ func openBadger(dir string, logger *slog.Logger, failed func(error)) (t table, e
 	if err := removeEmptyLogs(dir); err != nil {
 		return nil, err
 	}
+	notes, err := mendManifest(dir)
+	if err != nil {
+		return nil, err
+	}
+	if notes > 0 {
+		logger.Warn("badger could not sync its list of tables, and removed tables that are on it: they are taken out of it", "dir", dir, "notes", notes)
+	}
 	db, err := badger.Open(o)
 	if err != nil {
 		if strings.Contains(err.Error(), "Cannot acquire directory lock") {

@@ -168,12 +168,12 @@ func TestRetiredSegmentsAreUsedAgainAndTheirNumberIsBounded(t *testing.T) {
 }
 
 func TestD6_FailedSyncPoisonsTheJournalForGood(t *testing.T) {
-	for _, change := range []string{"write", "sync"} {
+	for _, change := range []string{"write", "sync", "watermark"} {
 		t.Run(change, func(t *testing.T) {
 			disk := journaltest.New(1)
 			j, _ := mustOpen(t, "d", small(disk))
 			kept := append([]journal.Position(nil), mustWrite(t, j, "kept")...)
-			disk.FailAt(map[string]int{"write": 1, "sync": 2}[change])
+			disk.FailAt(map[string]int{"write": 1, "sync": 2, "watermark": 3}[change])
 			for range 3 { // the disk is well again after the first
 				_, err := write(j, "lost")
 				if !errors.Is(err, persistence.ErrPoisoned) || !errors.Is(err, syscall.EIO) {
@@ -229,8 +229,8 @@ const watermark = "d/watermark"
 func unmark(disk *journaltest.Disk) { disk.Put(watermark, make([]byte, journal.Block)) }
 
 // flipBits flips bits in a journal that was opened several times, so that some of
-// its segments end early. Opened at last, it has its last batch in a segment of its
-// own.
+// its segments end early. Opened at last, it has its last batch in a segment whose
+// header vouches for it; else it is for the watermark to do that.
 func flipBits(t *testing.T, openedAtLast bool) {
 	disk := journaltest.New(1)
 	h := &history{rng: rand.New(rand.NewPCG(1, 1))}
@@ -268,6 +268,9 @@ func flipBits(t *testing.T, openedAtLast bool) {
 		reopen()
 	}
 	j.Close()
+	if openedAtLast {
+		unmark(disk)
+	}
 
 	used := map[string][][2]int{} // by file: what is covered
 	for _, name := range disk.Files() {
@@ -460,6 +463,7 @@ func TestMissingAndForeignSegmentsAreReported(t *testing.T) {
 			mustWrite(t, j, "end")
 			j.Close()
 			c.spoil(t, disk)
+			unmark(disk)
 			o := small(disk)
 			if c.o != nil {
 				o = c.o(o)

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/castaway-go/castaway/persistence"
 	"github.com/castaway-go/castaway/raftcore"
@@ -198,7 +199,7 @@ func (r *faulty) fails() {
 	if err != nil && !errors.Is(err, errGone) {
 		r.isTheFault(err)
 		switch {
-		case used && r.f.call == "fallocate" && strings.Contains(r.f.what, "ENOSPC"):
+		case used && errors.Is(err, persistence.ErrDiskFull) && !errors.Is(err, persistence.ErrPoisoned):
 			r.goesOnWhenThereIsRoom(err)
 		case used:
 			r.staysPoisoned(err)
@@ -220,29 +221,8 @@ func (r *faulty) fails() {
 	}
 	r.notRetried(after)
 	r.m.Restarted()
-	if r.refusedByBadger() {
-		return
-	}
 	r.healthy(50)
 	r.healthy(0)
-}
-
-// refusedByBadger reports whether Badger does not open after its MANIFEST could not
-// be written or synced. It removes a table then that is in there already, and so
-// does not find it. Nothing is lost but the use of the store; delete this when that
-// is mended.
-func (r *faulty) refusedByBadger() bool {
-	if r.f.call != "fsync" && r.f.call != "write" {
-		return false
-	}
-	p := start(r.t, r.dir)
-	err := p.open()
-	p.end()
-	if err == nil || !strings.Contains(err.Error(), "file does not exist for table") {
-		return false
-	}
-	r.t.Logf("badger has removed what it has noted: %v", err)
-	return true
 }
 
 // isTheFault checks that the error is the one of the system call: not damage, and
@@ -284,15 +264,17 @@ func (r *faulty) staysPoisoned(err error) {
 	}
 }
 
-// goesOnWhenThereIsRoom checks that nothing was written for want of room, and that the
-// same Save is taken when there is some.
+// goesOnWhenThereIsRoom checks that it was for want of room for another segment, when
+// nothing is written yet, and that the same Save is taken when there is some.
 func (r *faulty) goesOnWhenThereIsRoom(err error) {
 	r.t.Helper()
-	if !errors.Is(err, persistence.ErrDiskFull) || errors.Is(err, persistence.ErrPoisoned) {
-		r.t.Errorf("the disk was full, and the Save ended with %v", err)
+	if !strings.Contains(err.Error(), ".spare") {
+		r.t.Errorf("a write has failed, and the store is not poisoned: %v", err)
 	}
-	if err := r.p.Save(r.p.last); err != nil {
-		r.t.Errorf("made again when there was room it ended with %v", err)
+	for deadline := time.Now().Add(patience); err != nil; err = r.p.Save(r.p.last) {
+		if !errors.Is(err, persistence.ErrDiskFull) || errors.Is(err, persistence.ErrPoisoned) || time.Now().After(deadline) {
+			r.t.Fatalf("there is room again, and the Save ends with %v", err)
+		}
 	}
 }
 

@@ -132,7 +132,7 @@ var journalMutants = []mutant{
 		{"replay.go", "if err := in.unreadable(at, size); err != nil {", "if err := error(nil); err != nil {"},
 	}},
 	{"D15", "what cannot be read cannot be repaired", []edit{
-		{"replay.go", "return errors.Is(err, syscall.EIO) }", "return err != nil && false }"},
+		{"replay.go", "return errors.Is(err, syscall.EIO) }", "return errors.Is(err, syscall.EIO) && false }"},
 	}},
 	{"D13", "a full disk poisons the journal", []edit{
 		{"append.go", "if errors.Is(err, persistence.ErrDiskFull) && !errors.Is(err, persistence.ErrPoisoned) {", "if errors.Is(err, persistence.ErrDiskFull) && false {"},
