@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 
 	"github.com/castaway-go/castaway/persistence"
@@ -72,6 +73,10 @@ func (s *store) load(g *group, from, to raftcore.Index, maxBytes int) ([]raftcor
 	}
 }
 
+// maxPrepared is for how many entries there is room before it is known how many
+// there will be.
+const maxPrepared = 1024
+
 // plan takes note of where the entries are.
 func (l *loading) plan() error {
 	l.s.mu.RLock()
@@ -81,6 +86,7 @@ func (l *loading) plan() error {
 		return fmt.Errorf("they are not all in the log, which goes from %d to %d", g.log.Base.Index+1, g.log.Last)
 	}
 	l.changes, l.held = g.changes, g.held
+	l.entries = make([]raftcore.Entry, 0, min(l.to-l.from+1, maxPrepared))
 	// Twice as many bytes of records as of entries: small entries may be more than
 	// half framing, and then fewer are returned than would fit. The first record
 	// does not count: of that maybe only the last entry is wanted.
@@ -146,7 +152,7 @@ func (l *loading) read() error {
 // take adds an entry if it is the next one that is wanted. It returns false if
 // no more are.
 func (l *loading) take(e *raftcore.Entry) (more bool) {
-	next := l.from + raftcore.Index(len(l.entries))
+	next := l.next()
 	if e.Index != next {
 		return e.Index < next
 	}
@@ -181,14 +187,14 @@ func (l *loading) fromJournal(i, n int) (more bool, err error) {
 			}
 			return nil
 		})
-		if err == errEnough && l.from+raftcore.Index(len(l.entries)) <= min(end, l.to) {
+		if err == errEnough && l.next() <= min(end, l.to) {
 			return false, nil
 		}
 		if err != nil && err != errEnough {
 			return false, err
 		}
 	}
-	return l.from+raftcore.Index(len(l.entries)) <= l.to, nil
+	return l.next() <= l.to, nil
 }
 
 // visit decodes the entries of a journal record of a group.
@@ -205,60 +211,130 @@ func (s *store) visit(g *group, at journal.Position, record []byte, visit func(*
 	return &persistence.CorruptError{File: s.journal.File(at.Segment), Offset: int64(at.Offset), Detail: fmt.Sprintf("this is not a record of group %d", g.number)}
 }
 
-// fromTable reads the entries that Badger has, chunk by chunk.
+// fromTable reads the entries that Badger has.
 func (l *loading) fromTable() (more bool, err error) {
 	to := min(l.to, l.held)
 	for {
-		next := l.from + raftcore.Index(len(l.entries))
+		next := l.next()
 		if next > to {
 			return next <= l.to, nil
 		}
-		body, _, err := l.s.chunk(l.g.number, next)
+		left := max(0, min(l.maxBytes-l.bytes, readAheadBytes))
+		chunks, err := l.s.chunks(l.g.number, next, next+min(to-next, l.ahead(left)), 2*left+maxChunkBytes)
 		if err != nil {
 			return false, err
 		}
-		before := len(l.entries)
-		err = decodeEntries(body, func(e *raftcore.Entry) error {
-			if e.Index > to || !l.take(e) {
-				return errEnough
+		for i := range chunks {
+			if more, err := l.fromChunk(&chunks[i], to); err != nil || !more {
+				return false, err
 			}
-			return nil
-		})
-		switch {
-		case errors.Is(err, errMalformed):
-			return false, l.s.corruptChunk(l.g.number, next, "it is malformed")
-		case err == errEnough && l.from+raftcore.Index(len(l.entries)) <= to:
-			return false, nil
-		case len(l.entries) == before:
-			return false, l.s.corruptChunk(l.g.number, next, "it has ended before")
 		}
 	}
+}
+
+// next is the entry that is wanted next.
+func (l *loading) next() raftcore.Index { return l.from + raftcore.Index(len(l.entries)) }
+
+const (
+	// readAheadBytes is how much is read of Badger at a time.
+	readAheadBytes = 256 << 10
+	// entryMemory is what an entry takes in memory beside its data, in bytes.
+	entryMemory = 64
+	// usualEntryBytes is what an entry is taken to have before one is there.
+	usualEntryBytes = 128
+)
+
+// ahead guesses how many entries behind the next one are worth reading together
+// with it for so many bytes: by the size of the one before.
+func (l *loading) ahead(bytes int) raftcore.Index {
+	each := usualEntryBytes
+	if n := len(l.entries); n > 0 {
+		each = len(l.entries[n-1].Data)
+	}
+	return raftcore.Index(bytes / (each + entryMemory))
+}
+
+// fromChunk takes what is wanted of a chunk, of which no entry after to counts. It
+// returns false if no more fits.
+func (l *loading) fromChunk(c *chunk, to raftcore.Index) (more bool, err error) {
+	next := l.next()
+	if c.first > next {
+		return false, l.s.corruptChunk(l.g.number, next, "it is missing")
+	}
+	body, err := l.s.body(l.g.number, c)
+	if err != nil {
+		return false, err
+	}
+	err = decodeEntries(body, func(e *raftcore.Entry) error {
+		if e.Index > to || !l.take(e) {
+			return errEnough
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, errMalformed):
+		return false, l.s.corruptChunk(l.g.number, next, "it is malformed")
+	case err == errEnough && l.next() <= to:
+		return false, nil
+	case l.next() == next && next <= to:
+		return false, l.s.corruptChunk(l.g.number, next, "it has ended before")
+	}
+	return true, nil
+}
+
+// chunk is a chunk as it was found.
+type chunk struct {
+	first raftcore.Index
+	chunkValue
+}
+
+// chunks reads the chunks that have the entries from one to another, oldest first,
+// or only the oldest one if those have more than so many bytes. They are the
+// caller's.
+func (s *store) chunks(number uint64, from, to raftcore.Index, maxBytes int) (found []chunk, err error) {
+	bytes := 0
+	err = s.table.scan(chunksOf(number), chunkKey(number, to), func(key, value []byte) (bool, error) {
+		c := chunk{first: firstOf(key)}
+		if bytes += len(value); bytes > maxBytes && c.first > from {
+			return false, errEnough
+		}
+		if c.chunkValue, err = decodeChunk(key, value); err != nil {
+			return false, s.corruptChunk(number, max(from, c.first), err.Error())
+		}
+		c.body = slices.Clone(c.body)
+		found = append(found, c)
+		return c.first > from, nil
+	})
+	if err == errEnough { // they come newest first: the oldest has to be looked for by itself
+		return s.chunks(number, from, from, maxBytes)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if n := len(found); n == 0 || found[n-1].first > from {
+		return nil, s.corruptChunk(number, from, "it is missing")
+	}
+	slices.Reverse(found)
+	return found, nil
 }
 
 // chunk reads the chunk that has an entry, and returns its body, which is the
 // caller's, and its first index.
 func (s *store) chunk(number uint64, index raftcore.Index) (body []byte, first raftcore.Index, err error) {
-	var c chunkValue
-	err = s.table.scan(chunksOf(number), chunkKey(number, index), func(key, value []byte) (bool, error) {
-		first = firstOf(key)
-		if c, err = decodeChunk(key, value); err != nil {
-			return false, s.corruptChunk(number, index, err.Error())
-		}
-		c.body = append([]byte(nil), c.body...)
-		return false, nil
-	})
+	found, err := s.chunks(number, index, index, 0)
 	if err != nil {
 		return nil, 0, err
 	}
-	if first == 0 {
-		return nil, 0, s.corruptChunk(number, index, "it is missing")
+	body, err = s.body(number, &found[0])
+	return body, found[0].first, err
+}
+
+// body returns the entries of a chunk, as they are encoded.
+func (s *store) body(number uint64, c *chunk) ([]byte, error) {
+	if c.pieces == 0 {
+		return c.body, nil
 	}
-	if c.pieces > 0 {
-		if c.body, err = s.joinPieces(number, first, &c); err != nil {
-			return nil, 0, err
-		}
-	}
-	return c.body, first, nil
+	return s.joinPieces(number, c.first, &c.chunkValue)
 }
 
 // joinPieces puts a chunk together that was too large for one value.

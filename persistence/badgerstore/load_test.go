@@ -1,6 +1,9 @@
 package badgerstore
 
 import (
+	"errors"
+	"math"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -71,4 +74,114 @@ func TestLoadsRunBesideSavesAndHandovers(t *testing.T) {
 	close(done)
 	readers.Wait()
 	wantLog(t, s, a, append(commands(1, 1, 100), commands(119, 101, 200)...))
+}
+
+// Chunks are read several at a time, newest first. What is found there must not
+// depend on it.
+func TestLoadReadsChunksOfAllSizes(t *testing.T) {
+	s := mustOpen(t, simulated(journaltest.New(1))).(*store)
+	a := mustOpenGroup(t, s, "a")
+	var log []raftcore.Entry
+	for _, part := range []struct{ entries, bytes int }{{700, 0}, {300, 100}, {40, 60 << 10}, {3, maxPieceBytes + 5}, {600, 10}} {
+		first := raftcore.Index(len(log) + 1)
+		for i := range raftcore.Index(part.entries) {
+			log = append(log, command(1, first+i, strings.Repeat("x", part.bytes)))
+		}
+		mustSave(t, s, saveOf(a, 1, log[first-1:]...))
+	}
+	handAllOver(t, s, a)
+	for from := 1; from <= len(log); from += 37 {
+		for _, maxBytes := range []int{0, 1, 1000, 100 << 10, 10 << 20} {
+			want, bytes := log[from-1:from-1], 0
+			for _, e := range log[from-1:] {
+				if bytes += len(e.Data); bytes > maxBytes && len(want) > 0 {
+					break
+				}
+				want = append(want, e)
+			}
+			got, err := s.Load(a.Group, raftcore.Load{From: raftcore.Index(from), To: raftcore.Index(len(log)), MaxBytes: maxBytes})
+			if err == nil {
+				err = equalEntries(got, want)
+			}
+			if err != nil {
+				t.Fatalf("from %d, at most %d bytes: %v", from, maxBytes, err)
+			}
+		}
+	}
+}
+
+// handAllOver hands over what a group has so far, with all full segments.
+func handAllOver(t *testing.T, s *store, o persistence.Opened) {
+	t.Helper()
+	last := s.groups[o.Group-1].log.Last
+	for other := mustOpenGroup(t, s, "other"); s.groups[o.Group-1].held < last; {
+		other.Recovered.Last = saveUntil(t, s, other, func() bool { return s.sealed() > 0 })
+		oldest, _ := s.journal.Segments()
+		if err := s.handOver(oldest); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A chunk in the middle is gone, and the ones around it are read together with it.
+func TestLoadMissesAChunkBetweenOthers(t *testing.T) {
+	s := mustOpen(t, simulated(journaltest.New(1))).(*store)
+	a := mustOpenGroup(t, s, "a")
+	mustSave(t, s, saveOf(a, 1, commands(1, 1, 4*maxChunkEntries)...))
+	handAllOver(t, s, a)
+	if err := s.table.commit([]write{{key: chunkKey(1, 1+2*maxChunkEntries)}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []raftcore.Index{1, maxChunkEntries, 2 * maxChunkEntries, 1 + 2*maxChunkEntries, 3 * maxChunkEntries} {
+		got, err := s.Load(a.Group, raftcore.Load{From: from, To: 4 * maxChunkEntries, MaxBytes: math.MaxInt})
+		var corrupt *persistence.CorruptError
+		if !errors.As(err, &corrupt) {
+			t.Errorf("from %d: %d entries, %v", from, len(got), err)
+		}
+	}
+}
+
+// countingTable counts the bytes of values that are looked at.
+type countingTable struct {
+	table
+	bytes int
+}
+
+func (c *countingTable) scan(prefix, from []byte, visit func(key, value []byte) (bool, error)) error {
+	return c.table.scan(prefix, from, func(key, value []byte) (bool, error) {
+		c.bytes += len(value)
+		return visit(key, value)
+	})
+}
+
+// Behind small entries there are large ones, and only few of them fit.
+func TestLoadDoesNotReadMuchThatDoesNotFit(t *testing.T) {
+	s := mustOpen(t, simulated(journaltest.New(1))).(*store)
+	a := mustOpenGroup(t, s, "a")
+	log := commands(1, 1, 100)
+	for i := range raftcore.Index(200) {
+		log = append(log, command(1, 101+i, strings.Repeat("x", maxChunkBytes)))
+	}
+	for part := range slices.Chunk(log, 20) {
+		mustSave(t, s, saveOf(a, 1, part...))
+	}
+	handAllOver(t, s, a)
+	counting := &countingTable{table: s.table}
+	s.table = counting
+	defer func() { s.table = counting.table }()
+	for _, maxBytes := range []int{0, 2 << 10, 512 << 10, 1 << 20} {
+		for _, from := range []raftcore.Index{1, 50, 150} {
+			counting.bytes = 0
+			got, err := s.Load(a.Group, raftcore.Load{From: from, To: 300, MaxBytes: maxBytes})
+			if err == nil {
+				err = equalEntries(got, log[from-1:][:len(got)])
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if most := 3*maxBytes + 4*maxChunkBytes; counting.bytes > most {
+				t.Errorf("for %d bytes from entry %d on, %d were read", maxBytes, from, counting.bytes)
+			}
+		}
+	}
 }
