@@ -41,6 +41,13 @@ const storeDir = "CASTAWAY_TEST_STORE_DIR"
 
 // TestMain is also the process that has the store.
 func TestMain(m *testing.M) {
+	if text := os.Getenv(storeJob); text != "" {
+		if err := doJob(text); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if dir := os.Getenv(storeDir); dir != "" {
 		if err := serve(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
