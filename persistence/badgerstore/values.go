@@ -30,11 +30,13 @@ const (
 
 	valueVersion = 1
 
-	// A chunk has at most as many entries, and about as many bytes of them.
-	maxChunkEntries = 256
+	// A chunk has at most as many entries, and about as many bytes of them. Badger
+	// makes room for a whole block (64 KiB) of every chunk that is half as large, or
+	// more, while it builds a table: small chunks are paid with memory.
+	maxChunkEntries = 512
 	maxChunkBytes   = 64 << 10
 	// A chunk with less than that takes in the next entries.
-	smallChunkEntries = maxChunkEntries / 2
+	smallChunkEntries = 128
 	smallChunkBytes   = maxChunkBytes / 2
 	// A chunk of one large entry is cut into pieces of this size. Badger would
 	// put larger values into its value log, where a failed sync goes unreported.
