@@ -258,10 +258,20 @@ func mean(list []int) float64 {
 	return float64(sum) / float64(len(list))
 }
 
-func inSeconds(list []int) string {
+// inSeconds says how steady a rate was: over all, and within each turn. A machine
+// that others use is twice as fast in one minute as in the next.
+func inSeconds(list []int, turn int) string {
+	ratio := 1.0
+	for part := range slices.Chunk(list, turn) {
+		ratio = min(ratio, worst(part))
+	}
+	return fmt.Sprintf("%.0f entries/s in %d seconds, the worst second %.2f of the median, and %.2f of that of its turn: %v", mean(list), len(list), worst(list), ratio, list)
+}
+
+// worst compares the worst second with the median.
+func worst(list []int) float64 {
 	sorted := slices.Sorted(slices.Values(list))
-	median, worst := sorted[len(sorted)/2], sorted[0]
-	return fmt.Sprintf("%.0f entries/s in %d seconds, the median second %d, the worst %d (%.2f of it): %v", mean(list), len(list), median, worst, float64(worst)/float64(median), list)
+	return float64(sorted[0]) / float64(sorted[len(sorted)/2])
 }
 
 func mib(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }

@@ -9,7 +9,7 @@ import (
 )
 
 var (
-	entriesFlag = flag.Int("entries", 500_000, "how many entries are saved under steady compaction; from a million on in segments of the usual size")
+	entriesFlag = flag.Int("entries", 400_000, "how many entries are saved under steady compaction; from a million on in segments of the usual size")
 	cliffFlag   = flag.Duration("cliff", 2*time.Second, "for how long groups save as fast as they can, in turns with a plain file")
 	everyFlag   = flag.Int("every", 2000, "how many entries of a group there are between two snapshots")
 	stateFlag   = flag.Int("state", 64<<10, "how many bytes the file of a snapshot has; 0: there are no files")
@@ -42,8 +42,8 @@ func TestThroughputDoesNotCollapse(t *testing.T) {
 	j := job{Dir: t.TempDir(), Groups: cmp.Or(*groupsFlag, 64), Batch: 16, Every: *everyFlag, State: *stateFlag, Time: *cliffFlag}
 	j.Turn = min(6*time.Second, j.Time/2).Truncate(time.Second)
 	r := j.do(t, "work")
-	t.Logf("store: %s", inSeconds(r.Store))
-	t.Logf("plain: %s", inSeconds(r.Plain))
+	t.Logf("store: %s", inSeconds(r.Store, int(j.Turn/time.Second)))
+	t.Logf("plain: %s", inSeconds(r.Plain, r.PlainTurn))
 	t.Logf("of-plain: %.2f, the median of %d turns; %d snapshots, the longest Save %v, memory %v", r.ofPlain(), len(r.Plain)/r.PlainTurn, r.Snapshots, r.Longest, r.Memory)
 	j.lookAgain(t, &r)
 }
