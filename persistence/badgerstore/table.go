@@ -43,6 +43,10 @@ const (
 	maxCommitKeys  = 4096
 )
 
+// blockBytes is the size of a block in a table of Badger: what is read and checked at
+// a time.
+const blockBytes = 32 << 10
+
 // closeWait is how long Close waits.
 const closeWait = 10 * time.Second
 
@@ -81,10 +85,9 @@ func openBadger(dir string, logger *slog.Logger, failed func(error)) (t table, e
 		// Every table that is being built has memory of several times its size, and
 		// Badger keeps that of eight for the next ones. Measured with 64 groups that
 		// save as fast as they can, and compact so late that most entries come here:
-		// 170 MiB, and 290 with the tables that are mapped. Chunks of entries are 64 KiB,
-		// or a little less.
+		// 130 to 190 MiB, and 300 with the tables that are mapped.
 		WithBaseTableSize(512 << 10).
-		WithBlockSize(64 << 10).
+		WithBlockSize(blockBytes).
 		WithDetectConflicts(false). // there is one writer
 		WithMetricsEnabled(false)
 	defer func() {

@@ -30,11 +30,12 @@ const (
 
 	valueVersion = 1
 
-	// A chunk has at most as many entries, and about as many bytes of them. Badger
-	// makes room for a whole block (64 KiB) of every chunk that is half as large, or
-	// more, while it builds a table: small chunks are paid with memory.
-	maxChunkEntries = 512
-	maxChunkBytes   = 64 << 10
+	// A chunk has at most as many entries, and about as many bytes of them: a block of
+	// Badger. While it builds a table, Badger makes room for a whole block for every
+	// chunk of more than half of one, and keeps that memory; and who reads a few
+	// entries reads the chunk.
+	maxChunkEntries = 256
+	maxChunkBytes   = blockBytes
 	// A chunk with less than that takes in the next entries.
 	smallChunkEntries = 128
 	smallChunkBytes   = maxChunkBytes / 2
