@@ -85,7 +85,7 @@ func openBadger(dir string, logger *slog.Logger, failed func(error)) (t table, e
 		// Every table that is being built has memory of several times its size, and
 		// Badger keeps that of eight for the next ones. Measured with 64 groups that
 		// save as fast as they can, and compact so late that most entries come here:
-		// 130 to 190 MiB, and 300 with the tables that are mapped.
+		// 130 to 190 MiB, and 240 to 320 with the tables that are mapped.
 		WithBaseTableSize(512 << 10).
 		WithBlockSize(blockBytes).
 		WithDetectConflicts(false). // there is one writer
