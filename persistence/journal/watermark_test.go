@@ -148,9 +148,9 @@ func TestD9_TheWatermarkIsDurableFromTimeToTime(t *testing.T) {
 				t.Fatalf("seed %d: %s, batch %d is durable, and the watermark says %v", seed, when, least, in.Watermark)
 			}
 		}
-		j, _ := mustOpen(t, "d", small(disk))
+		mustOpen(t, "d", small(disk))
 		wantMark("the journal was made", 0)
-		j, _ = mustOpen(t, "d", small(disk))
+		j, _ := mustOpen(t, "d", small(disk))
 		mustWrite(t, j, "one")
 		mustWrite(t, j, "two")
 		disk.Crash(false)
