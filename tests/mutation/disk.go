@@ -257,8 +257,8 @@ var storeMutants = []mutant{
 		{"marker.go", "return fsys.SyncDir(dir)", "return nil"},
 	}},
 	{"D2", "a store is ready before it is whole", []edit{
-		{"open.go", "m = marker{id: random(), fresh: true}\n\t\tif err := s.prepare(m); err != nil {\n\t\t\treturn err\n\t\t}",
-			"m = marker{id: random(), fresh: true}\n\t\tif err := s.prepare(marker{id: m.id}); err != nil {\n\t\t\treturn err\n\t\t}"},
+		{"open.go", "m = marker{format: storeFormat, id: random(), fresh: true}\n\t\tif err := s.prepare(m); err != nil {\n\t\t\treturn err\n\t\t}",
+			"m = marker{format: storeFormat, id: random(), fresh: true}\n\t\tif err := s.prepare(marker{id: m.id}); err != nil {\n\t\t\treturn err\n\t\t}"},
 	}},
 	{"D2", "a segment is retired before Badger has what is needed of it", []edit{
 		{"handover.go", "t.root.next = segment + 1\n", "t.root.next = segment + 1\n\tif err := s.journal.Retire(segment); err != nil {\n\t\treturn err\n\t}\n"},
@@ -332,6 +332,18 @@ var storeMutants = []mutant{
 	}},
 	{"D6", "a failed Append does not poison the store", []edit{
 		{"save.go", "return nil, s.fail(err)", "return nil, err"},
+	}},
+	{"P3", "a list of tables whose sync failed keeps Badger from opening", []edit{
+		{"table.go", "notes, err := mendManifest(dir)", "notes, err := 0, error(nil)"},
+	}},
+	{"P1", "a table that is missing may be on the list that is mended", []edit{
+		{"manifest.go", "if !exists(id) {", "if false {"},
+	}},
+	{"P3", "a store of the oldest format is refused", []edit{
+		{"marker.go", "if m.format < oldestFormat ||", "if m.format <= oldestFormat ||"},
+	}},
+	{"P3", "programs that know an older format only are not told of a newer one", []edit{
+		{"open.go", "if m.fresh || m.damaged || m.format != storeFormat {", "if m.fresh || m.damaged {"},
 	}},
 	{"D9", "nobody looks whether the journal is shorter than Badger knows", []edit{
 		{"open.go", "case !r.cut && s.journal.Sequence() < s.root.sequence:", "case false:"},
