@@ -154,7 +154,7 @@ func TestHeavyLibrariesAreImportedInOneRoomOnly(t *testing.T) {
 	rooms := map[string][]string{
 		"github.com/dgraph-io/badger":                   {"persistence/badgerstore/..."},
 		"google.golang.org/grpc":                        {"remote"},
-		"google.golang.org/protobuf":                    {"remote/..."},
+		"google.golang.org/protobuf":                    {"remote/...", "persistence/badgerstore"}, // there for Badger's own files
 		"github.com/asynkron/protoactor-go/remote":      {"remote"},
 		"github.com/asynkron/protoactor-go/actor":       {"actors", "remote", "examples/...", "tests/..."},
 		"github.com/tidwall/redcon":                     {"examples/kv"},
