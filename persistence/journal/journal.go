@@ -143,7 +143,9 @@ func (j *Journal) Close() error {
 	defer j.appending.Unlock()
 	var err error
 	if j.failure.Load() == nil {
-		err = j.syncMark(j.active())
+		if err = j.syncMark(j.active()); err != nil {
+			err = j.fail(err)
+		}
 	}
 	return errors.Join(err, j.closeFiles(), j.lock.Close())
 }
