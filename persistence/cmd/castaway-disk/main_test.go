@@ -107,7 +107,7 @@ func TestAFlippedBitInATableOfBadger(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if at := bytes.Index(b, []byte("set key30 ")); at >= 0 {
+		if at := bytes.Index(b, []byte("set key95 ")); at >= 0 {
 			flip(t, table, int64(at))
 		}
 	}
