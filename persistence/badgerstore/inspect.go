@@ -645,11 +645,8 @@ func (in *Inspection) Rehearse() (*Rehearsal, error) {
 			err = r.finish()
 			s.journal.Close()
 		}
-		o := journal.Options{ID: m.id, First: s.root.next}
-		if damage, other := journal.Damaged(s.path(journalName), o); damage != nil {
-			out.Repair = &Repair{damage.File, damage.Offset}
-		} else if other == nil && r.short {
-			out.Repair = &Repair{}
+		if errors.As(err, new(*persistence.CorruptError)) {
+			out.Repair = s.plannedRepair(r.short)
 		}
 	}
 	out.Err = err
@@ -658,6 +655,19 @@ func (in *Inspection) Rehearse() (*Rehearsal, error) {
 		in.concern(corrupt)
 	}
 	return out, in.Unchanged()
+}
+
+// plannedRepair is the part of openJournal that decides whether to repair. short: the
+// journal is whole, and lacks what must have come next.
+func (s *store) plannedRepair(short bool) *Repair {
+	damage, err := journal.Damaged(s.path(journalName), journal.Options{ID: s.root.store, First: s.root.next})
+	switch {
+	case damage != nil:
+		return &Repair{damage.File, damage.Offset}
+	case err == nil && short:
+		return &Repair{}
+	}
+	return nil
 }
 
 // concern adds to an error whom it concerns.

@@ -29,12 +29,13 @@ type Options struct {
 	// MaxSegments is how many full segments there may be: if Badger does not keep
 	// up, Saves wait. Default 8.
 	MaxSegments int
-	// Repair has a store open whose journal is damaged before its end. What comes
-	// after the damage is lost, acknowledged or not, so all of its groups come back
+	// Repair has a store open whose journal is damaged, has lost its end, or has parts
+	// that the disk cannot read. What comes after the damage is lost, acknowledged or not, so all of its groups come back
 	// as newcomers (raftcore.Recovered.Damaged), who count for nothing until their
 	// peers have sent them what is missing, and so do groups that are not known any
 	// more, or new: until some segments have been filled, nobody can tell them apart.
-	// Groups without other members never count again. Without it such a store does not open, and the error names the place.
+	// Groups without other members never count again, unless castaway-disk lineage has
+	// them go on. Without Repair such a store does not open, and the error names the place.
 	// The damaged files are kept, as *.damaged.
 	Repair bool
 	// Logger hears what goes wrong in the background. Default slog.Default().

@@ -2,10 +2,10 @@
 // killed, its system calls fail, its files are damaged. What was acknowledged must
 // be there afterwards, byte by byte, or the damage must be named.
 //
-//	go test ./tests/disk                                half a minute
+//	go test ./tests/disk                                a minute
 //	go test ./tests/disk -run AfterAKill -kills 200     more of it
 //	go test ./tests/disk -run Fails -faults 20
-//	go test ./tests/disk -run Flipped -flips 50
+//	go test ./tests/disk -run Harmless -flips 50
 //
 // And long work is done on them, to see what they take of time, disk and memory. How
 // fast a store is has to be read off, it is compared with a plain file in the same

@@ -21,8 +21,8 @@ import (
 // groups have their old lineage, or both the new one, and who runs it again gets
 // there.
 func TestM18_WhereverTheToolIsKilledEachGroupHasOneLineage(t *testing.T) {
-	if _, err := exec.LookPath("strace"); err != nil {
-		t.Skipf("not checked: what becomes of a lineage when castaway-disk is killed. That needs strace: %v", err)
+	if out, err := exec.Command("strace", "-f", "-q", "-o", os.DevNull, "-e", "trace=fsync", "--inject=fsync:error=EIO:when=1", "true").CombinedOutput(); err != nil {
+		t.Skipf("not checked: what becomes of a lineage when castaway-disk is killed. That needs strace, and that it may trace: %v %s", err, out)
 	}
 	w := newIslands(t, 0)
 	whole := filepath.Join(w.above, "whole")
