@@ -156,7 +156,7 @@ func handedOverByHand(dir string) Options {
 
 // A process that ends anywhere in between leaves a store of one format or the other.
 func TestAStoreOfFormat1SurvivesTheEndOfTheProcessThatOpensIt(t *testing.T) {
-	for at := 1; ; at++ {
+	for at := 1; ; at += slowdown {
 		dir := filepath.Join(t.TempDir(), "store")
 		unpack(t, "testdata/format-1/killed.tar.gz", dir)
 		o := handedOverByHand(dir)
