@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/castaway-go/castaway/persistence"
@@ -57,20 +58,26 @@ func tablesIn(t *testing.T, dir string) []string {
 // appendNote writes a note to the MANIFEST, as Badger does.
 func appendNote(t *testing.T, dir string, changes ...*pb.ManifestChange) {
 	t.Helper()
-	body, err := proto.Marshal(&pb.ManifestChangeSet{Changes: changes})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := binary.BigEndian.AppendUint32(nil, uint32(len(body)))
-	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(body, castagnoli))
 	f, err := os.OpenFile(filepath.Join(dir, badgerName, "MANIFEST"), os.O_WRONLY|os.O_APPEND, 0)
 	if err == nil {
-		_, err = f.Write(append(b, body...))
+		_, err = f.Write(appendSet(t, nil, changes...))
 		err = errors.Join(err, f.Close())
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// appendSet appends a note as it lies in the file.
+func appendSet(t testing.TB, b []byte, changes ...*pb.ManifestChange) []byte {
+	t.Helper()
+	body, err := proto.Marshal(&pb.ManifestChangeSet{Changes: changes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = binary.BigEndian.AppendUint32(slices.Clip(b), uint32(len(body)))
+	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(body, castagnoli))
+	return append(b, body...)
 }
 
 func creates(id uint64, level uint32) *pb.ManifestChange {
@@ -141,11 +148,11 @@ func TestP1_AMissingTableIsMissed(t *testing.T) {
 
 // FuzzManifest: whatever is in the list of tables, nobody stumbles over it.
 func FuzzManifest(f *testing.F) {
-	f.Add([]byte("Bdgr\x00\x00\x00\x08"))
-	body, _ := proto.Marshal(&pb.ManifestChangeSet{Changes: []*pb.ManifestChange{creates(1, 0), deletes(2)}})
-	b := binary.BigEndian.AppendUint32([]byte("Bdgr\x00\x00\x00\x08"), uint32(len(body)))
-	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(body, castagnoli))
-	f.Add(append(b, body...))
+	b := []byte("Bdgr\x00\x00\x00\x08")
+	f.Add(b)
+	b = appendSet(f, b, creates(1, 0), deletes(2))
+	f.Add(b)
+	f.Add(appendSet(f, b, creates(3, 6), deletes(1))) // nor is the table there that was merged
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if kept, missing := withoutMissing(dir, b); missing > 0 && len(tablesOf(kept)) > 0 {

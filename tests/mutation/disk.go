@@ -337,7 +337,7 @@ var storeMutants = []mutant{
 		{"table.go", "notes, err := mendManifest(dir)", "notes, err := 0, error(nil)"},
 	}},
 	{"P1", "a table that is missing may be on the list that is mended", []edit{
-		{"manifest.go", "if !exists(id) {", "if false {"},
+		{"manifest.go", "if !exists(id) {", "if id == 0 {"},
 	}},
 	{"P3", "a store of the oldest format is refused", []edit{
 		{"marker.go", "if m.format < oldestFormat ||", "if m.format <= oldestFormat ||"},
