@@ -1,8 +1,10 @@
 package badgerstore
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
@@ -25,17 +27,29 @@ func TestStoreKeepsTheContract(t *testing.T) {
 // on: the Store that had it open may go on with the old one.
 func onDisk(t testing.TB, _ uint64) rafttest.StorePlace {
 	d := &crashingDir{t: t, dir: t.TempDir()}
-	return rafttest.StorePlace{Opener: d, Crash: d.crash}
+	_, d.disk = crowded(Options{})
+	return rafttest.StorePlace{Opener: d, Crash: d.crash, Limit: d.limit}
 }
 
 type crashingDir struct {
-	t   testing.TB
-	dir string
-	s   persistence.Store
+	t    testing.TB
+	dir  string
+	disk *crowdedFS
+	s    persistence.Store
+}
+
+// limit has the disk full of what others have on it.
+func (d *crashingDir) limit(bytes int64) {
+	if bytes < 0 {
+		bytes = math.MaxInt64
+	}
+	d.disk.free.Store(bytes)
 }
 
 func (d *crashingDir) Open() (persistence.Store, error) {
-	s, err := quiet(d.dir).Open()
+	o := quiet(d.dir)
+	o.hooks.fs = d.disk
+	s, err := o.Open()
 	if err == nil {
 		d.s = s
 	}
@@ -77,6 +91,7 @@ func onSimulatedDisk(_ testing.TB, seed uint64) rafttest.StorePlace {
 		Crash:   func() { disk.Crash(rng.IntN(2) == 0) },
 		CrashAt: disk.CrashAt,
 		FailAt:  disk.FailAt,
+		Limit:   disk.Limit,
 	}
 }
 
@@ -103,7 +118,7 @@ type handingStore struct {
 func (h *handingStore) Save(saves []persistence.Save) error {
 	if h.usable() == nil && h.sealed() > h.o.RetainSegments && h.rng.IntN(3) == 0 {
 		oldest, _ := h.journal.Segments()
-		if err := h.handOver(oldest); err != nil {
+		if err := h.handOver(oldest); err != nil && !errors.Is(err, errNoRoomYet) {
 			return h.fail(err)
 		}
 	}

@@ -44,6 +44,11 @@ type StorePlace struct {
 	// failed has forgotten what it should have written: the next one succeeds and
 	// does not write it either, as on Linux. Zero takes that back.
 	FailAt func(n int)
+
+	// Limit lets the disk take no more than so many bytes from now on, beside what is
+	// given back by removing and cutting off: whatever needs more fails with ENOSPC.
+	// Less than zero takes that back. It outlives a crash.
+	Limit func(bytes int64)
 }
 
 // TestStore checks a Store against the contract in package persistence. open
@@ -79,7 +84,7 @@ func TestStore(t *testing.T, open func(t testing.TB, seed uint64) StorePlace) {
 	}
 	for _, test := range storeTests {
 		t.Run(test.name, func(t *testing.T) {
-			r := &storeRun{tb: t, open: open, seed: seed, once: replayed && !limited, rounds: rounds}
+			r := &storeRun{tb: t, open: open, seed: seed, once: replayed && !limited, rounds: rounds, patience: time.Minute}
 			if r.rounds == 0 && testing.Short() {
 				r.rounds = 3
 			}
@@ -126,6 +131,7 @@ const (
 	needsCrash
 	needsCrashAt
 	needsFailAt
+	needsLimit
 )
 
 // storeTests is the suite, in the order in which one makes a new Store pass it.
@@ -153,6 +159,7 @@ var storeTests = []storeTest{
 	{"ACrashWhileItIsOpenedHarmsNothing", needsCrashAt, survivesCrashesWhileOpening},
 	{"AFailureWhileItIsOpenedHarmsNothing", needsFailAt, survivesFailuresWhileOpening},
 	{"AFailedWritePoisonsTheStoreUntilItIsOpenedAgain", needsFailAt, isPoisoned},
+	{"WhatTheDiskHasNoRoomForIsRefusedUntilThereIsRoom", needsLimit, refusesWhatHasNoRoom},
 	{"LargeAndManyEntriesAreKept", needsNothing, keepsMuch},
 	{"AtRandom", needsNothing, storesAtRandom},
 }
@@ -168,6 +175,7 @@ func (test *storeTest) check(r *storeRun) (err error) {
 		{place.Crash == nil, needsCrash, "Crash", "what is left when the process or the power fails"},
 		{place.Crash == nil || place.CrashAt == nil, needsCrashAt, "Crash and CrashAt", "that a crash in the middle of a write leaves all of a Save or nothing"},
 		{place.FailAt == nil, needsFailAt, "FailAt", "that a failed write or sync poisons the Store"},
+		{place.Limit == nil, needsLimit, "Limit", "what becomes of a Save for which the disk has no room"},
 	} {
 		if n.missing && n.need == test.needs {
 			return &cannotCheck{fmt.Sprintf("not checked: %s. For that the StorePlace needs %s", n.what, n.name)}
@@ -218,6 +226,8 @@ type storeRun struct {
 	seed   uint64
 	once   bool   // one round of the random test, with this seed
 	rounds uint64 // of the random test; 0: as many as fit a second
+
+	patience time.Duration // with a Store that makes use of room in the background
 }
 
 // place is a StorePlace in use: with the Store that is open, and a model of what

@@ -3,6 +3,8 @@ package rafttest
 import (
 	"errors"
 	"fmt"
+	"runtime"
+	"time"
 
 	"github.com/castaway-go/castaway/persistence"
 	"github.com/castaway-go/castaway/raftcore"
@@ -14,6 +16,7 @@ const (
 	cPoisoned = "after a write or a sync that failed, and is not tried again, every call ends with ErrPoisoned until the Store is closed and opened again; Close says so once more"
 	cAgain    = "an Opener opens its Store again after a failure, from what is really there"
 	cNoReason = "what it allows is done, as long as no disk fails"
+	cRoom     = "a Save, or Open, for which the disk has no room ends with ErrDiskFull; if that is not ErrPoisoned as well, nothing was written, what was saved can be read, and the same succeeds once there is room"
 	cDamage   = "a failed write, or a crash in its middle, is no damage: a torn end that was never acknowledged is cut off"
 )
 
@@ -283,6 +286,91 @@ func (p *place) wantPoisoned() {
 	check("Close", s.Close())
 }
 
+// refusesWhatHasNoRoom fills the disk, and makes room again.
+func refusesWhatHasNoRoom(r *storeRun) {
+	for n, room := range []int64{0, 20_000, 60_000, 200_000} {
+		for _, crashes := range []bool{false, true} {
+			p := r.prepared(r.seed + uint64(n))
+			p.Limit(room)
+			refused, err := p.fill()
+			switch {
+			case errors.Is(err, persistence.ErrPoisoned):
+				p.Limit(-1)
+				p.reopenPoisoned()
+			case crashes && p.Crash != nil:
+				p.crash()
+				p.startFull()
+			default:
+				must(p.CheckAll(p.s))
+				err := p.Save(p.s, refused)
+				demand(err == nil || full(err), cRoom, "made again when there was no room yet, the Save ended with %v", err)
+				if err == nil { // something was given back meanwhile
+					refused = nil
+				}
+				err = p.Open(p.s, "new")
+				demand(err == nil || full(err), cRoom, "when there was no room, Open ended with %v", err)
+				p.Limit(-1)
+				p.saveWhenThereIsRoom(refused, r.patience)
+			}
+			p.goOn()
+			p.stop()
+		}
+	}
+}
+
+// enoughToFill is how many bytes are saved before it is believed that a Store does
+// not need the disk for them.
+const enoughToFill = 256 << 20
+
+// fill saves until there is no room, and returns what was refused.
+func (p *place) fill() ([]persistence.Save, error) {
+	data := make([]byte, 8<<10)
+	for range enoughToFill / (2 * len(data)) {
+		var saves []persistence.Save
+		for _, name := range []string{"a", "b"} {
+			next := p.group(name).kept.last() + 1
+			save := p.term(name, 2, commands(2, next, next)...)
+			save.Entries[0].Data = data
+			saves = append(saves, save)
+		}
+		if err := p.Save(p.s, saves); err != nil {
+			must(acceptable(err))
+			demand(errors.Is(err, persistence.ErrDiskFull), cRoom, "a Save for which there was no room ended with %v", err)
+			return saves, err
+		}
+	}
+	must(broken(cRoom, "%d MiB were saved where there was room for much less", enoughToFill>>20))
+	return nil, nil
+}
+
+// startFull opens the Store while the disk is full, and otherwise when it is not any
+// more.
+func (p *place) startFull() {
+	s, err := p.Opener.Open()
+	if err == nil {
+		p.s = s
+		must(p.CheckAll(p.s))
+		p.Limit(-1)
+		return
+	}
+	must(acceptable(err))
+	demand(full(err), cRoom, "on a full disk, opening the Store ended with %v", err)
+	p.Limit(-1)
+	p.start()
+}
+
+// saveWhenThereIsRoom makes a Save again and again: what makes room may do so in the
+// background.
+func (p *place) saveWhenThereIsRoom(saves []persistence.Save, patience time.Duration) {
+	for deadline := time.Now().Add(patience); ; runtime.Gosched() {
+		err := p.Save(p.s, saves)
+		if err == nil {
+			return
+		}
+		demand(full(err) && time.Now().Before(deadline), cRoom, "made again when there was room, the Save ended with %v", err)
+	}
+}
+
 // storesAtRandom does at random what the contract allows and what it forbids, in
 // several lives of a Store, of which each ends somehow.
 func storesAtRandom(r *storeRun) {
@@ -302,13 +390,24 @@ func storesAtRandom(r *storeRun) {
 // live opens the Store, uses it until something fails, and ends its life.
 func (p *place) live() error {
 	crashing, failing := p.arm()
+	limited := p.Limit != nil && p.Rand.IntN(4) == 0
+	if limited {
+		p.Limit(p.Rand.Int64N(512 << 10))
+	}
 	s, err := p.Opener.Open()
 	if err == nil {
 		p.s = s
-		err = p.use(failing)
+		err = p.use(failing, limited)
 	}
+	if limited {
+		p.Limit(-1)
+	}
+	if full(err) && limited {
+		err = nil
+	}
+	excused := crashing || failing || limited && errors.Is(err, persistence.ErrDiskFull)
 	switch {
-	case err != nil && !crashing && !failing:
+	case err != nil && !excused:
 		return err
 	case acceptable(err) != nil:
 		return acceptable(err)
@@ -319,7 +418,7 @@ func (p *place) live() error {
 	}
 	crash := p.Crash != nil && (crashing || p.Rand.IntN(2) == 0)
 	if p.s != nil && (!crash || err == nil && p.Rand.IntN(2) == 0) {
-		if err := p.s.Close(); err != nil && !crashing && !failing { // it may crash in that, too
+		if err := p.s.Close(); err != nil && !excused { // it may crash in that, too
 			return broken(cNoReason, "Close ended with %v", err)
 		}
 		p.s = nil
@@ -354,9 +453,11 @@ func (p *place) arm() (crashing, failing bool) {
 }
 
 // use does random things.
-func (p *place) use(failing bool) error {
+func (p *place) use(failing, limited bool) error {
 	for range p.Rand.IntN(100) {
-		if err := p.Step(p.s); err != nil {
+		if err := p.Step(p.s); full(err) && limited {
+			continue // nothing has happened
+		} else if err != nil {
 			if !errors.Is(err, persistence.ErrPoisoned) && failing && acceptable(err) == nil {
 				return broken(cPoisoned, "a call in which a write or a sync failed ended with %v", err)
 			}

@@ -313,6 +313,9 @@ func (m *StoreModel) Save(s persistence.Store, saves []persistence.Save) error {
 	}
 	for i := range saves {
 		g := m.byID(saves[i].Group)
+		if full(err) {
+			break // nothing of it was written
+		}
 		if err != nil {
 			g.flight = append(g.flight, saves[i].Save)
 		} else {
@@ -323,6 +326,12 @@ func (m *StoreModel) Save(s persistence.Store, saves []persistence.Save) error {
 		return fmt.Errorf("saving: %w", err)
 	}
 	return nil
+}
+
+// full reports whether an error says that there was no room, and that nothing has
+// happened.
+func full(err error) bool {
+	return errors.Is(err, persistence.ErrDiskFull) && !errors.Is(err, persistence.ErrPoisoned)
 }
 
 // verdict returns whether the contract wants these refused: why they are bad, if

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/castaway-go/castaway/persistence"
 	"github.com/castaway-go/castaway/raftcore"
@@ -13,6 +14,13 @@ import (
 // The plain Store passes; so what the broken ones fail with is their defect.
 func TestAPlainStoreKeepsTheContract(t *testing.T) {
 	TestStore(t, func(_ testing.TB, seed uint64) StorePlace { return newToyDisk(seed, "").place() })
+}
+
+// The contract allows that, too.
+func TestAStoreMayBePoisonedByAFullDisk(t *testing.T) {
+	TestStore(t, func(_ testing.TB, seed uint64) StorePlace {
+		return newToyDisk(seed, "poisons itself when the disk is full").place()
+	})
 }
 
 // defects are what Stores get wrong, and a word of what the suite must say then.
@@ -86,6 +94,15 @@ var defects = map[string]string{
 	"says Damaged for a torn end":              "Damaged",
 	"takes a torn end for damage":              "torn",
 	"a failed opening keeps the lock":          "",
+
+	// What a full disk does.
+	"acknowledges what has no room":                              "where there was room",
+	"does not say that the disk is full":                         "ErrDiskFull",
+	"ends when the disk is full":                                 "",
+	"poisons itself when the disk is full, and does not say why": "ErrDiskFull",
+	"keeps some of what has no room":                             "",
+	"shows what has no room":                                     "not in the log",
+	"does not look for room again":                               "made again",
 }
 
 func TestD2D4D6D8P2P8_TheSuiteCatchesBrokenStores(t *testing.T) {
@@ -93,7 +110,7 @@ func TestD2D4D6D8P2P8_TheSuiteCatchesBrokenStores(t *testing.T) {
 		t.Run(defect, func(t *testing.T) {
 			for i := range storeTests {
 				test := &storeTests[i]
-				r := &storeRun{tb: t, open: func(_ testing.TB, seed uint64) StorePlace { return newToyDisk(seed, defect).place() }, seed: 1, rounds: 30}
+				r := &storeRun{tb: t, open: func(_ testing.TB, seed uint64) StorePlace { return newToyDisk(seed, defect).place() }, seed: 1, rounds: 30, patience: time.Second}
 				err := test.check(r)
 				if err == nil {
 					continue
@@ -139,7 +156,7 @@ func TestTheSuiteSaysWhatItCannotCheck(t *testing.T) {
 		}
 		skipped++
 	}
-	if skipped < 4 {
+	if skipped < 5 {
 		t.Errorf("only %d tests need a disk that fails", skipped)
 	}
 }

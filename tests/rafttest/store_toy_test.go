@@ -31,6 +31,10 @@ type toyDisk struct {
 	ops             int
 	crashAt, failAt int
 	life            int
+
+	limited  bool
+	free     int64
+	overfull bool // it was full once
 }
 
 // toyRecord is what one write writes: a new group, or a Save.
@@ -61,6 +65,7 @@ func (d *toyDisk) place() StorePlace {
 		Crash:   d.crash,
 		CrashAt: func(n int) { d.crashAt = d.after(n) },
 		FailAt:  func(n int) { d.failAt = d.after(n) },
+		Limit:   func(bytes int64) { d.limited, d.free = bytes >= 0, bytes },
 	}
 }
 
@@ -87,6 +92,22 @@ func (d *toyDisk) change(life int) error {
 	case d.failAt:
 		return errToyDisk
 	}
+	return nil
+}
+
+// grow takes the room that a record needs.
+func (d *toyDisk) grow(r *toyRecord) error {
+	bytes := int64(100)
+	for i := range r.parts {
+		for j := range r.parts[i].save.Entries {
+			bytes += 100 + int64(len(r.parts[i].save.Entries[j].Data))
+		}
+	}
+	if d.limited && bytes > d.free || d.overfull && d.is("does not look for room again") {
+		d.overfull = true
+		return persistence.ErrDiskFull
+	}
+	d.free -= bytes
 	return nil
 }
 
@@ -325,10 +346,36 @@ func (s *toyStore) fail(err error) error {
 	return s.failed
 }
 
+// fullDisk is what comes of a full disk. Nothing.
+func (s *toyStore) fullDisk(err error, r toyRecord) error {
+	d := s.disk
+	switch {
+	case d.is("does not say that the disk is full"):
+		return errToyDisk
+	case d.is("ends when the disk is full"):
+		s.failed = err
+	case d.is("poisons itself when the disk is full"): // it may
+		return s.fail(err)
+	case d.is("poisons itself when the disk is full, and does not say why"):
+		return s.fail(errToyDisk)
+	case d.is("keeps some of what has no room") && len(r.parts) > 0:
+		r.parts = r.parts[:1]
+		_, _ = d.write(s.life, r), d.sync(s.life)
+	case d.is("shows what has no room"):
+		for _, part := range r.parts {
+			s.apply(s.group(part.name), part.save, false)
+		}
+	}
+	return err
+}
+
 // commit writes records, and syncs.
 func (s *toyStore) commit(records ...toyRecord) error {
 	d := s.disk
 	for _, r := range records {
+		if err := d.grow(&r); err != nil && !d.is("acknowledges what has no room") {
+			return s.fullDisk(err, r)
+		}
 		if err := d.write(s.life, r); err != nil {
 			return s.fail(err)
 		}
