@@ -30,9 +30,16 @@ func (j *Journal) Read(positions []Position) ([][]byte, error) {
 	}
 	records := make([][]byte, 0, len(positions))
 	for len(positions) > 0 {
-		n := span(positions)
+		n, bytes := 0, int64(0)
+		for n < len(positions) { // the spans that share a buffer: allocating one for each costs as much as reading
+			m, size := span(positions[n:])
+			if bytes > 0 && bytes+size > maxSpanBytes {
+				break
+			}
+			n, bytes = n+m, bytes+size
+		}
 		var err error
-		if records, err = j.readSpan(records, positions[:n]); err != nil {
+		if records, err = j.readSpans(records, positions[:n], make([]byte, bytes)); err != nil {
 			return nil, err
 		}
 		positions = positions[n:]
@@ -42,54 +49,68 @@ func (j *Journal) Read(positions []Position) ([][]byte, error) {
 
 func (p Position) end() int64 { return int64(p.Offset) + recordHeaderSize + int64(p.Length) }
 
-// span returns how many of the positions are worth reading together.
-func span(positions []Position) int {
+// span returns how many of the positions are worth reading together, and how many
+// bytes that takes.
+func span(positions []Position) (n int, size int64) {
 	first := positions[0]
-	n := 1
-	for ; n < len(positions); n++ {
+	for n = 1; n < len(positions); n++ {
 		before, p := positions[n-1], positions[n]
 		gap := int64(p.Offset) - before.end()
 		if p.Segment != first.Segment || gap < 0 || gap > maxGapBytes || p.end()-int64(first.Offset) > maxSpanBytes {
 			break
 		}
 	}
-	return n
+	return n, positions[n-1].end() - int64(first.Offset)
 }
 
-// readSpan reads neighbours with one read.
-func (j *Journal) readSpan(records [][]byte, positions []Position) ([][]byte, error) {
+// readSpans reads spans of records into buf, which is as large as they are.
+func (j *Journal) readSpans(records [][]byte, positions []Position, buf []byte) ([][]byte, error) {
+	wanted, bytes, before := 0, len(buf), len(records)
+	for len(positions) > 0 {
+		n, size := span(positions)
+		if err := j.readSpan(positions[:n], buf[:size]); err != nil {
+			return nil, err
+		}
+		for _, p := range positions[:n] {
+			at := int64(p.Offset) - int64(positions[0].Offset) + recordHeaderSize
+			records = append(records, buf[at:at+int64(p.Length):at+int64(p.Length)])
+			wanted += int(p.Length)
+		}
+		positions, buf = positions[n:], buf[size:]
+	}
+	if wanted < bytes/2 {
+		// Small records far apart: whoever keeps them must not keep the padding.
+		compact(records[before:], wanted)
+	}
+	return records, nil
+}
+
+// readSpan reads neighbours with one read, and checks them.
+func (j *Journal) readSpan(positions []Position, buf []byte) error {
 	s, err := j.acquire(positions[0].Segment)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	start, end := int64(positions[0].Offset), positions[len(positions)-1].end()
-	var buf []byte
-	if end <= s.size {
-		buf = make([]byte, end-start)
+	start := int64(positions[0].Offset)
+	beyond := start+int64(len(buf)) > s.size
+	if !beyond {
 		_, err = s.file.ReadAt(buf, start)
 	}
 	s.reading.RUnlock()
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
+	if beyond || errors.Is(err, io.EOF) {
+		return &persistence.CorruptError{File: s.name, Offset: start, Detail: "a record is wanted from beyond the segment's end"}
 	}
-	if buf == nil || err != nil {
-		return nil, &persistence.CorruptError{File: s.name, Offset: start, Detail: "a record is wanted from beyond the segment's end"}
+	if err != nil {
+		return err
 	}
-	wanted := 0
 	for _, p := range positions {
 		at := int64(p.Offset) - start
 		record := buf[at : at+recordHeaderSize+int64(p.Length)]
 		if binary.LittleEndian.Uint32(record[4:]) != p.Length || checksum(record[4:]) != p.Sum {
-			return nil, &persistence.CorruptError{File: s.name, Offset: int64(p.Offset), Detail: fmt.Sprintf("the record of %d bytes that was written here has changed", p.Length)}
+			return &persistence.CorruptError{File: s.name, Offset: int64(p.Offset), Detail: fmt.Sprintf("the record of %d bytes that was written here has changed", p.Length)}
 		}
-		records = append(records, record[recordHeaderSize:len(record):len(record)])
-		wanted += int(p.Length)
 	}
-	if wanted < len(buf)/2 {
-		// Small records far apart: whoever keeps them must not keep the padding.
-		compact(records[len(records)-len(positions):], wanted)
-	}
-	return records, nil
+	return nil
 }
 
 // compact moves the records into memory of their own.
