@@ -145,11 +145,19 @@ func (m *StoreModel) compact(name string, c *contents, s *raftcore.Save) {
 	at := c.snapshot.Last
 	if at.Index == 0 || m.Rand.IntN(4) > 0 {
 		at = c.id(max(at.Index, base+1+raftcore.Index(m.Rand.IntN(n))))
-		s.Snapshot = &raftcore.SnapshotMeta{Last: at, Time: m.time(at), Conf: c.conf(at.Index)}
+		s.Snapshot = &raftcore.SnapshotMeta{Last: at, Time: c.timeOf(at.Index), Conf: c.conf(at.Index)}
 	}
 	if first := at.Index - raftcore.Index(m.Rand.IntN(int(at.Index-base)+1)); first > base {
-		s.Base = &raftcore.SnapshotMeta{Last: c.id(first), Time: m.time(at), Conf: c.conf(first)}
+		s.Base = &raftcore.SnapshotMeta{Last: c.id(first), Time: c.timeOf(at.Index), Conf: c.conf(first)}
 	}
+}
+
+// timeOf returns the time of an entry, or of the snapshot before all of them.
+func (c *contents) timeOf(at raftcore.Index) int64 {
+	if at <= c.base.Last.Index {
+		return c.base.Time
+	}
+	return c.entries[at-c.base.Last.Index-1].Time
 }
 
 // conf returns the configuration in force at an index.
