@@ -54,6 +54,7 @@
 //	lock              held while it is open
 //	journal/          see package journal
 //	badger/           see values.go
+//	snapshots/        of the groups: see package snapshots. Hosts write them
 //
 // FORMAT.md, in the directory above, has the bytes. What must never live here:
 // the rules of Raft, and goroutines beside the one that retires segments.

@@ -129,7 +129,7 @@ func (s *store) open() error {
 func (s *store) openJournal(m *marker) (err error) {
 	o := journal.Options{
 		ID: m.id, Create: m.fresh, SegmentBytes: s.o.SegmentBytes,
-		KeepFree: 2 * (s.o.SegmentBytes + s.o.hooks.badgerRoom),
+		KeepFree: s.o.keepFree(),
 		FS:       s.o.hooks.fs,
 	}
 	r := replaying{s: s}

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	"github.com/castaway-go/castaway/persistence"
 	"github.com/castaway-go/castaway/persistence/journal"
+	"github.com/castaway-go/castaway/persistence/snapshots"
 )
 
 // Options says where a store is, and how it is kept. They are a
@@ -59,6 +61,16 @@ type hooks struct {
 // Dir returns an Opener of the store in a directory, with all options at their
 // defaults.
 func Dir(dir string) persistence.Opener { return Options{Dir: dir} }
+
+// Snapshots returns the directory under which the snapshots of the groups are kept, a
+// folder for each: for hosts.
+func (o Options) Snapshots() (dir string, _ snapshots.Options) {
+	o = o.withDefaults()
+	return filepath.Join(o.Dir, "snapshots"), snapshots.Options{FS: o.hooks.fs, KeepFree: o.keepFree()}
+}
+
+// keepFree is how much of the disk neither Saves nor snapshots take.
+func (o Options) keepFree() int64 { return 2 * (o.SegmentBytes + o.hooks.badgerRoom) }
 
 // Validate returns every mistake in o at once, or nil.
 func (o Options) Validate() error {

@@ -71,7 +71,7 @@ func (d *Dir) Export(id ID, to string) error {
 		return err
 	}
 	info := r.Info()
-	file, err := newDraft(d.fs, to, baseName(&info)+draftSuffix, d.opt.syncBytes)
+	file, err := newDraft(d.fs, to, baseName(&info)+draftSuffix, d.opt.syncBytes, 0)
 	if err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (d *Dir) Export(id ID, to string) error {
 
 // exportManifest writes the text that makes a backup of a directory.
 func (d *Dir) exportManifest(to string, text []byte) error {
-	w, err := newDraft(d.fs, to, manifestName+draftSuffix, d.opt.syncBytes)
+	w, err := newDraft(d.fs, to, manifestName+draftSuffix, d.opt.syncBytes, 0)
 	if err != nil {
 		return err
 	}

@@ -52,6 +52,10 @@ var (
 type Options struct {
 	// FS is the file system; journal.OS if it is nil.
 	FS journal.FS
+	// KeepFree is how many bytes of the disk are not for snapshots: writing or
+	// receiving one fails with persistence.ErrDiskFull, beside ErrFailed, if it might
+	// leave less. Default none.
+	KeepFree int64
 
 	// For tests.
 	blockBytes int

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path/filepath"
 
+	"github.com/castaway-go/castaway/persistence"
 	"github.com/castaway-go/castaway/persistence/journal"
 )
 
@@ -22,13 +23,18 @@ type draft struct {
 	synced int64 // up to there it is durable
 	stale  bool  // it was here before: somebody's writes may wait behind that
 	every  int64 // bytes between two syncs
+	keep   int64 // bytes of the disk that stay free
+	room   int64 // up to there it is known that they do
 	err    error // of what failed, or says that it is over
 }
 
 var errOver = errors.New("the snapshot has been committed, closed or aborted already")
 
-func newDraft(fsys journal.FS, dir, name string, every int64) (*draft, error) {
-	d := &draft{fs: fsys, dir: dir, name: name, every: every}
+func newDraft(fsys journal.FS, dir, name string, every, keep int64) (*draft, error) {
+	d := &draft{fs: fsys, dir: dir, name: name, every: every, keep: keep}
+	if err := d.makeRoom(); err != nil {
+		return nil, failed(d.path(name), err)
+	}
 	f, err := fsys.Create(d.path(name), 0)
 	if errors.Is(err, fs.ErrExist) { // left by an attempt that could not remove it
 		if err = fsys.Remove(d.path(name)); err == nil {
@@ -63,11 +69,28 @@ func (d *draft) append(p []byte) error {
 	if d.err != nil {
 		return d.err
 	}
+	if err := d.makeRoom(); err != nil {
+		return d.fail(err)
+	}
 	if _, err := d.f.WriteAt(p, d.at); err != nil {
 		return d.fail(err)
 	}
 	d.at += int64(len(p))
 	return nil
+}
+
+// makeRoom reports with persistence.ErrDiskFull if what comes before the next sync
+// might leave too little of the disk to others.
+func (d *draft) makeRoom() error {
+	if d.keep == 0 || d.at < d.room {
+		return nil
+	}
+	free, err := d.fs.Free(d.dir)
+	if err == nil && free < d.keep+d.every {
+		err = fmt.Errorf("%w: %d bytes are free in %s, %d are to stay so", persistence.ErrDiskFull, free, d.dir, d.keep)
+	}
+	d.room = d.at + d.every
+	return err
 }
 
 // due reports whether so much has been written that it should be synced: dirty

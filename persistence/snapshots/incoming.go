@@ -53,7 +53,7 @@ func (d *Dir) Receive(offer Info) (*Incoming, error) {
 			d.fs.Remove(d.file(partial)) // what stays is swept when the directory is opened
 		}
 		in.feed = feeder{scanner: scanner{want: &in.offer}}
-		in.file, err = newDraft(d.fs, d.path, partialName(baseName(&offer), 0), d.opt.syncBytes)
+		in.file, err = newDraft(d.fs, d.path, partialName(baseName(&offer), 0), d.opt.syncBytes, d.opt.KeepFree)
 	}
 	if err != nil {
 		d.endReceiving("")
@@ -108,7 +108,7 @@ func (in *Incoming) resume(name string) bool {
 		f.Close()
 		return false
 	}
-	in.file = &draft{fs: d.fs, dir: d.path, name: name, f: f, at: at, synced: at, stale: true, every: d.opt.syncBytes}
+	in.file = &draft{fs: d.fs, dir: d.path, name: name, f: f, at: at, synced: at, stale: true, every: d.opt.syncBytes, keep: d.opt.KeepFree}
 	return true
 }
 

@@ -691,3 +691,49 @@ func TestADirectoryIsForManyGoroutines(t *testing.T) {
 		t.Errorf("%v, there is %q", err, names(t, d))
 	}
 }
+
+// TestD13_SnapshotsLeaveRoomForTheRest: a disk that gets full while one is written, or
+// received, is not filled by it, and what was there before stays.
+func TestD13_SnapshotsLeaveRoomForTheRest(t *testing.T) {
+	disk := journaltest.New(1)
+	const keep = 1 << 20
+	d, err := Open("d", Options{FS: disk, KeepFree: keep, syncBytes: 64 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	disk.Limit(keep + 1<<20)
+	w, err := d.Create(5, meta(10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := make([]byte, 32<<10)
+	n := 0
+	for ; err == nil && n < 1000; n++ {
+		_, err = w.Write(block)
+	}
+	if !errors.Is(err, persistence.ErrDiskFull) || !errors.Is(err, ErrFailed) {
+		t.Fatalf("after %d blocks it ended with %v", n, err)
+	}
+	if n < 10 {
+		t.Errorf("only %d blocks were written", n)
+	}
+	if free, _ := disk.Free("d"); free < keep+1<<19 {
+		t.Errorf("%d bytes are free afterwards", free)
+	}
+	disk.Limit(keep)
+	if _, err := d.Create(5, meta(10)); !errors.Is(err, persistence.ErrDiskFull) {
+		t.Errorf("where there is no room, Create ended with %v", err)
+	}
+	if _, err := d.Receive(Info{ID: 7, Meta: meta(10), Size: 1 << 20}); !errors.Is(err, persistence.ErrDiskFull) {
+		t.Errorf("where there is no room, Receive ended with %v", err)
+	}
+	disk.Limit(-1)
+	w, err = d.Create(5, meta(10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Commit(); err != nil {
+		t.Fatal(err)
+	}
+}

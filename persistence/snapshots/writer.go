@@ -32,7 +32,7 @@ func (d *Dir) create(info Info, block int) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, err := newDraft(d.fs, d.path, baseName(&info)+draftSuffix, d.opt.syncBytes)
+	file, err := newDraft(d.fs, d.path, baseName(&info)+draftSuffix, d.opt.syncBytes, d.opt.KeepFree)
 	if err != nil {
 		return nil, err
 	}
