@@ -22,6 +22,8 @@
 //	├── peer-<id>-<n>    peer       one for each other process    peer.go
 //	└── group-<n>-<name> member     recovers, supervises          member.go
 //	    ├── machine-<n>  machine    owns the StateMachine         machine.go
+//	    ├── snapshots-<n>           writes its snapshots          snapshots.go
+//	    ├── courier-<n>  courier    sends and receives them       courier.go
 //	    └── node-<n>     node       hosts raftcore.Node           node.go
 //
 // An actor takes everything that waits in its mailbox and then acts once
@@ -30,6 +32,16 @@
 //
 // Every queue has a bound: a request beyond HostConfig.MaxPending is refused
 // with ErrBusy before a log position is taken; the peers hold no queue at all.
+//
+// # Snapshots
+//
+// When enough has been applied, the core asks for a snapshot. The machine says what
+// will write its state as it is now, and goes on applying; the snapshotter writes that
+// to a file, and tells the node when it is durable; the log begins later with the next
+// Save, and when that is durable, the snapshot before is removed. A member that starts
+// restores the newest, and applies what came after. A follower that lacks what the
+// leader's log has no more is sent the leader's newest snapshot, in chunks, and goes on
+// where its disk was when anything interrupts that.
 //
 // # When something fails
 //

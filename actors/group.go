@@ -40,9 +40,11 @@ type Group struct {
 	founders raftcore.ConfState // empty: joins
 	pid      *actor.PID         // of the member
 	node     atomic.Pointer[ref]
-	ending   atomic.Bool // the member has been told to stop
-	gone     atomic.Bool // it has stopped
+	courier  atomic.Pointer[ref] // while there is a node
+	ending   atomic.Bool         // the member has been told to stop
+	gone     atomic.Bool         // it has stopped
 	board    *board
+	files    *files // the member's; nil: not open, or there are none
 }
 
 // Name returns the group's name.

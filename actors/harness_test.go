@@ -1,7 +1,9 @@
 package actors_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -57,6 +59,26 @@ func (r *register) Query(_ context.Context, question []byte) ([]byte, error) {
 	return []byte(r.log[len(r.log)-1]), nil
 }
 
+func (r *register) Snapshot() (io.WriterTo, error) {
+	if r.world.fails("Snapshot") {
+		return nil, errors.New("no snapshot now")
+	}
+	if r.world.fails("WriteTo") {
+		return failingImage{}, nil
+	}
+	var b bytes.Buffer
+	return &b, json.NewEncoder(&b).Encode(r.log)
+}
+
+type failingImage struct{}
+
+func (failingImage) WriteTo(w io.Writer) (int64, error) {
+	n, _ := w.Write([]byte("half of "))
+	return int64(n), errors.New("no more now")
+}
+
+func (r *register) Restore(from io.Reader) error { return json.NewDecoder(from).Decode(&r.log) }
+
 // world is some hosts, their disks, and the network between them.
 type world struct {
 	t     *testing.T
@@ -67,6 +89,7 @@ type world struct {
 
 	mu        sync.Mutex
 	panicking string // the command that machines panic at
+	failing   string // the method that fails
 }
 
 type hostUp struct {
@@ -76,6 +99,7 @@ type hostUp struct {
 	host  *actors.Host
 	group *actors.Group
 	addr  string
+	every int // entries between two snapshots; 0: it takes none
 }
 
 // inWorld runs f with n hosts, all up, in a bubble of fake time.
@@ -109,6 +133,18 @@ func (w *world) panics(command string) bool {
 	return w.panicking != "" && command == w.panicking
 }
 
+func (w *world) fails(method string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.failing == method
+}
+
+func (w *world) failAt(method string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.failing = method
+}
+
 func (w *world) panicAt(command string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -116,10 +152,14 @@ func (w *world) panicAt(command string) {
 }
 
 func (h *hostUp) config() actors.HostConfig {
-	return actors.HostConfig{
+	cfg := actors.HostConfig{
 		ID: h.id, Store: h.disk, Transport: h.world.net.Transport(h.addr), Peers: h.world.peers,
 		Raft: raftcore.Config{ElectionTimeout: 100 * time.Millisecond, Seed: uint64(h.id)},
 	}
+	if h.every > 0 {
+		cfg.Raft.SnapshotEntries, cfg.Raft.KeepEntries = h.every, -1
+	}
+	return cfg
 }
 
 // start brings the host up, with its group.

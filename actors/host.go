@@ -25,7 +25,9 @@ type HostConfig struct {
 	// ID names this host among those it shares groups with. Its members have the
 	// same ID in their groups. Required, and never given to another host.
 	ID raftcore.NodeID
-	// Store keeps the logs of all groups of this host. Required.
+	// Store keeps the logs of all groups of this host, and says where their snapshots
+	// are kept: badgerstore does, and snapshots.Beside has any other do so. Without
+	// snapshots a log only grows. Required.
 	Store persistence.Opener
 	// Transport speaks to the other hosts. Without one this host is alone.
 	Transport Transport
@@ -35,7 +37,9 @@ type HostConfig struct {
 	// Cluster tells groups of the same name in different installations apart.
 	Cluster string
 	// Raft has the timeouts and the bounds of every group. ID, Boot and Seed are
-	// filled in. Snapshots and quiescence are not for hosts yet.
+	// filled in. Quiescence is not for hosts yet. If none of SnapshotEntries,
+	// SnapshotBytes and SnapshotAge is set, members take a snapshot after 100,000
+	// entries or 64 MiB of them; and none if the Store knows no place for them.
 	Raft raftcore.Config
 	// MaxPending bounds the requests that a member has taken and not answered;
 	// beyond it they are refused with ErrBusy. Default 8,192.
@@ -46,6 +50,9 @@ type HostConfig struct {
 
 func (c HostConfig) withDefaults() HostConfig {
 	c.Raft.ID = c.ID
+	if r := &c.Raft; c.keepsSnapshots() && r.SnapshotEntries == 0 && r.SnapshotBytes == 0 && r.SnapshotAge == 0 {
+		r.SnapshotEntries, r.SnapshotBytes = 100_000, 64<<20
+	}
 	c.Raft = c.Raft.WithDefaults()
 	if c.MaxPending == 0 {
 		c.MaxPending = 8192
@@ -54,6 +61,12 @@ func (c HostConfig) withDefaults() HostConfig {
 		c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
 	return c
+}
+
+// keepsSnapshots reports whether there is a place for snapshots.
+func (c HostConfig) keepsSnapshots() bool {
+	_, any := c.Store.(snapshotPlace)
+	return any
 }
 
 // packetOverhead is more than a packet needs beside one command, or one answer.
@@ -74,8 +87,12 @@ func (c HostConfig) Validate() error {
 	if c.Store == nil {
 		errs = append(errs, errors.New("there is no Store"))
 	}
-	if r := c.Raft; r.SnapshotEntries != 0 || r.SnapshotBytes != 0 || r.SnapshotAge != 0 || r.Quiesce || r.Joins {
-		errs = append(errs, errors.New("hosts take no snapshots and do not quiesce yet, and GroupConfig.Join says who joins: leave these fields of Raft zero"))
+	r := c.Raft
+	if r.Quiesce || r.Joins {
+		errs = append(errs, errors.New("hosts do not quiesce yet, and GroupConfig.Join says who joins: leave these fields of Raft zero"))
+	}
+	if !c.keepsSnapshots() && (r.SnapshotEntries != 0 || r.SnapshotBytes != 0 || r.SnapshotAge != 0) {
+		errs = append(errs, errors.New("the Store knows no place for snapshots: see snapshots.Beside"))
 	}
 	if c.MaxPending < 0 {
 		errs = append(errs, fmt.Errorf("MaxPending is %d, negative", c.MaxPending))
@@ -358,9 +375,23 @@ func (h *Host) deliver(p *Packet) {
 	}
 	for i := range p.Messages {
 		m := &p.Messages[i]
+		if isSnapshot(&m.Message) {
+			continue // without the snapshot: only the courier says that one is here
+		}
 		if g := h.group(m.Group); g != nil && m.Message.From == p.From {
 			if node := g.node.Load(); node != nil {
 				node.box.offer(&m.Message)
+			}
+		}
+	}
+	for i := range p.Snapshots {
+		part := &p.Snapshots[i]
+		if o := part.Offer; o != nil && (o.Message.From != p.From || o.Message.To != h.cfg.ID || !isSnapshot(&o.Message)) {
+			continue
+		}
+		if g := h.group(part.Group); g != nil {
+			if courier := g.courier.Load(); courier != nil {
+				courier.box.offer(&arrivedPart{from: p.From, part: part})
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -11,24 +12,31 @@ import (
 // machine owns the user's StateMachine: it applies, queries, and answers those
 // who asked, straight back.
 //
-//	node    → machine  work
-//	machine → node     raftcore.Applied
+//	node    → machine      work
+//	machine → node         raftcore.Applied, raftcore.SnapshotTaken: that it cannot be
+//	machine → snapshotter  takeOrder
 type machine struct {
-	group   *Group
-	node    ref // set with the first work
-	box     *mailbox
-	sm      StateMachine
-	applied raftcore.Index
-	working *atomic.Int64 // counts the calls that were handed over and are not answered
+	group       *Group
+	host        *Host
+	node        ref // set with the first work
+	snapshotter ref
+	files       *files
+	box         *mailbox
+	sm          StateMachine
+	applied     raftcore.SnapshotMeta // what a snapshot would stand for now
+	working     *atomic.Int64         // counts the calls that were handed over and are not answered
 
 	waiting []readyCall // reads at an index that is not applied yet, ascending
 }
 
-// work is everything that one Drain had for the machine. Reads come after the
-// entries that it also brings.
+// work is everything that one Drain had for the machine. It is restored first; reads
+// come after the entries that it also brings, and so does the snapshot to take.
 type work struct {
 	node    ref
 	working *atomic.Int64
+	restore *raftcore.SnapshotMeta
+	compact bool
+	cluster raftcore.ClusterID // for the snapshot
 	entries []raftcore.Entry
 	callers []appliedCall // proposals of this node among the entries, in order
 	reads   []readyCall
@@ -50,12 +58,12 @@ func (m *machine) Receive(ctx actor.Context) {
 	case *actor.Started:
 		m.sm = m.group.cfg.Machine()
 	case *Batch:
-		before := m.applied
+		before := m.applied.Last.Index
 		for _, message := range msg.Messages {
 			m.do(message.(*work))
 		}
-		if m.applied > before {
-			m.node.tell(raftcore.Applied{Index: m.applied})
+		if now := m.applied.Last.Index; now > before {
+			m.node.tell(raftcore.Applied{Index: now})
 		}
 	case *actor.Stopping:
 		m.abandon()
@@ -66,11 +74,14 @@ func (m *machine) Receive(ctx actor.Context) {
 
 func (m *machine) do(w *work) {
 	m.node, m.working = w.node, w.working
+	if w.restore != nil {
+		m.restore(w.restore)
+	}
 	for i := range w.entries {
 		m.apply(w, &w.entries[i])
 	}
 	for _, r := range w.reads {
-		if r.index > m.applied {
+		if r.index > m.applied.Last.Index {
 			m.waiting = append(m.waiting, r)
 		} else {
 			m.query(r.call)
@@ -79,6 +90,31 @@ func (m *machine) do(w *work) {
 	for _, c := range w.stale {
 		m.query(c)
 	}
+	if w.compact {
+		m.snapshot(w.cluster)
+	}
+}
+
+// restore begins anew with a snapshot. If that cannot be read nothing can be applied
+// any more, and the member starts again.
+func (m *machine) restore(meta *raftcore.SnapshotMeta) {
+	sm := m.group.cfg.Machine()
+	if err := m.files.restore(sm, meta.Last); err != nil {
+		panic(fmt.Errorf("restoring the snapshot of entry %d: %w", meta.Last.Index, err))
+	}
+	m.sm, m.applied = sm, *meta
+	m.ready()
+}
+
+// snapshot has the state written as it is now.
+func (m *machine) snapshot(cluster raftcore.ClusterID) {
+	state, err := m.sm.Snapshot()
+	if err != nil {
+		m.host.logger.Error("the machine takes no snapshot, it will be asked again", "group", m.group.name, "index", uint64(m.applied.Last.Index), "err", err)
+		m.node.tell(raftcore.SnapshotTaken{})
+		return
+	}
+	m.snapshotter.tell(&takeOrder{from: m.node, cluster: cluster, meta: m.applied, state: state})
 }
 
 func (m *machine) apply(w *work, e *raftcore.Entry) {
@@ -86,14 +122,22 @@ func (m *machine) apply(w *work, e *raftcore.Entry) {
 	if e.Kind == raftcore.EntryCommand {
 		answer = m.sm.Apply(Entry{Index: e.Index, Term: e.Term, Time: time.UnixMilli(e.Time), Data: e.Data})
 	}
-	m.applied = e.Index
+	m.applied.Last, m.applied.Time = e.EntryID, e.Time
+	if e.Kind == raftcore.EntryConfig {
+		m.applied.Conf = raftcore.ConfigAt{Index: e.Index, Conf: *e.Config}
+	}
 	if len(w.callers) > 0 && w.callers[0].index == e.Index {
 		c := w.callers[0].call
 		w.callers = w.callers[1:]
 		m.working.Add(-1)
 		c.finish(answer, nil)
 	}
-	for len(m.waiting) > 0 && m.waiting[0].index <= m.applied {
+	m.ready()
+}
+
+// ready answers the reads that have waited for what is applied now.
+func (m *machine) ready() {
+	for len(m.waiting) > 0 && m.waiting[0].index <= m.applied.Last.Index {
 		m.query(m.waiting[0].call)
 		m.waiting = m.waiting[1:] // not before: a Query that panics leaves nobody waiting
 	}

@@ -3,6 +3,7 @@ package actors
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -20,8 +21,8 @@ import (
 // Whatever fails, the whole member starts anew from the disk: a core or a
 // machine that broke a rule is not to be trusted with its memory. protoactor's
 // own Restart is of no use for that: it keeps the mailbox of the dead, and can
-// revive an actor that has been stopped. So both children are stopped, the
-// machine before the node because it reports to it, and fresh ones are spawned
+// revive an actor that has been stopped. So the children are stopped one after the
+// other, the node last because the others report to it, and fresh ones are spawned
 // after a pause. A member that a user's strategy restarts comes back the same
 // way.
 type member struct {
@@ -30,9 +31,9 @@ type member struct {
 	self  *actor.PID
 	state MemberState
 
-	order         *openGroup // the latest that was given to the log; nil: it was closed
-	node, machine ref        // zero: not there
-	spawned       int        // generations of children, for their names
+	order    *openGroup // the latest that was given to the log; nil: it was closed
+	children []ref      // in the order in which they are to stop
+	spawned  int        // generations of children, for their names
 
 	resumeIn  time.Duration // once the children are gone
 	pauses    int
@@ -82,12 +83,12 @@ func (m *member) Receive(ctx actor.Context) {
 	case *actor.Restarting:
 		// protoactor stops the children next; what they still tell the log is
 		// refused, because the group is closed first.
-		m.group.node.Store(nil)
+		m.leave()
 		m.set(Recovering, m.lastFault)
-		m.closeGroup()
+		m.closeOrder()
 	case *actor.Stopping:
 		m.group.ending.Store(true)
-		m.group.node.Store(nil)
+		m.leave()
 	case *actor.Stopped:
 		m.closeGroup()
 		m.set(Stopped, m.lastFault)
@@ -148,22 +149,36 @@ func (m *member) start(ctx actor.Context, o *groupOpened) {
 	if err == nil {
 		core, err = raftcore.New(cfg, o.opened.Recovered)
 	}
+	if err == nil {
+		err = m.openFiles()
+	}
 	if err != nil {
 		m.failed(ctx, err)
 		return
 	}
 	m.spawned++
-	m.machine = m.host.spawn(ctx, fmt.Sprintf("machine-%d", m.spawned), 0, func(box *mailbox) actor.Actor {
-		return &machine{group: m.group, box: box}
+	files := m.group.files
+	snapshots := m.host.spawn(ctx, fmt.Sprintf("snapshots-%d", m.spawned), 0, func(box *mailbox) actor.Actor {
+		return &snapshotter{group: m.group, host: m.host, box: box, files: files}
 	})
-	m.node = m.host.spawn(ctx, fmt.Sprintf("node-%d", m.spawned), m.host.cfg.MaxPending, func(box *mailbox) actor.Actor {
+	machines := m.host.spawn(ctx, fmt.Sprintf("machine-%d", m.spawned), 0, func(box *mailbox) actor.Actor {
+		return &machine{group: m.group, host: m.host, box: box, snapshotter: snapshots, files: files}
+	})
+	couriers := m.host.spawn(ctx, fmt.Sprintf("courier-%d", m.spawned), 0, func(box *mailbox) actor.Actor {
+		return &courier{group: m.group, host: m.host, box: box, files: files}
+	})
+	nodes := m.host.spawn(ctx, fmt.Sprintf("node-%d", m.spawned), m.host.cfg.MaxPending, func(box *mailbox) actor.Actor {
 		return &node{
-			group: m.group, host: m.host, box: box, log: o.order.log, machine: m.machine,
+			group: m.group, host: m.host, box: box, log: o.order.log, machine: machines, snapshotter: snapshots, courier: couriers,
 			stored: o.opened.Group, core: core, calls: calls{limit: m.host.cfg.MaxPending},
 		}
 	})
-	node := m.node
-	m.group.node.Store(&node)
+	m.children = []ref{machines, snapshots, couriers, nodes}
+	m.group.node.Store(&nodes)
+	m.group.courier.Store(&couriers)
+	if last := o.opened.Recovered.Snapshot.Last; last.Index > 0 {
+		snapshots.tell(keepOrder{last}) // nobody may have been left to do it the last time
+	}
 	m.set(Running, nil)
 	m.host.logger.Info("member started", "group", m.group.name, "term", uint64(o.opened.Recovered.HardState.Term), "last", uint64(o.opened.Recovered.Last))
 	if c := o.opened.Recovered.HardState.Cluster; c != 0 && m.group.cluster != 0 && c != m.group.cluster {
@@ -215,23 +230,25 @@ func (m *member) down(ctx actor.Context, resumeIn time.Duration) {
 }
 
 func (m *member) stopChildren(ctx actor.Context) {
-	m.group.node.Store(nil)
-	switch {
-	case m.machine.pid != nil:
-		ctx.Stop(m.machine.pid)
-	case m.node.pid != nil:
-		ctx.Stop(m.node.pid)
-	default:
+	m.leave()
+	if len(m.children) > 0 {
+		ctx.Stop(m.children[0].pid)
+	} else {
 		m.closeGroup()
 	}
 }
 
-func (m *member) childGone(ctx actor.Context, who *actor.PID) {
-	if who.Equal(m.machine.pid) {
-		m.machine = ref{}
-	} else {
-		m.node = ref{}
+// leave takes no more requests, and has nothing long go on.
+func (m *member) leave() {
+	m.group.node.Store(nil)
+	m.group.courier.Store(nil)
+	if f := m.group.files; f != nil {
+		f.leaving.Store(true)
 	}
+}
+
+func (m *member) childGone(ctx actor.Context, who *actor.PID) {
+	m.children = slices.DeleteFunc(m.children, func(c ref) bool { return c.pid.Equal(who) })
 	if m.state == Running && !m.group.ending.Load() {
 		m.failed(ctx, fmt.Errorf("%s was stopped", who.Id)) // by a stranger
 		return
@@ -244,7 +261,7 @@ func (m *member) childGone(ctx actor.Context, who *actor.PID) {
 
 // awaitResume waits out the pause, when nothing else is to be waited for.
 func (m *member) awaitResume(ctx actor.Context) {
-	if m.machine.pid != nil || m.node.pid != nil {
+	if len(m.children) > 0 {
 		return
 	}
 	system, self, r := ctx.ActorSystem(), ctx.Self(), &resume{pause: m.pauses}
@@ -254,12 +271,36 @@ func (m *member) awaitResume(ctx actor.Context) {
 // fault takes the member out of service until it is opened anew.
 func (m *member) fault(err error) {
 	m.lastFault = err
-	m.group.node.Store(nil)
+	m.leave()
 	m.set(Faulted, err)
 	m.host.logger.Error("member faulted", "group", m.group.name, "err", err)
 }
 
+// openFiles opens the snapshots, which a life before this one may have had open that
+// a user's strategy has ended.
+func (m *member) openFiles() error {
+	err := m.closeFiles()
+	if err == nil {
+		m.group.files, err = m.host.openFiles(m.group.name)
+	}
+	return err
+}
+
+func (m *member) closeFiles() error {
+	err := m.group.files.close()
+	m.group.files = nil
+	return err
+}
+
+// closeGroup closes what the children had in use. They are gone.
 func (m *member) closeGroup() {
+	if err := m.closeFiles(); err != nil {
+		m.host.logger.Error("closing the snapshots", "group", m.group.name, "err", err)
+	}
+	m.closeOrder()
+}
+
+func (m *member) closeOrder() {
 	if m.order != nil {
 		m.order.log.tell(&closeGroup{m.order})
 		m.order = nil

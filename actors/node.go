@@ -15,26 +15,39 @@ import (
 //	host, peers → node     *raftcore.Message, raftcore.Unreachable
 //	log         → node     raftcore.Saved, raftcore.Loaded
 //	machine     → node     raftcore.Applied
+//	snapshotter → node     raftcore.SnapshotTaken
+//	courier     → node     raftcore.SnapshotSent; *raftcore.Message, with a snapshot
 //	clock       → node     woken
 //	node        → log      saveOrder, loadOrder
 //	node        → peers    outbound, forward
 //	node        → machine  work
 //	node        → clock    wakeOrder
+//	node        → snapshotter  keepOrder
+//	node        → courier      sendOrder
 type node struct {
-	group   *Group
-	host    *Host
-	box     *mailbox
-	self    ref
-	log     ref
-	machine ref
-	stored  persistence.GroupID
-	core    *raftcore.Node
+	group       *Group
+	host        *Host
+	box         *mailbox
+	self        ref
+	log         ref
+	machine     ref
+	snapshotter ref
+	courier     ref
+	stored      persistence.GroupID
+	core        *raftcore.Node
 
 	out    raftcore.Output
 	calls  calls
 	leader raftcore.NodeID  // the last one known
 	stale  []*call          // stale reads of this batch
 	wake   raftcore.Instant // when the clock will wake this node; 0: it will not
+	naming []namingSave     // Saves that name a snapshot, and are not durable yet
+}
+
+// namingSave is a Save from which on a member starts from another snapshot.
+type namingSave struct {
+	sequence uint64
+	last     raftcore.EntryID
 }
 
 // askStatus asks a node for its status.
@@ -84,9 +97,14 @@ func (n *node) receive(message any) {
 		}
 	case raftcore.Saved:
 		n.core.Step(m)
+		n.saved(m)
 	case raftcore.Loaded:
 		n.core.Step(m)
 	case raftcore.Applied:
+		n.core.Step(m)
+	case raftcore.SnapshotTaken:
+		n.core.Step(m)
+	case raftcore.SnapshotSent:
 		n.core.Step(m)
 	case raftcore.Unreachable:
 		n.core.Step(m)
@@ -159,6 +177,9 @@ func (n *node) drain() {
 	out := &n.out
 	n.core.Drain(out)
 	if out.Save.Token.Sequence != 0 {
+		if s := out.Save.Snapshot; s != nil {
+			n.naming = append(n.naming, namingSave{out.Save.Token.Sequence, s.Last})
+		}
 		n.log.tell(&saveOrder{from: n.self, group: n.stored, save: out.Save})
 	}
 	for _, l := range out.Load {
@@ -179,12 +200,29 @@ func (n *node) drain() {
 	}
 }
 
+// saved has the snapshots removed that nothing starts from any more.
+func (n *node) saved(s raftcore.Saved) {
+	last := raftcore.EntryID{}
+	for len(n.naming) > 0 && n.naming[0].sequence <= s.Token.Sequence {
+		last = n.naming[0].last
+		n.naming = n.naming[1:]
+	}
+	if last.Index != 0 {
+		n.snapshotter.tell(keepOrder{last})
+	}
+}
+
 // send hands the peers their messages.
 func (n *node) send(messages []raftcore.Message) {
 	// Messages to one peer mostly stand together.
 	for len(messages) > 0 {
 		to, k := messages[0].To, 1
-		for k < len(messages) && messages[k].To == to {
+		if isSnapshot(&messages[0]) {
+			n.courier.tell(&sendOrder{messages[0]})
+			messages = messages[1:]
+			continue
+		}
+		for k < len(messages) && messages[k].To == to && !isSnapshot(&messages[k]) {
 			k++
 		}
 		if p, known := n.host.peers[to]; known {
@@ -192,6 +230,11 @@ func (n *node) send(messages []raftcore.Message) {
 		}
 		messages = messages[k:]
 	}
+}
+
+func isSnapshot(m *raftcore.Message) bool {
+	_, is := m.Body.(*raftcore.SnapshotRequest)
+	return is
 }
 
 // answer ends the requests that the core refused.
@@ -219,10 +262,13 @@ func (n *node) answer(replies []raftcore.Reply) {
 
 // feedMachine hands the machine what is committed, and the reads.
 func (n *node) feedMachine(out *raftcore.Output) {
-	if len(out.Apply.Entries) == 0 && len(out.Reads) == 0 && len(n.stale) == 0 {
+	if len(out.Apply.Entries) == 0 && len(out.Reads) == 0 && len(n.stale) == 0 && out.Restore == nil && !out.Compact {
 		return
 	}
-	w := &work{node: n.self, working: &n.calls.working, entries: out.Apply.Entries, stale: n.stale}
+	w := &work{node: n.self, working: &n.calls.working, restore: out.Restore, compact: out.Compact, entries: out.Apply.Entries, stale: n.stale}
+	if w.compact {
+		w.cluster = n.core.Status().Cluster
+	}
 	n.stale = nil
 	if len(out.Apply.Tags) > 0 {
 		w.callers = make([]appliedCall, len(out.Apply.Tags))

@@ -17,6 +17,7 @@ import (
 //	node    → peer   outbound
 //	node    → peer   forward: a client's request, for the leader over there
 //	node    → peer   deposed: it leads no more
+//	courier → peer   *SnapshotPart
 //	any     → peer   GroupResponse: the answer to a request that came from there
 //	host    → peer   []GroupResponse: answers to requests that were sent there
 //	link    → peer   LinkEvent
@@ -101,6 +102,13 @@ func (p *peer) receive(message any) {
 		}
 	case *forward:
 		p.forward(m)
+	case *SnapshotPart: // if it is lost it is sent again
+		size := 256
+		if m.Chunk != nil {
+			size += len(m.Chunk.Data)
+		}
+		p.room(size)
+		p.packet.Snapshots = append(p.packet.Snapshots, *m)
 	case GroupResponse:
 		p.respond(m)
 	case []GroupResponse:

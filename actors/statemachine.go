@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/castaway-go/castaway/raftcore"
@@ -10,8 +11,9 @@ import (
 // StateMachine is what a group replicates: yours. Every member has one of its
 // own, and gives it the same commands in the same order.
 //
-// All calls come from one goroutine at a time. A panic restarts the member: a
-// fresh StateMachine is made, and every command is applied to it anew.
+// All calls come from one goroutine at a time, but for the writing of a snapshot. A
+// panic restarts the member: a fresh StateMachine is made and restored from the
+// newest snapshot, and every command since is applied to it anew.
 type StateMachine interface {
 	// Apply carries out a committed command and returns the answer for whoever
 	// proposed it. It must depend on nothing but the commands so far: no clock
@@ -22,6 +24,19 @@ type StateMachine interface {
 	// Query answers a question without changing anything. An error is handed to
 	// the asker as it is. Do not change the answer afterwards.
 	Query(ctx context.Context, question []byte) ([]byte, error)
+
+	// Snapshot returns what will write the state as it is now: all that the commands
+	// so far have made of it. Its WriteTo is called once at the most, later, from
+	// another goroutine, while Apply goes on, and must write nothing of what that
+	// changes. A small state is best encoded on the spot, into a bytes.Buffer, which
+	// is an io.WriterTo; a large one is shared until it is changed. An error, also of
+	// WriteTo, is logged, and a snapshot is asked for again later.
+	Snapshot() (io.WriterTo, error)
+
+	// Restore reads a state that Snapshot has written, here or on another member. It
+	// is called on a fresh StateMachine, before anything else. What it reads has been
+	// checked, and is all of it when it ends with io.EOF. An error restarts the member.
+	Restore(r io.Reader) error
 }
 
 // Entry is a committed command.

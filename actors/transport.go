@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"github.com/castaway-go/castaway/persistence/snapshots"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
@@ -60,6 +61,7 @@ type Packet struct {
 	Messages  []GroupMessage
 	Requests  []GroupRequest
 	Responses []GroupResponse
+	Snapshots []SnapshotPart
 }
 
 // GroupMessage is a message of one group's Raft.
@@ -84,6 +86,45 @@ type GroupResponse struct {
 	Leader  raftcore.NodeID // for ResponseNotLeader
 	Message string          // for ResponseQueryError
 }
+
+// SnapshotPart is a piece of a snapshot's way from one host to another: an offer or
+// a chunk, or the answer to that. One of its fields is set.
+type SnapshotPart struct {
+	Group  GroupKey
+	Offer  *SnapshotOffer
+	Chunk  *snapshots.Chunk
+	Answer *SnapshotAnswer
+}
+
+// SnapshotOffer offers a snapshot to a member that the log cannot help any more.
+type SnapshotOffer struct {
+	// Message is the leader's, with a raftcore.SnapshotRequest. It is for the node when
+	// the snapshot has arrived.
+	Message raftcore.Message
+	// ID, Cluster and Size are those of the snapshots.Info.
+	ID      snapshots.ID
+	Cluster raftcore.ClusterID
+	Size    int64
+}
+
+// SnapshotAnswer is what a receiver says.
+type SnapshotAnswer struct {
+	ID      snapshots.ID
+	Offset  int64 // what it has, in bytes
+	Outcome SnapshotOutcome
+	Message string // why, for SnapshotRefused
+}
+
+// SnapshotOutcome is what a receiver answers to an offer or a chunk.
+type SnapshotOutcome uint8
+
+// The outcomes of a SnapshotPart.
+const (
+	SnapshotFrom    SnapshotOutcome = iota + 1 // send what comes at Offset, and all that follows
+	SnapshotTaken                              // what comes before Offset is here
+	SnapshotArrived                            // all of it is, durably
+	SnapshotRefused                            // give it up
+)
 
 // ResponseOutcome is how a request ended on another host.
 type ResponseOutcome uint8

@@ -33,6 +33,9 @@ func encode(p *actors.Packet) *raftpb.Packet {
 			Message: strings.ToValidUTF8(r.Message, "\uFFFD"), // or protobuf would refuse the packet
 		})
 	}
+	for i := range p.Snapshots {
+		out.Snapshots = append(out.Snapshots, encodeSnapshot(&p.Snapshots[i]))
+	}
 	return out
 }
 
@@ -64,6 +67,8 @@ func encodeMessage(g *actors.GroupMessage) *raftpb.Message {
 		out.Body = &raftpb.Message_ReadRequest{ReadRequest: &raftpb.ReadRequest{Sequence: b.Sequence}}
 	case *raftcore.ReadReply:
 		out.Body = &raftpb.Message_ReadReply{ReadReply: &raftpb.ReadReply{Sequence: b.Sequence, Refused: b.Refused, Index: uint64(b.Index)}}
+	case *raftcore.SnapshotRequest:
+		out.Body = &raftpb.Message_SnapshotRequest{SnapshotRequest: encodeSnapshotRequest(b)}
 	}
 	return out
 }
@@ -115,15 +120,20 @@ func decode(in *raftpb.Packet) (*actors.Packet, error) {
 			Leader: raftcore.NodeID(r.GetLeader()), Message: r.GetMessage(),
 		})
 	}
+	for _, s := range in.Snapshots {
+		part, err := decodeSnapshot(s)
+		if err != nil {
+			return nil, err
+		}
+		p.Snapshots = append(p.Snapshots, part)
+	}
 	return p, nil
 }
 
 func decodeMessage(out *actors.GroupMessage, in *raftpb.Message) error {
 	out.Group = actors.GroupKey(in.GetGroup())
 	m := &out.Message
-	m.From, m.To, m.Term = raftcore.NodeID(in.GetFrom()), raftcore.NodeID(in.GetTo()), raftcore.Term(in.GetTerm())
-	m.Cluster, m.Incarnation = raftcore.ClusterID(in.GetCluster()), raftcore.Incarnation(in.GetIncarnation())
-	m.ToIncarnation = raftcore.Incarnation(in.GetToIncarnation())
+	decodeHead(m, in)
 	switch body := in.GetBody().(type) {
 	case *raftpb.Message_VoteRequest:
 		b := body.VoteRequest
@@ -159,6 +169,12 @@ func decodeMessage(out *actors.GroupMessage, in *raftpb.Message) error {
 		return errors.New("it has no body, or one of a later version")
 	}
 	return nil
+}
+
+func decodeHead(m *raftcore.Message, in *raftpb.Message) {
+	m.From, m.To, m.Term = raftcore.NodeID(in.GetFrom()), raftcore.NodeID(in.GetTo()), raftcore.Term(in.GetTerm())
+	m.Cluster, m.Incarnation = raftcore.ClusterID(in.GetCluster()), raftcore.Incarnation(in.GetIncarnation())
+	m.ToIncarnation = raftcore.Incarnation(in.GetToIncarnation())
 }
 
 func decodeID(id *raftpb.EntryID) raftcore.EntryID {

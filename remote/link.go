@@ -206,7 +206,7 @@ func (l *link) took(packet *raftpb.Packet) {
 	}
 	l.taken = max(l.taken, packet.Sequence)
 	l.untold++
-	l.untoldB += 64 * (len(packet.Messages) + len(packet.Requests) + len(packet.Responses))
+	l.untoldB += 64 * (len(packet.Messages) + len(packet.Requests) + len(packet.Responses) + len(packet.Snapshots))
 	for _, m := range packet.Messages {
 		l.untoldB += len(m.GetAppendRequest().GetEntries())
 	}
@@ -215,6 +215,9 @@ func (l *link) took(packet *raftpb.Packet) {
 	}
 	for _, r := range packet.Responses {
 		l.untoldB += len(r.Data) + len(r.Message)
+	}
+	for _, s := range packet.Snapshots {
+		l.untoldB += len(s.GetChunk().GetData())
 	}
 	if l.up && (l.untold >= tellAfter || l.untoldB >= l.t.cfg.WindowBytes/8) {
 		l.tell()

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -16,11 +17,14 @@ import (
 
 	"github.com/castaway-go/castaway/actors"
 	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/persistence/snapshots"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
 // The hosts of this file are processes of their own: this test binary, started
 // again. Each reads a command a line, and answers with a line.
+const dirEnv = "CASTAWAY_TEST_DIR" // where a host keeps its snapshots
+
 const childEnv = "CASTAWAY_TEST_HOST" // the ID and the addresses of all hosts
 
 func TestMain(m *testing.M) {
@@ -47,6 +51,15 @@ func (a *adder) Query(context.Context, []byte) ([]byte, error) {
 	return strconv.AppendInt(nil, int64(a.sum), 10), nil
 }
 
+func (a *adder) Snapshot() (io.WriterTo, error) {
+	return bytes.NewBufferString(strconv.Itoa(a.sum)), nil
+}
+
+func (a *adder) Restore(r io.Reader) error {
+	_, err := fmt.Fscan(r, &a.sum)
+	return err
+}
+
 // child is a host's process.
 func child(spec string) error {
 	fields := strings.Split(spec, ",")
@@ -58,9 +71,16 @@ func child(spec string) error {
 	for i, address := range fields[1:] {
 		peers[raftcore.NodeID(i+1)] = address
 	}
+	// A process that was killed has nothing left, and the others' logs begin late: it is
+	// sent a snapshot.
+	dir, err := os.MkdirTemp(os.Getenv(dirEnv), "host-")
+	if err != nil {
+		return err
+	}
 	host, err := actors.Start(quietSystem(), actors.HostConfig{
-		ID: raftcore.NodeID(id), Store: persistence.Memory(), Transport: New(Config{Listen: fields[id]}), Peers: peers,
-		Raft: raftcore.Config{ElectionTimeout: 500 * time.Millisecond},
+		ID: raftcore.NodeID(id), Store: snapshots.Beside(persistence.Memory(), dir, snapshots.Options{}),
+		Transport: New(Config{Listen: fields[id]}), Peers: peers,
+		Raft: raftcore.Config{ElectionTimeout: 500 * time.Millisecond, SnapshotEntries: 5, KeepEntries: -1},
 	})
 	if err != nil {
 		return err
@@ -85,6 +105,9 @@ func child(spec string) error {
 		case "local":
 			answer, err := group.ReadStale(ctx, nil)
 			fmt.Println(string(answer), err)
+		case "first":
+			s, err := group.Status(ctx)
+			fmt.Println(uint64(s.First), err)
 		case "leader":
 			s, err := group.Status(ctx)
 			fmt.Println(uint64(s.Leader), err)
@@ -106,7 +129,7 @@ type process struct {
 func (p *process) start() {
 	p.t.Helper()
 	p.cmd = exec.Command(os.Args[0])
-	p.cmd.Env = append(os.Environ(), childEnv+"="+p.spec)
+	p.cmd.Env = append(os.Environ(), childEnv+"="+p.spec, dirEnv+"="+p.t.TempDir())
 	p.cmd.Stderr = os.Stderr
 	in, err := p.cmd.StdinPipe()
 	if err != nil {
@@ -228,6 +251,19 @@ func TestP6_ProcessesServeThroughKillsAndPauses(t *testing.T) {
 		add(other)
 	}
 	inRange("another host", hosts[(victim+2)%3].ask("read"))
+	hosts[victim].start() // with nothing of what it had
+	for deadline := time.Now().Add(time.Minute); ; {
+		var first, n int
+		_, _ = fmt.Sscan(hosts[victim].ask("first"), &first)
+		_, _ = fmt.Sscan(hosts[victim].ask("local"), &n)
+		if first > 1 && n >= sum {
+			break // it was sent a snapshot
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the host that lost everything has %d of %d, and its log begins at %d", n, sum, first)
+		}
+	}
+	add(hosts[victim])
 	if unknown > 2 {
 		t.Errorf("%d of %d ended unknown: one at each fault was to be expected", unknown, sum)
 	}

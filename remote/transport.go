@@ -250,7 +250,7 @@ func (in *inbox) SendUserMessage(_ *actor.PID, message any) {
 	if l != nil {
 		l.heard(packet)
 	}
-	if len(p.Messages)+len(p.Requests)+len(p.Responses) > 0 {
+	if packet.Sequence > 0 {
 		in.deliver(p)
 	}
 	if l != nil {

@@ -3,9 +3,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"log"
 	"log/slog"
 	"strconv"
@@ -27,6 +29,15 @@ func (c *counter) Apply(e actors.Entry) []byte {
 
 func (c *counter) Query(context.Context, []byte) ([]byte, error) {
 	return strconv.AppendInt(nil, int64(c.n), 10), nil
+}
+
+func (c *counter) Snapshot() (io.WriterTo, error) {
+	return bytes.NewBufferString(strconv.Itoa(c.n)), nil
+}
+
+func (c *counter) Restore(r io.Reader) error {
+	_, err := fmt.Fscan(r, &c.n)
+	return err
 }
 
 func main() {

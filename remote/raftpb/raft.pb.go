@@ -39,11 +39,12 @@ type Packet struct {
 	// taken is the newest packet of session taken_session, of the other
 	// direction, that the sender of this packet has dealt with: it gives the
 	// credit back.
-	TakenSession  uint64      `protobuf:"fixed64,6,opt,name=taken_session,json=takenSession,proto3" json:"taken_session,omitempty"`
-	Taken         uint64      `protobuf:"varint,7,opt,name=taken,proto3" json:"taken,omitempty"`
-	Messages      []*Message  `protobuf:"bytes,8,rep,name=messages,proto3" json:"messages,omitempty"`
-	Requests      []*Request  `protobuf:"bytes,9,rep,name=requests,proto3" json:"requests,omitempty"`
-	Responses     []*Response `protobuf:"bytes,10,rep,name=responses,proto3" json:"responses,omitempty"`
+	TakenSession  uint64          `protobuf:"fixed64,6,opt,name=taken_session,json=takenSession,proto3" json:"taken_session,omitempty"`
+	Taken         uint64          `protobuf:"varint,7,opt,name=taken,proto3" json:"taken,omitempty"`
+	Messages      []*Message      `protobuf:"bytes,8,rep,name=messages,proto3" json:"messages,omitempty"`
+	Requests      []*Request      `protobuf:"bytes,9,rep,name=requests,proto3" json:"requests,omitempty"`
+	Responses     []*Response     `protobuf:"bytes,10,rep,name=responses,proto3" json:"responses,omitempty"`
+	Snapshots     []*SnapshotPart `protobuf:"bytes,11,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -148,6 +149,13 @@ func (x *Packet) GetResponses() []*Response {
 	return nil
 }
 
+func (x *Packet) GetSnapshots() []*SnapshotPart {
+	if x != nil {
+		return x.Snapshots
+	}
+	return nil
+}
+
 // Message is a message of one group's Raft.
 type Message struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -167,6 +175,7 @@ type Message struct {
 	//	*Message_TimeoutNow
 	//	*Message_ReadRequest
 	//	*Message_ReadReply
+	//	*Message_SnapshotRequest
 	Body          isMessage_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -321,6 +330,15 @@ func (x *Message) GetReadReply() *ReadReply {
 	return nil
 }
 
+func (x *Message) GetSnapshotRequest() *SnapshotRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Message_SnapshotRequest); ok {
+			return x.SnapshotRequest
+		}
+	}
+	return nil
+}
+
 type isMessage_Body interface {
 	isMessage_Body()
 }
@@ -353,6 +371,11 @@ type Message_ReadReply struct {
 	ReadReply *ReadReply `protobuf:"bytes,14,opt,name=read_reply,json=readReply,proto3,oneof"`
 }
 
+type Message_SnapshotRequest struct {
+	// only in an offer.
+	SnapshotRequest *SnapshotRequest `protobuf:"bytes,15,opt,name=snapshot_request,json=snapshotRequest,proto3,oneof"`
+}
+
 func (*Message_VoteRequest) isMessage_Body() {}
 
 func (*Message_VoteReply) isMessage_Body() {}
@@ -366,6 +389,8 @@ func (*Message_TimeoutNow) isMessage_Body() {}
 func (*Message_ReadRequest) isMessage_Body() {}
 
 func (*Message_ReadReply) isMessage_Body() {}
+
+func (*Message_SnapshotRequest) isMessage_Body() {}
 
 type EntryID struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1018,12 +1043,399 @@ func (x *Response) GetMessage() string {
 	return ""
 }
 
+// SnapshotRequest gives a follower a snapshot in place of entries.
+type SnapshotRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Last  *EntryID               `protobuf:"bytes,1,opt,name=last,proto3" json:"last,omitempty"`
+	// time of that entry.
+	Time int64 `protobuf:"zigzag64,2,opt,name=time,proto3" json:"time,omitempty"`
+	// conf_index is the entry that has set conf, which is encoded as in entries.
+	ConfIndex     uint64 `protobuf:"varint,3,opt,name=conf_index,json=confIndex,proto3" json:"conf_index,omitempty"`
+	Conf          []byte `protobuf:"bytes,4,opt,name=conf,proto3" json:"conf,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotRequest) Reset() {
+	*x = SnapshotRequest{}
+	mi := &file_raft_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotRequest) ProtoMessage() {}
+
+func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_raft_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotRequest.ProtoReflect.Descriptor instead.
+func (*SnapshotRequest) Descriptor() ([]byte, []int) {
+	return file_raft_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *SnapshotRequest) GetLast() *EntryID {
+	if x != nil {
+		return x.Last
+	}
+	return nil
+}
+
+func (x *SnapshotRequest) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *SnapshotRequest) GetConfIndex() uint64 {
+	if x != nil {
+		return x.ConfIndex
+	}
+	return 0
+}
+
+func (x *SnapshotRequest) GetConf() []byte {
+	if x != nil {
+		return x.Conf
+	}
+	return nil
+}
+
+// SnapshotPart is a piece of a snapshot's way from one host to another, or the
+// answer to that.
+type SnapshotPart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Group uint64                 `protobuf:"fixed64,1,opt,name=group,proto3" json:"group,omitempty"`
+	// Types that are valid to be assigned to Part:
+	//
+	//	*SnapshotPart_Offer
+	//	*SnapshotPart_Chunk
+	//	*SnapshotPart_Answer
+	Part          isSnapshotPart_Part `protobuf_oneof:"part"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotPart) Reset() {
+	*x = SnapshotPart{}
+	mi := &file_raft_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotPart) ProtoMessage() {}
+
+func (x *SnapshotPart) ProtoReflect() protoreflect.Message {
+	mi := &file_raft_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotPart.ProtoReflect.Descriptor instead.
+func (*SnapshotPart) Descriptor() ([]byte, []int) {
+	return file_raft_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *SnapshotPart) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *SnapshotPart) GetPart() isSnapshotPart_Part {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+func (x *SnapshotPart) GetOffer() *SnapshotOffer {
+	if x != nil {
+		if x, ok := x.Part.(*SnapshotPart_Offer); ok {
+			return x.Offer
+		}
+	}
+	return nil
+}
+
+func (x *SnapshotPart) GetChunk() *SnapshotChunk {
+	if x != nil {
+		if x, ok := x.Part.(*SnapshotPart_Chunk); ok {
+			return x.Chunk
+		}
+	}
+	return nil
+}
+
+func (x *SnapshotPart) GetAnswer() *SnapshotAnswer {
+	if x != nil {
+		if x, ok := x.Part.(*SnapshotPart_Answer); ok {
+			return x.Answer
+		}
+	}
+	return nil
+}
+
+type isSnapshotPart_Part interface {
+	isSnapshotPart_Part()
+}
+
+type SnapshotPart_Offer struct {
+	Offer *SnapshotOffer `protobuf:"bytes,2,opt,name=offer,proto3,oneof"`
+}
+
+type SnapshotPart_Chunk struct {
+	Chunk *SnapshotChunk `protobuf:"bytes,3,opt,name=chunk,proto3,oneof"`
+}
+
+type SnapshotPart_Answer struct {
+	Answer *SnapshotAnswer `protobuf:"bytes,4,opt,name=answer,proto3,oneof"`
+}
+
+func (*SnapshotPart_Offer) isSnapshotPart_Part() {}
+
+func (*SnapshotPart_Chunk) isSnapshotPart_Part() {}
+
+func (*SnapshotPart_Answer) isSnapshotPart_Part() {}
+
+// SnapshotOffer offers a snapshot. message has a snapshot_request, which says what
+// it stands for.
+type SnapshotOffer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Message       *Message               `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	Id            uint64                 `protobuf:"fixed64,2,opt,name=id,proto3" json:"id,omitempty"`
+	Cluster       uint64                 `protobuf:"fixed64,3,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Size          uint64                 `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotOffer) Reset() {
+	*x = SnapshotOffer{}
+	mi := &file_raft_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotOffer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotOffer) ProtoMessage() {}
+
+func (x *SnapshotOffer) ProtoReflect() protoreflect.Message {
+	mi := &file_raft_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotOffer.ProtoReflect.Descriptor instead.
+func (*SnapshotOffer) Descriptor() ([]byte, []int) {
+	return file_raft_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *SnapshotOffer) GetMessage() *Message {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *SnapshotOffer) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *SnapshotOffer) GetCluster() uint64 {
+	if x != nil {
+		return x.Cluster
+	}
+	return 0
+}
+
+func (x *SnapshotOffer) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+// SnapshotChunk is a part of the snapshot's file.
+type SnapshotChunk struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"fixed64,1,opt,name=id,proto3" json:"id,omitempty"`
+	Offset        uint64                 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	Data          []byte                 `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	Sum           uint32                 `protobuf:"fixed32,4,opt,name=sum,proto3" json:"sum,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotChunk) Reset() {
+	*x = SnapshotChunk{}
+	mi := &file_raft_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotChunk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotChunk) ProtoMessage() {}
+
+func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
+	mi := &file_raft_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotChunk.ProtoReflect.Descriptor instead.
+func (*SnapshotChunk) Descriptor() ([]byte, []int) {
+	return file_raft_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *SnapshotChunk) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *SnapshotChunk) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *SnapshotChunk) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *SnapshotChunk) GetSum() uint32 {
+	if x != nil {
+		return x.Sum
+	}
+	return 0
+}
+
+// SnapshotAnswer says what a receiver has, and what it wants.
+type SnapshotAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"fixed64,1,opt,name=id,proto3" json:"id,omitempty"`
+	Offset        uint64                 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	Outcome       uint32                 `protobuf:"varint,3,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	Message       string                 `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotAnswer) Reset() {
+	*x = SnapshotAnswer{}
+	mi := &file_raft_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotAnswer) ProtoMessage() {}
+
+func (x *SnapshotAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_raft_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotAnswer.ProtoReflect.Descriptor instead.
+func (*SnapshotAnswer) Descriptor() ([]byte, []int) {
+	return file_raft_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *SnapshotAnswer) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *SnapshotAnswer) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *SnapshotAnswer) GetOutcome() uint32 {
+	if x != nil {
+		return x.Outcome
+	}
+	return 0
+}
+
+func (x *SnapshotAnswer) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 var File_raft_proto protoreflect.FileDescriptor
 
 const file_raft_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"raft.proto\x12\vcastaway.v1\"\xda\x02\n" +
+	"raft.proto\x12\vcastaway.v1\"\x93\x03\n" +
 	"\x06Packet\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x18\n" +
@@ -1035,7 +1447,8 @@ const file_raft_proto_rawDesc = "" +
 	"\bmessages\x18\b \x03(\v2\x14.castaway.v1.MessageR\bmessages\x120\n" +
 	"\brequests\x18\t \x03(\v2\x14.castaway.v1.RequestR\brequests\x123\n" +
 	"\tresponses\x18\n" +
-	" \x03(\v2\x15.castaway.v1.ResponseR\tresponses\"\xf2\x04\n" +
+	" \x03(\v2\x15.castaway.v1.ResponseR\tresponses\x127\n" +
+	"\tsnapshots\x18\v \x03(\v2\x19.castaway.v1.SnapshotPartR\tsnapshots\"\xbd\x05\n" +
 	"\aMessage\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x06R\x05group\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x0e\n" +
@@ -1054,7 +1467,8 @@ const file_raft_proto_rawDesc = "" +
 	"timeoutNow\x12=\n" +
 	"\fread_request\x18\r \x01(\v2\x18.castaway.v1.ReadRequestH\x00R\vreadRequest\x127\n" +
 	"\n" +
-	"read_reply\x18\x0e \x01(\v2\x16.castaway.v1.ReadReplyH\x00R\treadReplyB\x06\n" +
+	"read_reply\x18\x0e \x01(\v2\x16.castaway.v1.ReadReplyH\x00R\treadReply\x12I\n" +
+	"\x10snapshot_request\x18\x0f \x01(\v2\x1c.castaway.v1.SnapshotRequestH\x00R\x0fsnapshotRequestB\x06\n" +
 	"\x04body\"3\n" +
 	"\aEntryID\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x14\n" +
@@ -1102,7 +1516,34 @@ const file_raft_proto_rawDesc = "" +
 	"\aoutcome\x18\x02 \x01(\rR\aoutcome\x12\x12\n" +
 	"\x04data\x18\x03 \x01(\fR\x04data\x12\x16\n" +
 	"\x06leader\x18\x04 \x01(\x04R\x06leader\x12\x18\n" +
-	"\amessage\x18\x05 \x01(\tR\amessageB/Z-github.com/castaway-go/castaway/remote/raftpbb\x06proto3"
+	"\amessage\x18\x05 \x01(\tR\amessage\"\x82\x01\n" +
+	"\x0fSnapshotRequest\x12(\n" +
+	"\x04last\x18\x01 \x01(\v2\x14.castaway.v1.EntryIDR\x04last\x12\x12\n" +
+	"\x04time\x18\x02 \x01(\x12R\x04time\x12\x1d\n" +
+	"\n" +
+	"conf_index\x18\x03 \x01(\x04R\tconfIndex\x12\x12\n" +
+	"\x04conf\x18\x04 \x01(\fR\x04conf\"\xcb\x01\n" +
+	"\fSnapshotPart\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x06R\x05group\x122\n" +
+	"\x05offer\x18\x02 \x01(\v2\x1a.castaway.v1.SnapshotOfferH\x00R\x05offer\x122\n" +
+	"\x05chunk\x18\x03 \x01(\v2\x1a.castaway.v1.SnapshotChunkH\x00R\x05chunk\x125\n" +
+	"\x06answer\x18\x04 \x01(\v2\x1b.castaway.v1.SnapshotAnswerH\x00R\x06answerB\x06\n" +
+	"\x04part\"}\n" +
+	"\rSnapshotOffer\x12.\n" +
+	"\amessage\x18\x01 \x01(\v2\x14.castaway.v1.MessageR\amessage\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\x06R\x02id\x12\x18\n" +
+	"\acluster\x18\x03 \x01(\x06R\acluster\x12\x12\n" +
+	"\x04size\x18\x04 \x01(\x04R\x04size\"]\n" +
+	"\rSnapshotChunk\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x06R\x02id\x12\x16\n" +
+	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\x12\x10\n" +
+	"\x03sum\x18\x04 \x01(\aR\x03sum\"l\n" +
+	"\x0eSnapshotAnswer\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x06R\x02id\x12\x16\n" +
+	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x18\n" +
+	"\aoutcome\x18\x03 \x01(\rR\aoutcome\x12\x18\n" +
+	"\amessage\x18\x04 \x01(\tR\amessageB/Z-github.com/castaway-go/castaway/remote/raftpbb\x06proto3"
 
 var (
 	file_raft_proto_rawDescOnce sync.Once
@@ -1116,41 +1557,53 @@ func file_raft_proto_rawDescGZIP() []byte {
 	return file_raft_proto_rawDescData
 }
 
-var file_raft_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_raft_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_raft_proto_goTypes = []any{
-	(*Packet)(nil),        // 0: castaway.v1.Packet
-	(*Message)(nil),       // 1: castaway.v1.Message
-	(*EntryID)(nil),       // 2: castaway.v1.EntryID
-	(*VoteRequest)(nil),   // 3: castaway.v1.VoteRequest
-	(*VoteReply)(nil),     // 4: castaway.v1.VoteReply
-	(*AppendRequest)(nil), // 5: castaway.v1.AppendRequest
-	(*AppendReply)(nil),   // 6: castaway.v1.AppendReply
-	(*TimeoutNow)(nil),    // 7: castaway.v1.TimeoutNow
-	(*ReadRequest)(nil),   // 8: castaway.v1.ReadRequest
-	(*ReadReply)(nil),     // 9: castaway.v1.ReadReply
-	(*Request)(nil),       // 10: castaway.v1.Request
-	(*Response)(nil),      // 11: castaway.v1.Response
+	(*Packet)(nil),          // 0: castaway.v1.Packet
+	(*Message)(nil),         // 1: castaway.v1.Message
+	(*EntryID)(nil),         // 2: castaway.v1.EntryID
+	(*VoteRequest)(nil),     // 3: castaway.v1.VoteRequest
+	(*VoteReply)(nil),       // 4: castaway.v1.VoteReply
+	(*AppendRequest)(nil),   // 5: castaway.v1.AppendRequest
+	(*AppendReply)(nil),     // 6: castaway.v1.AppendReply
+	(*TimeoutNow)(nil),      // 7: castaway.v1.TimeoutNow
+	(*ReadRequest)(nil),     // 8: castaway.v1.ReadRequest
+	(*ReadReply)(nil),       // 9: castaway.v1.ReadReply
+	(*Request)(nil),         // 10: castaway.v1.Request
+	(*Response)(nil),        // 11: castaway.v1.Response
+	(*SnapshotRequest)(nil), // 12: castaway.v1.SnapshotRequest
+	(*SnapshotPart)(nil),    // 13: castaway.v1.SnapshotPart
+	(*SnapshotOffer)(nil),   // 14: castaway.v1.SnapshotOffer
+	(*SnapshotChunk)(nil),   // 15: castaway.v1.SnapshotChunk
+	(*SnapshotAnswer)(nil),  // 16: castaway.v1.SnapshotAnswer
 }
 var file_raft_proto_depIdxs = []int32{
 	1,  // 0: castaway.v1.Packet.messages:type_name -> castaway.v1.Message
 	10, // 1: castaway.v1.Packet.requests:type_name -> castaway.v1.Request
 	11, // 2: castaway.v1.Packet.responses:type_name -> castaway.v1.Response
-	3,  // 3: castaway.v1.Message.vote_request:type_name -> castaway.v1.VoteRequest
-	4,  // 4: castaway.v1.Message.vote_reply:type_name -> castaway.v1.VoteReply
-	5,  // 5: castaway.v1.Message.append_request:type_name -> castaway.v1.AppendRequest
-	6,  // 6: castaway.v1.Message.append_reply:type_name -> castaway.v1.AppendReply
-	7,  // 7: castaway.v1.Message.timeout_now:type_name -> castaway.v1.TimeoutNow
-	8,  // 8: castaway.v1.Message.read_request:type_name -> castaway.v1.ReadRequest
-	9,  // 9: castaway.v1.Message.read_reply:type_name -> castaway.v1.ReadReply
-	2,  // 10: castaway.v1.VoteRequest.last:type_name -> castaway.v1.EntryID
-	2,  // 11: castaway.v1.AppendRequest.prev:type_name -> castaway.v1.EntryID
-	2,  // 12: castaway.v1.AppendReply.probed:type_name -> castaway.v1.EntryID
-	2,  // 13: castaway.v1.AppendReply.hint:type_name -> castaway.v1.EntryID
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	13, // 3: castaway.v1.Packet.snapshots:type_name -> castaway.v1.SnapshotPart
+	3,  // 4: castaway.v1.Message.vote_request:type_name -> castaway.v1.VoteRequest
+	4,  // 5: castaway.v1.Message.vote_reply:type_name -> castaway.v1.VoteReply
+	5,  // 6: castaway.v1.Message.append_request:type_name -> castaway.v1.AppendRequest
+	6,  // 7: castaway.v1.Message.append_reply:type_name -> castaway.v1.AppendReply
+	7,  // 8: castaway.v1.Message.timeout_now:type_name -> castaway.v1.TimeoutNow
+	8,  // 9: castaway.v1.Message.read_request:type_name -> castaway.v1.ReadRequest
+	9,  // 10: castaway.v1.Message.read_reply:type_name -> castaway.v1.ReadReply
+	12, // 11: castaway.v1.Message.snapshot_request:type_name -> castaway.v1.SnapshotRequest
+	2,  // 12: castaway.v1.VoteRequest.last:type_name -> castaway.v1.EntryID
+	2,  // 13: castaway.v1.AppendRequest.prev:type_name -> castaway.v1.EntryID
+	2,  // 14: castaway.v1.AppendReply.probed:type_name -> castaway.v1.EntryID
+	2,  // 15: castaway.v1.AppendReply.hint:type_name -> castaway.v1.EntryID
+	2,  // 16: castaway.v1.SnapshotRequest.last:type_name -> castaway.v1.EntryID
+	14, // 17: castaway.v1.SnapshotPart.offer:type_name -> castaway.v1.SnapshotOffer
+	15, // 18: castaway.v1.SnapshotPart.chunk:type_name -> castaway.v1.SnapshotChunk
+	16, // 19: castaway.v1.SnapshotPart.answer:type_name -> castaway.v1.SnapshotAnswer
+	1,  // 20: castaway.v1.SnapshotOffer.message:type_name -> castaway.v1.Message
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_raft_proto_init() }
@@ -1166,6 +1619,12 @@ func file_raft_proto_init() {
 		(*Message_TimeoutNow)(nil),
 		(*Message_ReadRequest)(nil),
 		(*Message_ReadReply)(nil),
+		(*Message_SnapshotRequest)(nil),
+	}
+	file_raft_proto_msgTypes[13].OneofWrappers = []any{
+		(*SnapshotPart_Offer)(nil),
+		(*SnapshotPart_Chunk)(nil),
+		(*SnapshotPart_Answer)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1173,7 +1632,7 @@ func file_raft_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raft_proto_rawDesc), len(file_raft_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

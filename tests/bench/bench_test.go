@@ -7,6 +7,7 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -32,6 +33,8 @@ type null struct{}
 
 func (null) Apply(actors.Entry) []byte                     { return nil }
 func (null) Query(context.Context, []byte) ([]byte, error) { return nil, nil }
+func (null) Snapshot() (io.WriterTo, error)                { return &bytes.Buffer{}, nil }
+func (null) Restore(io.Reader) error                       { return nil }
 
 // wiring is what three members are made of.
 type wiring struct {

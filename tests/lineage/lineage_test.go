@@ -7,7 +7,9 @@
 package lineage
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -39,6 +41,13 @@ func (l *list) Apply(e actors.Entry) []byte {
 func (l *list) Query(context.Context, []byte) ([]byte, error) {
 	return []byte(strings.Join(l.all, "\n")), nil
 }
+
+func (l *list) Snapshot() (io.WriterTo, error) {
+	var b bytes.Buffer
+	return &b, json.NewEncoder(&b).Encode(l.all)
+}
+
+func (l *list) Restore(r io.Reader) error { return json.NewDecoder(r).Decode(&l.all) }
 
 const electionTimeout = 300 * time.Millisecond
 

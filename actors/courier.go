@@ -1,0 +1,349 @@
+package actors
+
+import (
+	"errors"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/castaway-go/castaway/persistence/snapshots"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// courier carries the snapshots of a member to others that the log cannot help any
+// more, and takes in those that a leader sends. The file crosses in chunks, of which
+// some are under way at a time; the receiver says how far it is, and so it goes on
+// where it was after whatever has happened to either side or between them.
+//
+//	node    → courier  sendOrder
+//	host    → courier  arrivedPart
+//	courier → peer     *SnapshotPart
+//	courier → node     raftcore.SnapshotSent; *raftcore.Message: its snapshot is here
+//
+//	the sender                     the receiver
+//	Offer                     ──→
+//	                          ←──  SnapshotFrom, where its disk is
+//	Chunk, Chunk, …           ──→
+//	                          ←──  SnapshotTaken, …, SnapshotArrived: durable
+type courier struct {
+	group *Group
+	host  *Host
+	box   *mailbox
+	files *files
+
+	self  ref
+	out   map[raftcore.NodeID]*departing
+	in    *arriving
+	nudge *time.Timer
+}
+
+// The messages of the courier.
+type (
+	// sendOrder has a snapshot brought to a peer, with the message that it goes with.
+	sendOrder struct{ message raftcore.Message }
+	// arrivedPart is what another host has sent.
+	arrivedPart struct {
+		from raftcore.NodeID
+		part *SnapshotPart
+	}
+	// nudged is the timer: who has not been heard of for long is asked again.
+	nudged struct{}
+)
+
+// departing is a snapshot on its way to a peer.
+type departing struct {
+	message raftcore.Message
+	last    raftcore.Index
+	file    *snapshots.Outgoing
+	next    int64            // what is sent next
+	taken   int64            // the receiver has so much
+	heard   raftcore.Instant // when it last said so
+	offered raftcore.Instant // when it was last asked
+}
+
+// arriving is a snapshot on its way to this member.
+type arriving struct {
+	from    raftcore.NodeID
+	message raftcore.Message
+	file    *snapshots.Incoming
+	owed    bool  // the sender is to be told how far it is
+	asked   int64 // for the chunk from here on, because one before it was lost; -1: no
+}
+
+const (
+	chunkBytes  = 128 << 10
+	chunkWindow = 512 << 10 // so much is under way at a time
+)
+
+func (c *courier) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *actor.Started:
+		c.self = ref{ctx.Self(), c.box}
+		c.out = map[raftcore.NodeID]*departing{}
+	case *Batch:
+		for _, message := range m.Messages {
+			c.receive(message)
+		}
+		c.settle()
+	case *actor.Stopping:
+		for id := range c.out {
+			c.drop(id)
+		}
+		c.lay()
+		if c.nudge != nil {
+			c.nudge.Stop()
+		}
+	case *actor.Stopped:
+		c.box.close()
+	}
+}
+
+func (c *courier) receive(message any) {
+	switch m := message.(type) {
+	case *sendOrder:
+		c.send(m)
+	case *arrivedPart:
+		switch p := m.part; {
+		case p.Offer != nil:
+			c.offered(m.from, p.Offer)
+		case p.Chunk != nil:
+			c.chunk(m.from, p.Chunk)
+		case p.Answer != nil:
+			c.answered(m.from, p.Answer)
+		}
+	case nudged:
+		c.nudge = nil
+		c.ask()
+	}
+}
+
+func (c *courier) tell(to raftcore.NodeID, p *SnapshotPart) {
+	p.Group = c.group.key
+	if peer, known := c.host.peers[to]; known {
+		peer.tell(p)
+	}
+}
+
+func (c *courier) tellNode(message any) {
+	if node := c.group.node.Load(); node != nil {
+		node.tell(message)
+	}
+}
+
+// send begins to send a snapshot, or goes on if it is under way already.
+func (c *courier) send(o *sendOrder) {
+	m := o.message
+	last := m.Body.(*raftcore.SnapshotRequest).Snapshot.Last
+	d := c.out[m.To]
+	if d == nil || d.file.Info().Meta.Last != last {
+		c.drop(m.To)
+		file, err := c.open(last)
+		if err != nil {
+			c.host.logger.Error("a snapshot cannot be sent", "group", c.group.name, "to", uint64(m.To), "index", uint64(last.Index), "err", err)
+			c.tellNode(raftcore.SnapshotSent{Peer: m.To, Index: last.Index, Status: raftcore.SnapshotFailed})
+			return
+		}
+		d = &departing{last: last.Index, file: file}
+		c.out[m.To] = d
+	}
+	d.message = m
+	d.heard = c.host.now()
+	c.offer(d)
+}
+
+func (c *courier) open(last raftcore.EntryID) (*snapshots.Outgoing, error) {
+	if c.files == nil {
+		return nil, errNoPlace
+	}
+	info, err := c.files.dir.Find(last)
+	if err != nil {
+		return nil, err
+	}
+	return c.files.dir.Send(info.ID)
+}
+
+func (c *courier) offer(d *departing) {
+	d.offered = c.host.now()
+	info := d.file.Info()
+	c.tell(d.message.To, &SnapshotPart{Offer: &SnapshotOffer{Message: d.message, ID: info.ID, Cluster: info.Cluster, Size: info.Size}})
+}
+
+// ask offers again what nothing has been heard of: parts may be lost. In the end it
+// is given up.
+func (c *courier) ask() {
+	now, patience := c.host.now(), c.host.cfg.Raft.ElectionTimeout
+	for id, d := range c.out {
+		if now.Sub(d.heard) > 10*patience {
+			c.fail(id)
+		} else if now.Sub(d.heard) >= patience && now.Sub(d.offered) >= patience {
+			c.offer(d)
+		}
+	}
+}
+
+// answered goes on with what the receiver wants next.
+func (c *courier) answered(from raftcore.NodeID, a *SnapshotAnswer) {
+	d := c.out[from]
+	if d == nil || d.file.Info().ID != a.ID || a.Offset < 0 || a.Offset > d.file.Info().Size {
+		return
+	}
+	d.heard = c.host.now()
+	switch a.Outcome {
+	case SnapshotFrom:
+		d.next, d.taken = a.Offset, a.Offset
+	case SnapshotTaken:
+		d.taken = max(d.taken, a.Offset)
+	case SnapshotArrived:
+		c.report(from, d, raftcore.SnapshotDelivered)
+		c.drop(from)
+		return
+	default:
+		c.host.logger.Error("a snapshot was not taken in", "group", c.group.name, "by", uint64(from), "index", uint64(d.last), "err", a.Message)
+		c.fail(from)
+		return
+	}
+	c.report(from, d, raftcore.SnapshotMoving)
+	for d.next < d.file.Info().Size && d.next-d.taken < chunkWindow {
+		chunk, err := d.file.Chunk(d.next, make([]byte, chunkBytes))
+		if err != nil {
+			c.host.logger.Error("a snapshot cannot be sent to its end", "group", c.group.name, "to", uint64(from), "index", uint64(d.last), "err", err)
+			c.fail(from)
+			return
+		}
+		d.next += int64(len(chunk.Data))
+		c.tell(from, &SnapshotPart{Chunk: &chunk})
+	}
+}
+
+func (c *courier) report(to raftcore.NodeID, d *departing, s raftcore.SnapshotStatus) {
+	c.tellNode(raftcore.SnapshotSent{Peer: to, Index: d.last, Status: s})
+}
+
+// fail gives a snapshot up that is on its way.
+func (c *courier) fail(to raftcore.NodeID) {
+	c.report(to, c.out[to], raftcore.SnapshotFailed)
+	c.drop(to)
+}
+
+func (c *courier) drop(to raftcore.NodeID) {
+	if d := c.out[to]; d != nil {
+		d.file.Close()
+		delete(c.out, to)
+	}
+}
+
+// offered takes an offer from a leader, and says from where on.
+func (c *courier) offered(from raftcore.NodeID, o *SnapshotOffer) {
+	if s, _ := c.group.board.latest(); o.Message.Term < s.Term || s.Cluster != 0 && o.Message.Cluster != s.Cluster {
+		return // the node would not take it
+	}
+	info := snapshots.Info{ID: o.ID, Cluster: o.Cluster, Meta: o.Message.Body.(*raftcore.SnapshotRequest).Snapshot, Size: o.Size}
+	if in := c.in; in != nil {
+		if o.Message.Term < in.message.Term {
+			return
+		}
+		if in.from == from && in.file.Info().ID == o.ID {
+			in.message = o.Message
+			c.from(in)
+			return
+		}
+		c.lay() // a newer leader, or a newer snapshot
+	}
+	if c.files == nil {
+		c.refuse(from, o.ID, errNoPlace)
+		return
+	}
+	file, err := c.files.dir.Receive(info)
+	switch {
+	case errors.Is(err, snapshots.ErrExists):
+		c.arrived(from, info, o.Message)
+	case err != nil:
+		c.refuse(from, o.ID, err)
+	default:
+		c.in = &arriving{from: from, message: o.Message, file: file}
+		c.from(c.in)
+		c.commit()
+	}
+}
+
+// from has the sender begin, or begin again, where the disk is.
+func (c *courier) from(in *arriving) {
+	in.owed, in.asked = false, -1
+	c.tell(in.from, &SnapshotPart{Answer: &SnapshotAnswer{ID: in.file.Info().ID, Offset: in.file.Offset(), Outcome: SnapshotFrom}})
+}
+
+func (c *courier) chunk(from raftcore.NodeID, chunk *snapshots.Chunk) {
+	in := c.in
+	if in == nil || in.from != from || in.file.Info().ID != chunk.ID {
+		return // the sender will offer it again
+	}
+	switch err := in.file.Write(*chunk); {
+	case err == nil:
+		in.owed, in.asked = true, -1
+		c.commit()
+	case errors.Is(err, snapshots.ErrGap), errors.Is(err, snapshots.ErrChunk):
+		if at := in.file.Offset(); in.asked != at { // once is enough for all that follow it
+			c.from(in)
+			in.asked = at
+		}
+	default:
+		c.abort(err)
+	}
+}
+
+// commit makes a snapshot of what has arrived, when all of it has.
+func (c *courier) commit() {
+	in := c.in
+	if in.file.Offset() < in.file.Info().Size {
+		return
+	}
+	info, err := in.file.Commit()
+	if err != nil {
+		c.abort(err)
+		return
+	}
+	in.file.Close()
+	c.in = nil
+	c.arrived(in.from, info, in.message)
+}
+
+// arrived tells both sides. For the sender's node its peer has it when that says so
+// itself.
+func (c *courier) arrived(from raftcore.NodeID, info snapshots.Info, message raftcore.Message) {
+	c.tellNode(&message)
+	c.tell(from, &SnapshotPart{Answer: &SnapshotAnswer{ID: info.ID, Offset: info.Size, Outcome: SnapshotArrived}})
+}
+
+// abort gives up what is arriving.
+func (c *courier) abort(err error) {
+	in := c.in
+	c.in = nil
+	in.file.Abort()
+	c.refuse(in.from, in.file.Info().ID, err)
+}
+
+func (c *courier) refuse(to raftcore.NodeID, id snapshots.ID, err error) {
+	c.host.logger.Error("a snapshot cannot be taken in", "group", c.group.name, "from", uint64(to), "err", err)
+	c.tell(to, &SnapshotPart{Answer: &SnapshotAnswer{ID: id, Outcome: SnapshotRefused, Message: err.Error()}})
+}
+
+// lay lays what is arriving aside: it is kept, to go on with.
+func (c *courier) lay() {
+	if in := c.in; in != nil {
+		c.in = nil
+		if err := in.file.Close(); err != nil {
+			c.host.logger.Warn("what has arrived of a snapshot is not kept", "group", c.group.name, "err", err)
+		}
+	}
+}
+
+// settle tells the sender how far it is, and sets the timer while there is something
+// to wait for.
+func (c *courier) settle() {
+	if in := c.in; in != nil && in.owed {
+		in.owed = false
+		c.tell(in.from, &SnapshotPart{Answer: &SnapshotAnswer{ID: in.file.Info().ID, Offset: in.file.Offset(), Outcome: SnapshotTaken}})
+	}
+	if len(c.out) > 0 && c.nudge == nil {
+		c.nudge = time.AfterFunc(c.host.cfg.Raft.ElectionTimeout, func() { c.self.tell(nudged{}) })
+	}
+}

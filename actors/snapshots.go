@@ -1,0 +1,233 @@
+package actors
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/castaway-go/castaway/persistence/snapshots"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// snapshotter writes the snapshots of a member, in its own time, and removes those
+// that nothing needs any more.
+//
+//	machine     → snapshotter  takeOrder
+//	node        → snapshotter  keepOrder
+//	snapshotter → node         raftcore.SnapshotTaken
+type snapshotter struct {
+	group *Group
+	host  *Host
+	box   *mailbox
+	files *files
+}
+
+// The messages of the snapshotter.
+type (
+	// takeOrder asks for a snapshot of a state that stands for meta.
+	takeOrder struct {
+		from    ref // the node
+		cluster raftcore.ClusterID
+		meta    raftcore.SnapshotMeta
+		state   io.WriterTo
+	}
+	// keepOrder: the Save that names the snapshot of this entry is durable, so those
+	// before it are not needed.
+	keepOrder struct{ last raftcore.EntryID }
+)
+
+func (s *snapshotter) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *Batch:
+		for _, message := range m.Messages {
+			switch m := message.(type) {
+			case *takeOrder:
+				s.take(m)
+			case keepOrder:
+				s.keep(m)
+			}
+		}
+	case *actor.Stopped:
+		s.box.close()
+	}
+}
+
+func (s *snapshotter) take(o *takeOrder) {
+	err := s.files.write(o)
+	switch {
+	case err == nil:
+		o.from.tell(raftcore.SnapshotTaken{Index: o.meta.Last.Index, Time: o.meta.Time})
+		return
+	case !errors.Is(err, errGone):
+		s.host.logger.Error("taking a snapshot failed, it will be tried again", "group", s.group.name, "index", uint64(o.meta.Last.Index), "err", err)
+	}
+	o.from.tell(raftcore.SnapshotTaken{})
+}
+
+func (s *snapshotter) keep(o keepOrder) {
+	info, err := s.files.dir.Find(o.last)
+	if err == nil {
+		err = s.files.dir.Keep(info.ID)
+	}
+	if err != nil {
+		s.host.logger.Error("older snapshots are kept", "group", s.group.name, "index", uint64(o.last.Index), "err", err)
+	}
+}
+
+// files are a member's snapshots. Before the state of the machine they hold what the
+// host keeps beside it.
+type files struct {
+	dir     *snapshots.Dir
+	leaving atomic.Bool // the member is stopping: nothing long is to go on
+}
+
+// snapshotPlace is a Store that also knows where snapshots are kept.
+type snapshotPlace interface {
+	Snapshots() (dir string, o snapshots.Options)
+}
+
+var errNoPlace = errors.New("the Store knows no place for snapshots: see snapshots.Beside")
+
+// openFiles opens the snapshots of a group; nil if the Store knows no place for them.
+func (h *Host) openFiles(group string) (*files, error) {
+	place, any := h.cfg.Store.(snapshotPlace)
+	if !any {
+		return nil, nil
+	}
+	under, o := place.Snapshots()
+	dir, err := snapshots.Open(filepath.Join(under, folder(group)), o)
+	if err != nil {
+		return nil, fmt.Errorf("opening the snapshots: %w", err)
+	}
+	return &files{dir: dir}, nil
+}
+
+// folder is the name of a group as that of a folder: some of it to be read, and a
+// hash, because not everything may stand in the name of a folder.
+func folder(group string) string {
+	readable := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' {
+			return r
+		}
+		return '_'
+	}, strings.ToLower(group))
+	sum := sha256.Sum256([]byte(group))
+	return fmt.Sprintf("%.40s-%x", readable, sum[:8])
+}
+
+// imageVersion is the version of what stands before the state in a snapshot:
+//
+//	version = uvarint
+//	size    = uvarint: of what the host keeps: nothing yet
+//
+// See FORMAT.md, under persistence.
+const imageVersion = 1
+
+// write writes a snapshot, durably.
+func (f *files) write(o *takeOrder) error {
+	w, err := f.dir.Create(o.cluster, o.meta)
+	if err != nil {
+		return err
+	}
+	defer w.Abort()
+	head := binary.AppendUvarint(nil, imageVersion)
+	head = binary.AppendUvarint(head, 0)
+	if _, err := w.Write(head); err != nil {
+		return err
+	}
+	if _, err := o.state.WriteTo(&leavingWriter{f, w}); err != nil {
+		return err
+	}
+	if f.leaving.Load() {
+		return errGone
+	}
+	_, err = w.Commit()
+	return err
+}
+
+// leavingWriter ends the writing of a snapshot when the member stops.
+type leavingWriter struct {
+	files *files
+	w     io.Writer
+}
+
+func (l *leavingWriter) Write(p []byte) (int, error) {
+	if l.files.leaving.Load() {
+		return 0, errGone
+	}
+	return l.w.Write(p)
+}
+
+// restore has a fresh machine become what the snapshot of an entry holds.
+func (f *files) restore(sm StateMachine, last raftcore.EntryID) error {
+	if f == nil {
+		return errNoPlace
+	}
+	info, err := f.dir.Find(last)
+	if err != nil {
+		return err
+	}
+	file, err := f.dir.Read(info.ID)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	r := &leavingReader{f, file}
+	if err := readHead(r); err != nil {
+		return err
+	}
+	if err := sm.Restore(r); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, r) // the end of the file says whether all of it was right
+	return err
+}
+
+func readHead(r *leavingReader) error {
+	version, err := binary.ReadUvarint(r)
+	if err != nil {
+		return err
+	}
+	if version != imageVersion {
+		return fmt.Errorf("it was written by a later version: %d, this one reads %d", version, imageVersion)
+	}
+	size, err := binary.ReadUvarint(r)
+	if err == nil && size != 0 {
+		err = fmt.Errorf("it has %d bytes that this version knows nothing of", size)
+	}
+	return err
+}
+
+// leavingReader ends the reading of a snapshot when the member stops.
+type leavingReader struct {
+	files *files
+	r     io.Reader
+}
+
+func (l *leavingReader) Read(p []byte) (int, error) {
+	if l.files.leaving.Load() {
+		return 0, errGone
+	}
+	return l.r.Read(p)
+}
+
+// ReadByte is for the head.
+func (l *leavingReader) ReadByte() (byte, error) {
+	var b [1]byte
+	_, err := io.ReadFull(l, b[:])
+	return b[0], err
+}
+
+// close lets go of the files. Whoever uses them has stopped.
+func (f *files) close() error {
+	if f == nil {
+		return nil
+	}
+	return f.dir.Close()
+}

@@ -1,0 +1,295 @@
+package actors_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/persistence/snapshots"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// compacting has the hosts of a world take snapshots, every so many entries, and keep
+// nothing of the log before them.
+func (w *world) compacting(every int) {
+	for _, h := range w.hosts {
+		h.stop()
+		h.disk = snapshots.Beside(h.disk, filepath.Join(w.t.TempDir(), h.addr), snapshots.Options{})
+		h.every = every
+		h.start()
+	}
+}
+
+func (h *hostUp) snapshotFiles() []string {
+	dir, _ := h.disk.(interface {
+		Snapshots() (string, snapshots.Options)
+	}).Snapshots()
+	files, err := filepath.Glob(filepath.Join(dir, "group-*", "*.snapshot"))
+	if err != nil {
+		h.world.t.Fatal(err)
+	}
+	return files
+}
+
+// A log is cut where a snapshot stands for it, one snapshot is kept, and a member
+// comes back from that.
+func TestAMemberComesBackFromItsSnapshot(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		w.compacting(10)
+		h := w.hosts[0]
+		for i := range 95 {
+			h.propose(fmt.Sprint(i))
+		}
+		all := h.read("all")
+		w.until("the log is short", func() bool { return h.status().First > 80 })
+		w.until("one snapshot is left", func() bool { return len(h.snapshotFiles()) == 1 })
+		h.stop()
+		h.start()
+		w.leader()
+		if got := h.read("all"); got != all {
+			t.Errorf("after the restart there is %q", got)
+		}
+		if first := h.status().First; first <= 80 {
+			t.Errorf("the log begins at %d", first)
+		}
+		if got := h.propose("more"); got != "96:more" {
+			t.Errorf("it goes on with %q", got)
+		}
+	})
+}
+
+// TestS1S14_AFollowerFarBehindIsSentASnapshot: and then goes on with the log.
+func TestS1S14_AFollowerFarBehindIsSentASnapshot(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		w.compacting(10)
+		l := w.leader()
+		f := w.hosts[l.id%3]
+		l.propose("first")
+		f.stop()
+		l = w.leader(f)
+		big := strings.Repeat("x", 100_000) // more than are under way at a time
+		for i := range 60 {
+			l.propose(fmt.Sprint(i, big))
+		}
+		f.start()
+		w.until("it has caught up", func() bool { return f.status().Applied >= l.status().Commit })
+		if got := f.stale("len"); got != "61" {
+			t.Errorf("it has %s commands", got)
+		}
+		if f.status().First < 50 {
+			t.Errorf("its log begins at %d: it was not sent a snapshot", f.status().First)
+		}
+		l.propose("last")
+		w.until("it follows", func() bool { return f.stale("last") == "last" })
+		f.stop()
+		f.start()
+		w.until("it is back", func() bool { return f.stale("len") == "62" })
+	})
+}
+
+// stale reads what this member has applied.
+func (h *hostUp) stale(question string) string {
+	answer, err := h.group.ReadStale(h.world.ctx, []byte(question))
+	if err != nil {
+		return err.Error()
+	}
+	return string(answer)
+}
+
+// TestS12_ASnapshotGoesOnWhereItWas: with packets lost, links cut, and either side
+// stopped in the middle. What has arrived need not be sent again.
+func TestS12_ASnapshotArrivesThroughWhateverHappens(t *testing.T) {
+	for _, disturb := range []struct {
+		what string
+		do   func(w *world, leader, follower *hostUp)
+	}{
+		{"loss", func(w *world, _, _ *hostUp) { w.net.SetFaults(0.2, 5*time.Millisecond) }},
+		{"a cut", func(w *world, _, f *hostUp) {
+			time.Sleep(30 * time.Millisecond) // fake
+			w.net.Isolate(f.addr)
+			time.Sleep(400 * time.Millisecond)
+			w.net.Heal()
+		}},
+		{"the follower restarts", func(w *world, _, f *hostUp) {
+			time.Sleep(30 * time.Millisecond)
+			f.stop()
+			f.start()
+		}},
+		{"the leader restarts", func(w *world, l, _ *hostUp) {
+			time.Sleep(30 * time.Millisecond)
+			l.stop()
+			l.start()
+		}},
+	} {
+		t.Run(disturb.what, func(t *testing.T) {
+			inWorld(t, 3, func(w *world) {
+				w.compacting(10)
+				l := w.leader()
+				f := w.hosts[l.id%3]
+				f.stop()
+				l = w.leader(f)
+				big := strings.Repeat("x", 100_000)
+				for i := range 40 {
+					l.propose(fmt.Sprint(i, big))
+				}
+				w.net.SetFaults(0, 5*time.Millisecond) // so that it takes a while
+				f.start()
+				disturb.do(w, l, f)
+				w.until("it has caught up", func() bool { return f.stale("len") == "40" })
+				w.net.SetFaults(0, 0)
+				l = w.leader()
+				l.propose("last")
+				w.until("it follows", func() bool { return f.stale("last") == "last" })
+			})
+		})
+	}
+}
+
+// A machine that fails to take snapshots, or to write them, goes on, and is asked
+// again; nothing is cut off meanwhile.
+func TestASnapshotThatFailsIsTriedAgain(t *testing.T) {
+	for _, where := range []string{"Snapshot", "WriteTo"} {
+		t.Run(where, func(t *testing.T) {
+			inWorld(t, 1, func(w *world) {
+				w.compacting(10)
+				h := w.hosts[0]
+				w.failAt(where)
+				for i := range 30 {
+					h.propose(fmt.Sprint(i))
+				}
+				time.Sleep(time.Second) // fake
+				if s := h.status(); s.First != 1 || len(h.snapshotFiles()) != 0 || s.State != actors.Running {
+					t.Fatalf("the log begins at %d, there are %v, the member is %v", s.First, h.snapshotFiles(), s.State)
+				}
+				w.failAt("")
+				w.until("one is taken", func() bool { return h.status().First > 20 })
+			})
+		})
+	}
+}
+
+// A snapshot that is damaged, or gone, is noticed before anything of it is restored:
+// the member does not run, and says why.
+func TestD15_ADamagedSnapshotIsNotRestored(t *testing.T) {
+	for _, c := range []struct {
+		what   string
+		damage func(t *testing.T, file string)
+	}{
+		{"damaged", func(t *testing.T, file string) {
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b[len(b)/2] ^= 1
+			if err := os.WriteFile(file, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"gone", func(t *testing.T, file string) {
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			inWorld(t, 1, func(w *world) {
+				w.compacting(10)
+				h := w.hosts[0]
+				for i := range 30 {
+					h.propose(fmt.Sprint(i))
+				}
+				w.until("one is taken", func() bool { return h.status().First > 20 && len(h.snapshotFiles()) == 1 })
+				h.stop()
+				c.damage(t, h.snapshotFiles()[0])
+				host, err := actors.Start(newSystem(), h.config())
+				if err != nil {
+					t.Fatal(err)
+				}
+				h.host = host
+				group, err := host.Open(w.ctx, actors.GroupConfig{Name: "group", Machine: func() actors.StateMachine { return &register{world: w} }})
+				if err != nil {
+					t.Fatal(err)
+				}
+				var s actors.Status
+				w.until("it gives up", func() bool { s, _ = group.Status(w.ctx); return s.State == actors.Faulted })
+				if !errors.As(s.Fault, new(*persistence.CorruptError)) && !errors.Is(s.Fault, snapshots.ErrNotFound) {
+					t.Errorf("it is faulted because of: %v", s.Fault)
+				}
+				if _, err := group.ReadStale(w.ctx, []byte("len")); !errors.Is(err, actors.ErrFaulted) {
+					t.Errorf("a read ends with %v", err)
+				}
+			})
+		})
+	}
+}
+
+// slowImage writes until it is told not to.
+type slowImage struct {
+	register
+	begun chan struct{}
+}
+
+func (s *slowImage) Snapshot() (io.WriterTo, error) { return s, nil }
+
+func (s *slowImage) WriteTo(w io.Writer) (int64, error) {
+	select {
+	case s.begun <- struct{}{}:
+	default:
+	}
+	for n := int64(0); ; n++ {
+		if _, err := w.Write([]byte{1}); err != nil {
+			return n, err
+		}
+		time.Sleep(time.Millisecond) // fake
+	}
+}
+
+// A member that stops does not wait for a snapshot, and proposals do not either.
+func TestAMemberThatStopsDoesNotWaitForASnapshot(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		w.compacting(10)
+		h := w.hosts[0]
+		begun := make(chan struct{}, 1)
+		g, err := h.host.Open(w.ctx, actors.GroupConfig{Name: "slow", Machine: func() actors.StateMachine {
+			return &slowImage{register{world: w}, begun}
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 12 {
+			if _, err := g.Propose(w.ctx, fmt.Append(nil, i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		<-begun
+		if _, err := g.Propose(w.ctx, []byte("meanwhile")); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(w.ctx, time.Second)
+		defer cancel()
+		if err := g.Stop(ctx); err != nil {
+			t.Errorf("Stop ends with %v", err)
+		}
+	})
+}
+
+// Hosts whose Store knows no place for snapshots take none, and say so if they are
+// asked to.
+func TestAStoreWithoutAPlaceForSnapshots(t *testing.T) {
+	cfg := actors.HostConfig{ID: 1, Store: persistence.Memory(), Raft: raftcore.Config{SnapshotEntries: 10}}
+	if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), "snapshots.Beside") {
+		t.Errorf("Validate returns %v", err)
+	}
+	cfg.Store = snapshots.Beside(cfg.Store, t.TempDir(), snapshots.Options{})
+	if err := cfg.Validate(); err != nil {
+		t.Errorf("with a place it returns %v", err)
+	}
+}
