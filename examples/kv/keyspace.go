@@ -20,6 +20,8 @@ type keyspace struct {
 	// the answer depends on a key that is there by log time, and gone by asOf.
 	asOf    int64
 	overdue bool
+
+	image *image // that is being written, or the last one
 }
 
 // entry is one key and its value.
@@ -56,7 +58,14 @@ func newKeyspace() *keyspace {
 	return &keyspace{shards: make([]map[string]*entry, 1<<shardBits)}
 }
 
-// get returns the entry of a key, or nil.
+// changing comes before every change of an entry.
+func (k *keyspace) changing(e *entry) {
+	if k.image != nil {
+		k.image.save(shardOf(e.key))
+	}
+}
+
+// get returns the entry of a key, or nil. It may be read.
 func (k *keyspace) get(key []byte) *entry {
 	e := k.shards[shardOf(key)][string(key)]
 	if e != nil && e.deadline != 0 && e.deadline <= k.asOf {
@@ -80,9 +89,10 @@ func (k *keyspace) set(key, value []byte) *entry {
 	return e
 }
 
-// make returns the entry of a key; a new one is empty.
+// make returns the entry of a key; a new one is empty. Its value may be changed.
 func (k *keyspace) make(key []byte) *entry {
 	shard := shardOf(key)
+	k.image.save(shard)
 	if e := k.shards[shard][string(key)]; e != nil {
 		return e
 	}
@@ -98,6 +108,7 @@ func (k *keyspace) make(key []byte) *entry {
 // assign copies value: it is part of a log entry. The old value's memory is used
 // again unless that would waste much of it.
 func (k *keyspace) assign(e *entry, value []byte) {
+	k.changing(e)
 	if c := cap(e.value); c < len(value) || c > 2*len(value)+64 {
 		e.value = make([]byte, 0, len(value))
 	}
@@ -105,13 +116,14 @@ func (k *keyspace) assign(e *entry, value []byte) {
 }
 
 func (k *keyspace) remove(e *entry) {
+	k.changing(e)
 	k.persist(e)
 	delete(k.shards[shardOf(e.key)], e.key)
 	k.size--
 }
 
 func (k *keyspace) clear() {
-	clear(k.shards)
+	k.shards = make([]map[string]*entry, len(k.shards)) // an image may have the old ones
 	k.size = 0
 	k.volatile = nil
 }
@@ -122,9 +134,11 @@ func (k *keyspace) expire(e *entry, deadline int64) {
 	case deadline <= k.now:
 		k.remove(e)
 	case e.deadline == 0:
+		k.changing(e)
 		e.deadline = deadline
 		heap.Push(&k.volatile, e)
 	default:
+		k.changing(e)
 		e.deadline = deadline
 		heap.Fix(&k.volatile, e.slot)
 	}
@@ -135,6 +149,7 @@ func (k *keyspace) persist(e *entry) bool {
 	if e.deadline == 0 {
 		return false
 	}
+	k.changing(e)
 	heap.Remove(&k.volatile, e.slot)
 	e.deadline = 0
 	return true

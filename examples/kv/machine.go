@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 
 	"github.com/castaway-go/castaway/actors"
 )
@@ -69,6 +70,20 @@ func (m *machine) Query(_ context.Context, question []byte) ([]byte, error) {
 		return nil, nil
 	}
 	return answer, nil
+}
+
+// Snapshot returns the keys as they are now. They are written while commands go on.
+func (m *machine) Snapshot() (io.WriterTo, error) { return m.keys.snapshot(), nil }
+
+// Restore reads the keys.
+func (m *machine) Restore(r io.Reader) error {
+	keys, err := readImage(r)
+	if err != nil {
+		return err
+	}
+	m.keys = keys
+	m.gauges.show(keys)
+	return nil
 }
 
 // run carries out a batch of commands, one after the other, until there is

@@ -147,6 +147,88 @@ func TestMachinesAgree(t *testing.T) {
 	}
 }
 
+// A snapshot holds what was there when it was asked for, whatever is changed while it
+// is written; and the machine goes on from it as the first one does.
+func TestASnapshotIsOfTheMomentItWasAskedFor(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	a := newHistory()
+	now := int64(1000)
+	step := func(machines ...*history) {
+		now += int64(random.IntN(50))
+		e := actors.Entry{Time: time.UnixMilli(now), Data: appendCommand([]byte{batchVersion}, randomTimedCommand(random, now))}
+		if random.IntN(500) == 0 {
+			e.Data = appendCommand([]byte{batchVersion}, words("FLUSHALL"))
+		}
+		for _, m := range machines {
+			m.Apply(e)
+		}
+	}
+	for range 20 {
+		for range random.IntN(400) {
+			step(a)
+		}
+		before := dump(a)
+		w, err := a.Snapshot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var image bytes.Buffer
+		written := make(chan error, 1)
+		go func() {
+			_, err := w.WriteTo(&image)
+			written <- err
+		}()
+		b := newHistory()
+		log := random.IntN(400)
+		ahead := rand.New(rand.NewPCG(seed, uint64(log)))
+		random = rand.New(rand.NewPCG(seed, uint64(log)))
+		from := now
+		for range log {
+			step(a)
+		}
+		if err := <-written; err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Restore(&image); err != nil {
+			t.Fatal(err)
+		}
+		if got := dump(b); got != before {
+			t.Fatalf("restored\n%s\nfrom\n%s", got, before)
+		}
+		now, random = from, ahead // the same once more
+		for range log {
+			step(b)
+		}
+		if dump(a) != dump(b) {
+			t.Fatalf("it goes on to\n%s\ninstead of\n%s", dump(b), dump(a))
+		}
+	}
+}
+
+// What is no image, or not all of one, is refused.
+func TestNoPartOfAnImageIsTakenForOne(t *testing.T) {
+	h := newHistory()
+	h.at(5, "SET a b", "SET c d PX 100")
+	w, _ := h.Snapshot()
+	var image bytes.Buffer
+	if _, err := w.WriteTo(&image); err != nil {
+		t.Fatal(err)
+	}
+	for n := range image.Len() {
+		if err := newHistory().Restore(bytes.NewReader(image.Bytes()[:n])); err == nil {
+			t.Errorf("%d of %d bytes were restored", n, image.Len())
+		}
+	}
+	if err := newHistory().Restore(strings.NewReader("\x02\x00\x00\x00")); err == nil {
+		t.Error("an image of a later version was read")
+	}
+	if err := newHistory().Restore(strings.NewReader("\x01\x00\x01\xff\xff\xff\xff\xff\xff\x7f")); err == nil {
+		t.Error("a key of petabytes was read")
+	}
+}
+
 func randomTimedCommand(random *rand.Rand, now int64) [][]byte {
 	if random.IntN(2) == 0 {
 		return randomCommand(random)

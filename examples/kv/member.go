@@ -32,6 +32,7 @@ type memberConfig struct {
 	dir      string
 	timeout  time.Duration
 	election time.Duration
+	snapshot int // entries between two; 0: the library's default
 	insecure bool
 	logger   *slog.Logger
 }
@@ -64,7 +65,7 @@ func openMember(ctx context.Context, cfg memberConfig) (*member, error) {
 		}),
 		Peers:   cfg.peers,
 		Cluster: "examples/kv",
-		Raft:    raftcore.Config{ElectionTimeout: cfg.election},
+		Raft:    raftcore.Config{ElectionTimeout: cfg.election, SnapshotEntries: cfg.snapshot, KeepEntries: cfg.snapshot},
 		Logger:  cfg.logger,
 	})
 	if err != nil {

@@ -50,6 +50,9 @@ same way.
                      Default 5s.
   -election D        After how long without a sign of the leader the others elect
                      another. Default 1s; the same for every member.
+  -snapshot N        After how many entries of the log a member writes a snapshot of all
+                     keys, and how many entries it keeps beside it, for others that
+                     are a little behind. Default 100000, or 64 MiB of entries.
   -insecure          Allow addresses that other machines can reach. There is no
                      password and no encryption: only for a network you trust.
   -v                 Log all that the library reports, to stderr; errors are
@@ -67,6 +70,7 @@ type options struct {
 	peers              map[raftcore.NodeID]string
 	dir, redis, listen string
 	timeout, election  time.Duration
+	snapshot           int // 0: the library's default
 	insecure, verbose  bool
 	temporary          bool // dir was not given
 }
@@ -82,6 +86,7 @@ func (o *options) flags(peers *string) *flag.FlagSet {
 	f.StringVar(&o.listen, "listen", "", "")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Second, "")
 	f.DurationVar(&o.election, "election", time.Second, "")
+	f.IntVar(&o.snapshot, "snapshot", 0, "")
 	f.BoolVar(&o.insecure, "insecure", false, "")
 	f.BoolVar(&o.verbose, "v", false, "")
 	return f
@@ -120,6 +125,8 @@ func (o *options) check(one bool) error {
 		return fmt.Errorf("-peers has no address for member %d, which is this one by -id", o.id)
 	case o.timeout <= 0:
 		return fmt.Errorf("-timeout is %v: it must be positive", o.timeout)
+	case o.snapshot < 0:
+		return fmt.Errorf("-snapshot is %d: it must not be negative", o.snapshot)
 	case o.election < 10*time.Millisecond:
 		return fmt.Errorf("-election is %v: it must be 10ms at least, and well over a round trip and a sync of the disk", o.election)
 	}
@@ -199,7 +206,7 @@ func (o *options) members() (configs []memberConfig, err error) {
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	base := memberConfig{
 		id: raftcore.NodeID(o.id), listen: o.listen, peers: o.peers, dir: o.dir,
-		timeout: o.timeout, election: o.election, insecure: o.insecure, logger: logger,
+		timeout: o.timeout, election: o.election, snapshot: o.snapshot, insecure: o.insecure, logger: logger,
 	}
 	configs = []memberConfig{base}
 	if o.id == 0 {

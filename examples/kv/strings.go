@@ -258,9 +258,7 @@ func (k *keyspace) add(key []byte, by int64, r *reply) {
 		r.fail(errOverflow)
 		return
 	}
-	if e == nil {
-		e = k.make(key)
-	}
+	e = k.make(key)
 	e.value = strconv.AppendInt(e.value[:0], n+by, 10)
 	r.integer(n + by)
 }
@@ -271,9 +269,7 @@ func cmdAppend(k *keyspace, args [][]byte, r *reply) {
 		r.fail(errValueTooBig)
 		return
 	}
-	if e == nil {
-		e = k.make(args[1])
-	}
+	e = k.make(args[1])
 	e.value = append(e.value, args[2]...)
 	r.integer(int64(len(e.value)))
 }
@@ -336,9 +332,8 @@ func cmdSetrange(k *keyspace, args [][]byte, r *reply) {
 	case at > maxValueBytes-int64(len(part)):
 		r.fail(errValueTooBig)
 		return
-	case e == nil:
-		e = k.make(args[1])
 	}
+	e = k.make(args[1])
 	if grow := int(at) + len(part) - len(e.value); grow > 0 {
 		e.value = append(e.value, make([]byte, grow)...)
 	}

@@ -161,7 +161,7 @@ func (m *member) args() []string {
 		peers = append(peers, fmt.Sprintf("%d=%s", p.id, p.raft))
 	}
 	return []string{"-id", strconv.Itoa(m.id), "-peers", strings.Join(peers, ","), "-redis", m.redis, "-dir", m.dir,
-		"-election", election.String(), "-timeout", "4s", "-v"}
+		"-election", election.String(), "-timeout", "4s", "-snapshot", "300", "-v"}
 }
 
 // start starts the process. It does not wait for anything.
