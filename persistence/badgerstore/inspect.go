@@ -1,12 +1,12 @@
 package badgerstore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -783,15 +783,7 @@ func (t *tableFiles) manifest() map[uint64]badger.TableManifest {
 		return nil
 	}
 	defer f.Close()
-	m, err := func() (m badger.Manifest, err error) {
-		defer func() {
-			if r := recover(); r != nil {
-				err = fmt.Errorf("badger panicked: %v", r)
-			}
-		}()
-		m, _, err = badger.ReplayManifestFile(f, 0, badger.DefaultOptions(t.dir).WithLogger(nil))
-		return m, err
-	}()
+	m, err := replayManifest(t.dir, f)
 	if err != nil {
 		t.refuse(name, 0, 0, "the list of tables: %v", err)
 		return m.Tables
@@ -847,24 +839,18 @@ func (t *tableFiles) table(n int, b []byte) {
 			t.refuse(name, 0, int64(len(b)), "the table is malformed: %v", r)
 		}
 	}()
-	rest, sum, ok := cutChecksum(b)
-	if !ok || len(rest) < 4 {
-		t.refuse(name, 0, int64(len(b)), "the end of the table is damaged")
+	raw, start, wrong, _ := readIndex(bytes.NewReader(b), int64(len(b))) // reading memory does not fail
+	if wrong != "" {
+		t.refuse(name, 0, int64(len(b)), "%s", wrong)
 		return
 	}
-	length := int64(binary.BigEndian.Uint32(rest[len(rest)-4:]))
-	end := int64(len(rest) - 4)
-	if length == 0 || length > end || crc32.Checksum(rest[end-length:end], castagnoli) != sum {
-		t.refuse(name, 0, int64(len(b)), "the index of the table has a wrong checksum")
-		return
-	}
-	index := fb.GetRootAsTableIndex(rest[end-length:end], 0)
+	index := fb.GetRootAsTableIndex(raw, 0)
 	blocks := index.OffsetsLength()
 	var this, next fb.BlockOffset
 	for i := range blocks {
 		index.Offsets(&this, i)
 		from, to := int64(this.Offset()), int64(this.Offset())+int64(this.Len())
-		if to > end-length || !t.block(n, b[from:to], from) {
+		if to > start || !t.block(n, b[from:to], from) {
 			until := "the end of the table"
 			if i+1 < blocks && index.Offsets(&next, i+1) {
 				until = describe(next.KeyBytes())
@@ -872,31 +858,6 @@ func (t *tableFiles) table(n int, b []byte) {
 			t.in.damage(name, from, to-from, "block %d of the table has a wrong checksum; it begins with %s and ends before %s", i, describe(this.KeyBytes()), until)
 		}
 	}
-}
-
-// cutChecksum cuts off what ends a block, and an index: a protobuf with a checksum,
-// and its length. It reports false unless that is a CRC-32C.
-func cutChecksum(b []byte) (rest []byte, sum uint32, ok bool) {
-	if len(b) < 4 {
-		return nil, 0, false
-	}
-	length := uint64(binary.BigEndian.Uint32(b[len(b)-4:]))
-	b = b[:len(b)-4]
-	if length > uint64(len(b)) {
-		return nil, 0, false
-	}
-	at := uint64(len(b)) - length
-	r := reader{b: b[at:]}
-	for len(r.b) > 0 && !r.failed {
-		switch tag, value := r.byte(), r.uvarint(); {
-		case tag == 0x08 && value == 0: // the algorithm
-		case tag == 0x10 && value <= math.MaxUint32:
-			sum = uint32(value)
-		default:
-			return nil, 0, false
-		}
-	}
-	return b[:at], sum, !r.failed
 }
 
 // block reads a block of a table. It reports false if that is damaged.

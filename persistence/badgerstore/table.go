@@ -91,8 +91,8 @@ func openBadger(dir string, logger *slog.Logger, failed func(error)) (t table, e
 		WithDetectConflicts(false). // there is one writer
 		WithMetricsEnabled(false)
 	defer func() {
-		// Badger dereferences nil when some tables are damaged. It does so in
-		// goroutines of its own, too, where nobody can catch it.
+		// Badger dereferences nil when some tables are damaged. What it does of that in
+		// goroutines of its own, where nobody can catch it, checkEnds is against.
 		if r := recover(); r != nil {
 			t, err = nil, &persistence.CorruptError{File: dir, Detail: fmt.Sprintf("badger panicked: %v", r)}
 		}
@@ -109,6 +109,9 @@ func openBadger(dir string, logger *slog.Logger, failed func(error)) (t table, e
 	}
 	if notes > 0 {
 		logger.Warn("badger could not sync its list of tables, and removed tables that are on it: they are taken out of it", "dir", dir, "notes", notes)
+	}
+	if err := checkEnds(dir); err != nil {
+		return nil, err
 	}
 	db, err := badger.Open(o)
 	if err != nil {

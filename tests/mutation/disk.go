@@ -433,6 +433,15 @@ var storeMutants = []mutant{
 	{"P1", "Badger does not sync", []edit{
 		{"table.go", "WithSyncWrites(true)", "WithSyncWrites(false)"},
 	}},
+	{"P1", "Badger opens tables whose ends are damaged", []edit{
+		{"table.go", "if err := checkEnds(dir); err != nil {", "if err := error(nil); err != nil {"},
+	}},
+	{"P1", "the last block of a table is not checked before Badger is opened", []edit{
+		{"ends.go", "!ok || crc32.Checksum(rest, castagnoli) != sum {", "!ok && sum > 0 {"},
+	}},
+	{"P1", "Badger removes the tables whose list is missing", []edit{
+		{"ends.go", `filepath.Ext(e.Name()) == ".sst"`, "e == nil"},
+	}},
 	{"P1", "tickets are not checked", []edit{
 		{"open.go", "return s.checkTickets()", "return nil"},
 	}},
