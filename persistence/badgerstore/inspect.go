@@ -131,11 +131,11 @@ func Inspect(dir string, o InspectOptions) (in *Inspection, err error) {
 	if err := in.begin(o.Live); err != nil {
 		return nil, err
 	}
-	defer func() {
+	defer func(began *Inspection) { // a return that fails sets in to nil
 		if err != nil {
-			in.Close()
+			began.Close()
 		}
-	}()
+	}(in)
 	progress := in.progress(o.Progress)
 	in.files = &tableFiles{dir: in.s.path(badgerName), in: in, cells: map[string]cell{}, progress: progress}
 	if err := in.files.read(); err != nil {

@@ -506,3 +506,21 @@ func TestAnInspectionOfWhatIsNoStore(t *testing.T) {
 		t.Errorf("a store that was being made: %+v, %v", in, err)
 	}
 }
+
+// TestWhatCannotBeReadIsAnErrorOfInspectAndNoPanic: neither of one that was asked for,
+// nor of the one by which Open finds out whom a damage concerns.
+func TestWhatCannotBeReadIsAnErrorOfInspectAndNoPanic(t *testing.T) {
+	dir, _ := tabled(t)
+	unreadable := filepath.Join(dir, journalName, "0000000999.segment")
+	if err := os.Mkdir(unreadable, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if in, err := Inspect(dir, InspectOptions{}); err == nil || in != nil || !strings.Contains(err.Error(), unreadable) {
+		t.Errorf("the inspection ended with %v", err)
+	}
+	_, err := quiet(dir).Open()
+	var corrupt *persistence.CorruptError
+	if !errors.As(err, &corrupt) {
+		t.Errorf("opening ended with %v", err)
+	}
+}
