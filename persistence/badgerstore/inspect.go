@@ -800,7 +800,6 @@ func (t *tableFiles) manifest() map[uint64]badger.TableManifest {
 func (t *tableFiles) file(n int, tables map[uint64]badger.TableManifest) error {
 	f := &t.in.Table.Files[n]
 	stem, isTable := strings.CutSuffix(f.Name, ".sst")
-	_, isLog := strings.CutSuffix(f.Name, ".mem")
 	id, err := strconv.ParseUint(stem, 10, 64)
 	m, listed := tables[id]
 	switch {
@@ -819,13 +818,22 @@ func (t *tableFiles) file(n int, tables map[uint64]badger.TableManifest) error {
 			return nil
 		}
 		t.table(n, b)
-	case isLog:
+	case filepath.Ext(f.Name) == ".mem":
 		f.Kind = "log"
 		b, err := os.ReadFile(t.path(n))
 		if err != nil {
 			return err
 		}
+		if wrong := wrongHead(b); wrong != "" {
+			t.refuse(t.path(n), 0, badgerLogHeader, "%s", wrong)
+		}
 		t.log(n, b)
+	case isLog(f.Name):
+		if err := checkHead(t.path(n)); errors.As(err, new(*persistence.CorruptError)) {
+			t.refuse(t.path(n), 0, badgerLogHeader, "%s", detail(err))
+		} else if err != nil {
+			return err
+		}
 	}
 	t.progress(f.Size)
 	return nil

@@ -92,7 +92,7 @@ func openBadger(dir string, logger *slog.Logger, failed func(error)) (t table, e
 		WithMetricsEnabled(false)
 	defer func() {
 		// Badger dereferences nil when some tables are damaged. What it does of that in
-		// goroutines of its own, where nobody can catch it, checkEnds is against.
+		// goroutines of its own, where nobody can catch it, checkFiles is against.
 		if r := recover(); r != nil {
 			t, err = nil, &persistence.CorruptError{File: dir, Detail: fmt.Sprintf("badger panicked: %v", r)}
 		}
@@ -110,7 +110,7 @@ func openBadger(dir string, logger *slog.Logger, failed func(error)) (t table, e
 	if notes > 0 {
 		logger.Warn("badger could not sync its list of tables, and removed tables that are on it: they are taken out of it", "dir", dir, "notes", notes)
 	}
-	if err := checkEnds(dir); err != nil {
+	if err := checkFiles(dir); err != nil {
 		return nil, err
 	}
 	db, err := badger.Open(o)
@@ -160,7 +160,7 @@ func removeEmptyLogs(dir string) error {
 		return err
 	}
 	for _, e := range entries {
-		if ext := filepath.Ext(e.Name()); ext != ".mem" && ext != ".vlog" {
+		if !isLog(e.Name()) {
 			continue
 		}
 		info, err := e.Info()

@@ -434,13 +434,16 @@ var storeMutants = []mutant{
 		{"table.go", "WithSyncWrites(true)", "WithSyncWrites(false)"},
 	}},
 	{"P1", "Badger opens tables whose ends are damaged", []edit{
-		{"table.go", "if err := checkEnds(dir); err != nil {", "if err := error(nil); err != nil {"},
+		{"table.go", "if err := checkFiles(dir); err != nil {", "if err := error(nil); err != nil {"},
 	}},
 	{"P1", "the last block of a table is not checked before Badger is opened", []edit{
-		{"ends.go", "!ok || crc32.Checksum(rest, castagnoli) != sum {", "!ok && sum > 0 {"},
+		{"files.go", "!ok || crc32.Checksum(rest, castagnoli) != sum {", "!ok && sum > 0 {"},
+	}},
+	{"P1", "the heads of Badger's logs are not checked", []edit{
+		{"files.go", "if wrong := wrongHead(b[:]); wrong != \"\" {", "if wrong := \"\"; wrong != \"\" {"},
 	}},
 	{"P1", "Badger removes the tables whose list is missing", []edit{
-		{"ends.go", `filepath.Ext(e.Name()) == ".sst"`, "e == nil"},
+		{"files.go", `filepath.Ext(e.Name()) == ".sst"`, "e == nil"},
 	}},
 	{"P1", "tickets are not checked", []edit{
 		{"open.go", "return s.checkTickets()", "return nil"},

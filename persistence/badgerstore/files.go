@@ -20,13 +20,13 @@ import (
 // When Badger is opened it reads the list of its tables, and the end of each: the last
 // block, an index of all blocks, its checksum. Where these are damaged it panics, some
 // times, in a goroutine of its own, and nobody can keep that from ending the process;
-// other times it returns an error that does not tell damage from anything else. And
-// without a list it removes all tables. So we look first (badger v4.9, table.go and
-// levels.go).
+// other times, and where the head of a log is damaged, it returns an error that does not
+// tell damage from anything else. And without a list it removes all tables. So we look
+// first (badger v4.9, table.go, levels.go and memtable.go).
 
-// checkEnds reads what Badger reads when it is opened, but for its logs. Damage is a
-// *persistence.CorruptError.
-func checkEnds(dir string) error {
+// checkFiles reads what Badger reads when it is opened, but for what is in its logs.
+// Damage is a *persistence.CorruptError.
+func checkFiles(dir string) error {
 	tables, err := listedTables(dir)
 	if err != nil {
 		return err
@@ -39,7 +39,50 @@ func checkEnds(dir string) error {
 			return err
 		}
 	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if isLog(e.Name()) {
+			if err := checkHead(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
+}
+
+// isLog reports whether a file of Badger begins like a log: those ahead of memtables,
+// and those of values.
+func isLog(name string) bool { return filepath.Ext(name) == ".mem" || filepath.Ext(name) == ".vlog" }
+
+// checkHead reads the head of a log. Where that is shorter, Badger makes a new one.
+func checkHead(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var b [badgerLogHeader]byte
+	if _, err := f.ReadAt(b[:], 0); err == io.EOF {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if wrong := wrongHead(b[:]); wrong != "" {
+		return &persistence.CorruptError{File: name, Detail: wrong}
+	}
+	return nil
+}
+
+// wrongHead says what is wrong with the head of a log, of which the first 8 bytes name
+// a key: Badger does not open one that it does not know.
+func wrongHead(b []byte) string {
+	if len(b) >= badgerLogHeader && binary.BigEndian.Uint64(b) != 0 {
+		return "its head names an encryption key, and nothing of ours is encrypted"
+	}
+	return ""
 }
 
 // listedTables reads the list of tables. It may be missing only if there are none.

@@ -4,23 +4,26 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/castaway-go/castaway/persistence"
 )
 
-// TestP1_ADamagedEndOfATableIsNamed: Badger would end the process, or return an error
-// that says nothing of damage.
-func TestP1_ADamagedEndOfATableIsNamed(t *testing.T) {
+// TestP1_WhatBadgerDoesNotOpenIsNamed: it would end the process, or return an error that
+// says nothing of damage.
+func TestP1_WhatBadgerDoesNotOpenIsNamed(t *testing.T) {
 	dir, log := tabled(t)
 	badger := filepath.Join(dir, badgerName)
 	table := tablesIn(t, dir)[0]
 	harm := func(name, what string, change func(b []byte) []byte) {
 		t.Helper()
 		whole, err := os.ReadFile(name)
-		if err != nil {
+		missing := errors.Is(err, fs.ErrNotExist)
+		if err != nil && !missing {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(name, change(append([]byte{}, whole...)), 0o600); err != nil {
@@ -31,7 +34,20 @@ func TestP1_ADamagedEndOfATableIsNamed(t *testing.T) {
 		if !errors.As(err, &corrupt) || corrupt.File != name {
 			t.Errorf("%s, %s: opening ended with %v", filepath.Base(name), what, err)
 		}
-		if err := os.WriteFile(name, whole, 0o600); err != nil {
+		if in, err := Inspect(dir, InspectOptions{}); err != nil {
+			t.Error(err)
+		} else {
+			if !slices.ContainsFunc(in.Damage, func(d Damage) bool { return d.File == name }) {
+				t.Errorf("%s, %s: an inspection finds %v", filepath.Base(name), what, in.Damage)
+			}
+			in.Close()
+		}
+		if missing {
+			err = os.Remove(name)
+		} else {
+			err = os.WriteFile(name, whole, 0o600)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -52,6 +68,11 @@ func TestP1_ADamagedEndOfATableIsNamed(t *testing.T) {
 	harm(table, "cut off", func(b []byte) []byte { return b[:len(b)-1] })
 	harm(table, "in the middle", func(b []byte) []byte { return b[:len(b)/2] })
 	harm(table, "too long", func(b []byte) []byte { return append(b, make([]byte, 4096)...) })
+	for _, log := range []string{"000001.vlog", "00003.mem"} {
+		name := filepath.Join(badger, log)
+		head := make([]byte, 100)
+		harm(name, "a flipped bit in its head", func([]byte) []byte { head[7] = 1; return head })
+	}
 	harm(filepath.Join(badger, "MANIFEST"), "empty", func([]byte) []byte { return nil })
 	harm(filepath.Join(badger, "KEYREGISTRY"), "cut off", func(b []byte) []byte { return b[:len(b)-1] })
 
