@@ -48,7 +48,8 @@
 // Nothing is restarted in place. A member whose node or machine panics stops
 // both and starts fresh ones from the disk; a Store that fails a write is
 // closed and opened again, and all members with it; who fails ten times within
-// a minute is Faulted. No call is left without an answer.
+// a minute is Faulted, and so is at once who finds its log damaged. No call is left
+// without an answer.
 //
 // # Transport
 //

@@ -34,7 +34,8 @@ var (
 	ErrOverwritten = fmt.Errorf("%w: overwritten by another leader", ErrRejected)
 	// ErrStopped: the group or its host has been stopped.
 	ErrStopped = fmt.Errorf("%w: stopped", ErrRejected)
-	// ErrFaulted: the member has failed too often and waits for an operator.
+	// ErrFaulted: the member has failed too often, or its log is damaged
+	// (*persistence.CorruptError), and it waits for an operator.
 	ErrFaulted = fmt.Errorf("%w: the member is faulted", ErrRejected)
 	// ErrUnreachable: the leader's process cannot be reached.
 	ErrUnreachable = fmt.Errorf("%w: the leader cannot be reached", ErrRejected)

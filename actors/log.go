@@ -18,7 +18,7 @@ import (
 //	log    → host   logReady, logFailed
 //	member → log    openGroup (answered by groupOpened), closeGroup
 //	node   → log    saveOrder (answered by raftcore.Saved), loadOrder
-//	log    → reader loadOrder (answered to the node by raftcore.Loaded)
+//	log    → reader loadOrder (answered to the node by raftcore.Loaded, or loadDamaged)
 type log struct {
 	host   *Host
 	parent *actor.PID
@@ -76,6 +76,9 @@ type (
 	}
 	// closeGroup closes what an order has opened, if it has.
 	closeGroup struct{ order *openGroup }
+
+	// loadDamaged: what was saved is damaged.
+	loadDamaged struct{ err error }
 
 	// saveAgain is the timer of a log whose disk is full.
 	saveAgain struct{}
@@ -265,6 +268,10 @@ func (r *logReader) Receive(ctx actor.Context) {
 			entries, err := r.store.Load(order.group, order.load)
 			if err != nil {
 				ctx.Logger().Warn("castaway: loading entries failed", "group", order.group, "load", order.load.String(), "err", err)
+			}
+			if errors.As(err, new(*persistence.CorruptError)) {
+				order.from.tell(loadDamaged{err})
+				continue
 			}
 			// Without entries the core asks again, with its next heartbeat.
 			order.from.tell(raftcore.Loaded{Load: order.load, Entries: entries})

@@ -201,12 +201,18 @@ func (m *member) childFailed(ctx actor.Context, f *childFailed) {
 }
 
 // failed has the member come back after a pause, or not at all if it has failed
-// too often.
+// too often, or its log is damaged: that will not pass, and whoever leads with a log
+// that it cannot read holds up everybody else.
 func (m *member) failed(ctx actor.Context, err error) {
 	if m.state == Pausing || m.state == Faulted {
 		return // two children failed together
 	}
 	m.lastFault = err
+	if errors.As(err, new(*persistence.CorruptError)) {
+		m.fault(err)
+		m.stopChildren(ctx)
+		return
+	}
 	pause, ok := m.restarts.next(m.host.now())
 	if !ok {
 		m.fault(fmt.Errorf("gave up after %d restarts: %w", maxRestarts, err))

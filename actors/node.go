@@ -13,7 +13,7 @@ import (
 //
 //	clients     → node     *call
 //	host, peers → node     *raftcore.Message, raftcore.Unreachable
-//	log         → node     raftcore.Saved, raftcore.Loaded
+//	log         → node     raftcore.Saved, raftcore.Loaded, loadDamaged
 //	machine     → node     raftcore.Applied
 //	snapshotter → node     raftcore.SnapshotTaken
 //	courier     → node     raftcore.SnapshotSent; *raftcore.Message, with a snapshot
@@ -100,6 +100,8 @@ func (n *node) receive(message any) {
 		n.saved(m)
 	case raftcore.Loaded:
 		n.core.Step(m)
+	case loadDamaged:
+		panic(m.err) // the member deals with it
 	case raftcore.Applied:
 		n.core.Step(m)
 	case raftcore.SnapshotTaken:

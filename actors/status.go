@@ -36,7 +36,7 @@ const (
 	Recovering MemberState = iota // reading its disk
 	Running
 	Pausing // failed; about to start again from the disk
-	Faulted // failed too often; out of service until it is opened anew
+	Faulted // failed too often, or cannot read its log; out of service until it is opened anew
 	Stopped
 )
 

@@ -22,6 +22,7 @@ type faultyDisk struct {
 	panics   atomic.Bool
 	failOpen atomic.Bool
 	full     atomic.Bool
+	damaged  atomic.Bool // entries that are wanted again are
 	opened   atomic.Int32
 }
 
@@ -41,6 +42,22 @@ type faultyStore struct {
 	persistence.Store
 	disk     *faultyDisk
 	poisoned atomic.Bool
+}
+
+// Open has the node load all of the log that it wants again.
+func (s *faultyStore) Open(name string) (persistence.Opened, error) {
+	o, err := s.Store.Open(name)
+	if n := len(o.Recovered.Tail); n > 1 {
+		o.Recovered.Tail = o.Recovered.Tail[n-1:]
+	}
+	return o, err
+}
+
+func (s *faultyStore) Load(group persistence.GroupID, l raftcore.Load) ([]raftcore.Entry, error) {
+	if s.disk.damaged.Load() {
+		return nil, fmt.Errorf("group %d: %w", group, &persistence.CorruptError{File: "badger/000001.sst", Offset: 4711, Detail: "a block"})
+	}
+	return s.Store.Load(group, l)
 }
 
 func (s *faultyStore) Save(saves []persistence.Save) error {
@@ -295,6 +312,41 @@ func TestD14_ALogThatPanicsLeavesNobodyWaiting(t *testing.T) {
 		disk.panics.Store(false)
 		if got := h.propose("b"); got != "2:b" {
 			t.Errorf("after the store came back: %q", got)
+		}
+	})
+}
+
+// TestD15_WhoCannotReadItsLogLeadsNobody: the log of a leader turns out to be damaged when
+// its machine starts again. It could not apply anything any more; the others do without
+// it, until the disk is whole.
+func TestD15_WhoCannotReadItsLogLeadsNobody(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		h := w.leader()
+		disk := faultyDisks(h)[h]
+		for i := range 5 {
+			h.propose(fmt.Sprint(i))
+		}
+		disk.damaged.Store(true)
+		if err := h.group.Stop(w.ctx); err != nil {
+			t.Fatal(err)
+		}
+		h.group = h.open("group")
+		w.until("the member is faulted", func() bool { return h.status().State == actors.Faulted })
+		var corrupt *persistence.CorruptError
+		if _, err := h.group.Propose(w.ctx, nil); !errors.Is(err, actors.ErrFaulted) || !errors.As(err, &corrupt) || corrupt.Offset != 4711 {
+			t.Errorf("its group answers %v", err)
+		}
+		other := w.leader(h)
+		if got := other.propose("without it"); got != "6:without it" {
+			t.Errorf("the others answer %q", got)
+		}
+		disk.damaged.Store(false)
+		if err := h.group.Stop(w.ctx); err != nil {
+			t.Fatal(err)
+		}
+		h.group = h.open("group")
+		if got := h.read("len"); got != "6" {
+			t.Errorf("with a whole disk again, %s commands are applied", got)
 		}
 	})
 }

@@ -97,20 +97,7 @@ func openBadger(dir string, logger *slog.Logger, failed func(error)) (t table, e
 			t, err = nil, &persistence.CorruptError{File: dir, Detail: fmt.Sprintf("badger panicked: %v", r)}
 		}
 	}()
-	if err := makeDiscardFile(dir); err != nil {
-		return nil, err
-	}
-	if err := removeEmptyLogs(dir); err != nil {
-		return nil, err
-	}
-	notes, err := mendManifest(dir)
-	if err != nil {
-		return nil, err
-	}
-	if notes > 0 {
-		logger.Warn("badger could not sync its list of tables, and removed tables that are on it: they are taken out of it", "dir", dir, "notes", notes)
-	}
-	if err := checkFiles(dir); err != nil {
+	if err := readyFiles(dir, logger); err != nil {
 		return nil, err
 	}
 	db, err := badger.Open(o)
@@ -130,6 +117,24 @@ func openBadger(dir string, logger *slog.Logger, failed func(error)) (t table, e
 		return nil, &persistence.CorruptError{File: dir, Detail: complaint.Error()}
 	}
 	return t, nil
+}
+
+// readyFiles does for Badger what it does not do for itself.
+func readyFiles(dir string, logger *slog.Logger) error {
+	if err := makeDiscardFile(dir); err != nil {
+		return err
+	}
+	if err := removeEmptyLogs(dir); err != nil {
+		return err
+	}
+	notes, err := mendManifest(dir)
+	if err != nil {
+		return err
+	}
+	if notes > 0 {
+		logger.Warn("badger could not sync its list of tables, and removed tables that are on it: they are taken out of it", "dir", dir, "notes", notes)
+	}
+	return checkFiles(dir)
 }
 
 // makeDiscardFile makes the file in which Badger counts what its value log does not

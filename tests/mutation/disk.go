@@ -434,10 +434,10 @@ var storeMutants = []mutant{
 		{"table.go", "WithSyncWrites(true)", "WithSyncWrites(false)"},
 	}},
 	{"P1", "Badger opens tables whose ends are damaged", []edit{
-		{"table.go", "if err := checkFiles(dir); err != nil {", "if err := error(nil); err != nil {"},
+		{"table.go", "return checkFiles(dir)", "return nil"},
 	}},
 	{"P1", "the last block of a table is not checked before Badger is opened", []edit{
-		{"files.go", "!ok || crc32.Checksum(rest, castagnoli) != sum {", "!ok && sum > 0 {"},
+		{"files.go", "!ok || crc32.Checksum(rest, castagnoli) != sum {", "!ok && sum > 0 && len(rest) > 0 {"},
 	}},
 	{"P1", "the heads of Badger's logs are not checked", []edit{
 		{"files.go", "if wrong := wrongHead(b[:]); wrong != \"\" {", "if wrong := \"\"; wrong != \"\" {"},
@@ -634,6 +634,12 @@ var actorMutants = []mutant{
 	{"D6", "a log that has failed goes on", []edit{
 		{"log.go", "if l.failed != nil {\n\t\tif m, ok", "if false {\n\t\tif m, ok"},
 		{"log.go", "|| l.full && !l.due || l.failed != nil {", "|| l.full && !l.due {"},
+	}},
+	{"D15", "nobody is told that entries are damaged", []edit{
+		{"log.go", "order.from.tell(loadDamaged{err})\n\t\t\t\tcontinue\n", ""},
+	}},
+	{"D15", "a member whose log is damaged tries again", []edit{
+		{"member.go", "if errors.As(err, new(*persistence.CorruptError)) {", "if false {"},
 	}},
 	{"D6", "a member goes on with a store that has failed", []edit{
 		{"supervisor.go", "ctx.Send(g.pid, &storeLost{})", "_ = g"},
