@@ -311,8 +311,10 @@ func (s *store) chunks(number uint64, from, to raftcore.Index, maxBytes int) (fo
 	if err != nil {
 		return nil, err
 	}
-	if n := len(found); n == 0 || found[n-1].first > from {
-		return nil, s.corruptChunk(number, from, "it is missing")
+	if n := len(found); n == 0 {
+		return nil, s.corruptChunk(number, to, "it is missing")
+	} else if oldest := found[n-1].first; oldest > from { // the scan came to a block that cannot be read
+		return nil, s.corruptChunk(number, oldest-1, "it is missing")
 	}
 	slices.Reverse(found)
 	return found, nil
@@ -360,8 +362,16 @@ func (s *store) joinPieces(number uint64, first raftcore.Index, c *chunkValue) (
 	return body, err
 }
 
+// corruptChunk says that the chunk with an entry is damaged. castaway-disk verify finds
+// the file and the offset, which Badger does not tell.
 func (s *store) corruptChunk(number uint64, index raftcore.Index, what string) error {
-	return &persistence.CorruptError{File: s.path(badgerName), Detail: fmt.Sprintf("the chunk of group %d with entry %d: %s", number, index, what)}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	err := &persistence.CorruptError{File: s.path(badgerName), Detail: fmt.Sprintf("the chunk of group %d with entry %d: %s", number, index, what)}
+	if number <= uint64(len(s.groups)) {
+		err.Concerns = []persistence.EntryRange{{Group: s.groups[number-1].name, From: index, To: index}}
+	}
+	return err
 }
 
 // tail reads the newest entries of a group.

@@ -1,7 +1,9 @@
 package badgerstore
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -137,8 +139,41 @@ func TestLoadMissesAChunkBetweenOthers(t *testing.T) {
 		var corrupt *persistence.CorruptError
 		if !errors.As(err, &corrupt) {
 			t.Errorf("from %d: %d entries, %v", from, len(got), err)
+		} else if want := fmt.Sprintf("entry %d of group %q", max(from, 1+2*maxChunkEntries), "a"); !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("from %d: the error does not say that %s is missing: %v", from, want, err)
 		}
 	}
+}
+
+// TestABlockThatCannotBeReadIsNotTakenForAnother: a scan of Badger ends there, and what
+// is behind it is not missing.
+func TestABlockThatCannotBeReadIsNotTakenForAnother(t *testing.T) {
+	s := mustOpen(t, simulated(journaltest.New(1))).(*store)
+	a := mustOpenGroup(t, s, "a")
+	mustSave(t, s, saveOf(a, 1, commands(1, 1, 4*maxChunkEntries)...))
+	handAllOver(t, s, a)
+	s.table = &endingTable{s.table, chunkKey(1, 1+2*maxChunkEntries)}
+	_, err := s.Load(a.Group, raftcore.Load{From: 1, To: 4 * maxChunkEntries, MaxBytes: math.MaxInt})
+	want := []persistence.EntryRange{{Group: "a", From: 3 * maxChunkEntries, To: 3 * maxChunkEntries}}
+	var corrupt *persistence.CorruptError
+	if !errors.As(err, &corrupt) || !slices.Equal(corrupt.Concerns, want) {
+		t.Errorf("the error does not name %v: %v", want, err)
+	}
+}
+
+// endingTable ends every scan before a key, as if its block could not be read.
+type endingTable struct {
+	table
+	at []byte
+}
+
+func (e *endingTable) scan(prefix, from []byte, visit func(key, value []byte) (bool, error)) error {
+	return e.table.scan(prefix, from, func(key, value []byte) (bool, error) {
+		if bytes.Equal(key, e.at) {
+			return false, nil
+		}
+		return visit(key, value)
+	})
 }
 
 // countingTable counts the bytes of values that are looked at.
