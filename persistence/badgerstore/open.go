@@ -31,14 +31,9 @@ func open(o Options) (*store, error) {
 	if err := fsys.MkdirAll(o.Dir); err != nil {
 		return nil, err
 	}
-	lock, err := fsys.Lock(filepath.Join(o.Dir, lockName))
-	if err != nil {
-		return nil, err
-	}
 	s := &store{
 		o:       o,
 		logger:  o.Logger,
-		unlock:  lock.Close,
 		names:   map[string]*group{},
 		touched: map[uint32][]*group{},
 		wake:    make(chan struct{}, 1),
@@ -46,6 +41,17 @@ func open(o Options) (*store, error) {
 		retired: make(chan struct{}),
 	}
 	s.room.changed = sync.NewCond(&s.room.mu)
+	lock, err := fsys.Lock(filepath.Join(o.Dir, lockName))
+	if errors.Is(err, persistence.ErrLocked) {
+		// Maybe by a store of this process that was closed: it waits for room, too.
+		if full := s.roomForBadger(0); errors.Is(full, persistence.ErrDiskFull) {
+			err = fmt.Errorf("%w; %w", err, full)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.unlock = lock.Close
 	if err := s.open(); err != nil {
 		if s.journal != nil {
 			s.journal.Close()

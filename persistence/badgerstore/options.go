@@ -55,6 +55,7 @@ type hooks struct {
 	commitBytes int   // instead of maxCommitBytes
 	badgerRoom  int64 // instead of badgerRoom
 	closeWait   time.Duration
+	roomPause   time.Duration
 	onWait      func() // a Save waits for room
 }
 
@@ -115,6 +116,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.hooks.closeWait == 0 {
 		o.hooks.closeWait = closeWait
+	}
+	if o.hooks.roomPause == 0 {
+		o.hooks.roomPause = roomPause
 	}
 	if o.hooks.removeTable == nil {
 		o.hooks.removeTable = removeBadger

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/castaway-go/castaway/persistence"
 )
@@ -22,6 +23,10 @@ import (
 // badgerRoom is what Badger may need beside what it is given, in bytes: two logs ahead
 // of memtables, and the tables that are being made of them.
 const badgerRoom = 32 << 20
+
+// roomPause is how long a store that is being closed waits before it looks again whether
+// there is room.
+const roomPause = 500 * time.Millisecond
 
 // roomKeeper knows what Saves wait for.
 type roomKeeper struct {

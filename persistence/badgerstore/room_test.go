@@ -124,6 +124,34 @@ func TestD13_AFullDiskIsNotOpened(t *testing.T) {
 	wantLog(t, s, mustOpenGroup(t, s, "a"), commands(1, 1, 10))
 }
 
+// TestD13_AStoreThatWasClosedOnAFullDiskOpensWhenThereIsRoom: Badger cannot be closed
+// there, and is as soon as it can be.
+func TestD13_AStoreThatWasClosedOnAFullDiskOpensWhenThereIsRoom(t *testing.T) {
+	o, disk := crowded(quiet(t.TempDir()))
+	o.hooks.roomPause = time.Millisecond
+	s := mustOpen(t, o)
+	a := mustOpenGroup(t, s, "a")
+	mustSave(t, s, saveOf(a, 1, commands(1, 1, 10)...))
+	disk.free.Store(badgerRoom - 1)
+	if err := s.Close(); !errors.Is(err, errStillOpen) || !errors.Is(err, persistence.ErrDiskFull) {
+		t.Errorf("it was closed with %v", err)
+	}
+	// A host that opens its store again does not give up for want of room.
+	if _, err := o.Open(); !errors.Is(err, persistence.ErrLocked) || !errors.Is(err, persistence.ErrDiskFull) {
+		t.Errorf("it was opened with %v", err)
+	}
+	disk.free.Store(badgerRoom)
+	again, err := o.Open()
+	for ; errors.Is(err, persistence.ErrLocked); again, err = o.Open() {
+		runtime.Gosched()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { again.Close() })
+	wantLog(t, again, mustOpenGroup(t, again, "a"), commands(1, 1, 10))
+}
+
 // TestD13_WhatIsCompactedMakesRoom: where the disk is full, segments are given up as
 // soon as they can be, and used again.
 func TestD13_WhatIsCompactedMakesRoom(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/castaway-go/castaway/persistence"
 	"github.com/castaway-go/castaway/persistence/journal"
@@ -216,28 +217,36 @@ func (s *store) group(id persistence.GroupID) (*group, error) {
 }
 
 // Close lets go of the disk. It waits for what hangs on it, but not for ever: then
-// the locks stay, too, and so they do if the disk is too full to close Badger.
+// the locks stay, too, until that has ended, and so they do if the disk is too full to
+// close Badger, until there is room.
 func (s *store) Close() error {
 	if s.closed.Swap(true) {
 		return persistence.ErrClosed
 	}
 	close(s.quit)
 	s.makeRoom()
-	err := within(s.o.hooks.closeWait, "store "+s.o.Dir, func() error {
-		<-s.retired
-		// Badger writes what it has in memory, although that is durable already.
-		if err := s.roomForBadger(0); errors.Is(err, persistence.ErrDiskFull) {
-			return fmt.Errorf("badger is not closed: %w: %w", errStillOpen, err)
-		}
-		return s.table.close()
-	})
-	if !errors.Is(err, errStillOpen) {
-		err = errors.Join(err, s.journal.Close(), s.unlock())
+	err := s.roomForBadger(0)
+	if errors.Is(err, persistence.ErrDiskFull) {
+		go s.release()
+		err = fmt.Errorf("badger is not closed yet: %w: %w", errStillOpen, err)
+	} else {
+		err = within(s.o.hooks.closeWait, "store "+s.o.Dir, s.release)
 	}
 	if p := s.failure.Load(); p != nil {
 		return errors.Join(*p, err)
 	}
 	return err
+}
+
+// release closes what is open, and lets go of the locks when nothing is any more. Badger
+// writes what it has in memory, although that is durable already: for that it waits
+// until there is room.
+func (s *store) release() error {
+	<-s.retired
+	for errors.Is(s.roomForBadger(0), persistence.ErrDiskFull) {
+		time.Sleep(s.o.hooks.roomPause)
+	}
+	return errors.Join(s.table.close(), s.journal.Close(), s.unlock())
 }
 
 func (s *store) path(name string) string { return filepath.Join(s.o.Dir, name) }

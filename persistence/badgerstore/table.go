@@ -246,7 +246,7 @@ func within(limit time.Duration, what string, do func() error) error {
 	}
 }
 
-var errStillOpen = errors.New("its directory stays in use until the process ends")
+var errStillOpen = errors.New("its directory stays in use until that is over, or the process ends")
 
 // removeBadger removes what an attempt to make a store left behind.
 func removeBadger(dir string) error { return os.RemoveAll(dir) }

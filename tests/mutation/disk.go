@@ -357,6 +357,12 @@ var storeMutants = []mutant{
 	{"D13", "a full disk has nobody hand over", []edit{
 		{"room.go", "return n > s.o.RetainSegments || n > 0 && s.room.wanted", "return n > s.o.RetainSegments"},
 	}},
+	{"D13", "a store that was closed on a full disk is never let go of", []edit{
+		{"store.go", "go s.release()", ""},
+	}},
+	{"D13", "a directory that is in use until there is room is taken for one that stays so", []edit{
+		{"open.go", "if full := s.roomForBadger(0); errors.Is(full, persistence.ErrDiskFull) {", "if full := error(nil); full != nil {"},
+	}},
 	{"D13", "a full disk is opened", []edit{
 		{"open.go", "if err := s.roomForBadger(0); err != nil {", "if err := s.roomForBadger(0); err != nil && false {"},
 	}},
@@ -523,7 +529,7 @@ var storeMutants = []mutant{
 		{"open.go", "lock, err := fsys.Lock(filepath.Join(o.Dir, lockName))", "lock, err := fsys.Lock(filepath.Join(o.Dir, fmt.Sprint(random())))"},
 	}},
 	{"P8", "the lock is let go of while Badger hangs", []edit{
-		{"store.go", "if !errors.Is(err, errStillOpen) {", "if true {"},
+		{"store.go", "return errors.Join(s.table.close(), s.journal.Close(), s.unlock())", "return errors.Join(s.journal.Close(), s.unlock(), s.table.close())"},
 	}},
 	{"P8", "a group is opened twice", []edit{
 		{"store.go", "if g.boot != 0 {", "if false {"},
