@@ -14,9 +14,9 @@ file castaway-store in it.
 
 castaway-disk COMMAND -h explains one of them: its flags, its -json, examples.
 
-GROUP is the name of a group, or '#' and its number. Flags may stand anywhere, with
-one dash or two; behind -- there are only arguments. Every command knows -json: it
-prints one JSON document with the same facts.
+GROUP is the name of a group, or '#' and its number. Flags may stand anywhere behind
+the command, with one dash or two; behind -- there are only arguments. Every command
+knows -json: it prints one JSON document with the same facts.
 
 Nothing is changed. No file is made or written, and no lock is kept: whether a
 process has the store open is asked by trying its lock, shared, for an instant. Only

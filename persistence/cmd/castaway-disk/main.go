@@ -50,6 +50,7 @@ type program struct {
 	stdout, stderr io.Writer
 	terminal       bool // stderr is one: progress is shown
 	shown          bool // progress is on the terminal's last line
+	looksLive      bool // the command has the flag -live
 }
 
 // usageError is a mistake in the arguments.
@@ -81,6 +82,7 @@ func (p *program) run(args []string) (status int) {
 		if c.name != name {
 			continue
 		}
+		p.looksLive = strings.Contains(c.flags, "live")
 		v := &invocation{program: p, command: c, max: 100, data: "text", bytes: 64}
 		err := v.parse(args[1:])
 		if errors.Is(err, flag.ErrHelp) {
@@ -127,7 +129,10 @@ func (p *program) fail(err error) int {
 	case errors.As(err, &held):
 		status = exitHeld
 	case errors.Is(err, persistence.ErrLocked):
-		hint = ": a process has this store open. Stop that first, or look at a moment's state with -live"
+		hint = ": a process has this store open. Stop that first"
+		if p.looksLive {
+			hint += ", or look at a moment's state with -live"
+		}
 	case errors.Is(err, badgerstore.ErrChanged):
 		hint = ": what was printed is void. Try again"
 	}
@@ -243,7 +248,7 @@ func (v *invocation) parse(args []string) error {
 	}
 	switch {
 	case slices.Contains(found[:1], "") || slices.Contains(v.dirs, ""):
-		return badUsage("the directory is empty")
+		return badUsage("the name of the directory is empty")
 	case v.max < 0:
 		return badUsage("-max is %d: it must not be negative", v.max)
 	case v.bytes < 0:

@@ -213,6 +213,11 @@ func TestAStoreThatIsOpen(t *testing.T) {
 			t.Errorf("%s: it was %+v", command, r)
 		}
 	}
+	for _, line := range [][]string{{"recovery", m.dir}, {"export", m.dir, "orders"}} {
+		if r := run("", line...); r.status != exitFailed || !strings.Contains(r.stderr, "open") || strings.Contains(r.stderr, "-live") {
+			t.Errorf("%s: a flag is recommended that it does not have: %+v", line[0], r)
+		}
+	}
 }
 
 func TestMistakes(t *testing.T) {
