@@ -142,7 +142,7 @@ func TestD13_AStoreThatWasClosedOnAFullDiskOpensWhenThereIsRoom(t *testing.T) {
 	}
 	disk.free.Store(badgerRoom)
 	again, err := o.Open()
-	for ; errors.Is(err, persistence.ErrLocked); again, err = o.Open() {
+	for deadline := time.Now().Add(time.Minute); errors.Is(err, persistence.ErrLocked) && time.Now().Before(deadline); again, err = o.Open() {
 		runtime.Gosched()
 	}
 	if err != nil {
