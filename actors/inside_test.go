@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/castaway-go/castaway/persistence"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
@@ -146,3 +148,52 @@ func TestP7_AnAnswerThatWasOvertakenStartsNothing(t *testing.T) {
 		t.Errorf("it has started something: %v", m.state)
 	}
 }
+
+// portionedStore notes how many saves it is given at a time.
+type portionedStore struct {
+	persistence.Store
+	portions []int
+}
+
+func (s *portionedStore) Save(saves []persistence.Save) error {
+	s.portions = append(s.portions, len(saves))
+	return s.Store.Save(saves)
+}
+
+// TestF1_WhatAStallHasGatheredIsSavedInPortions: all of it together would be more than
+// a Store takes, and the store would be given up.
+func TestF1_WhatAStallHasGatheredIsSavedInPortions(t *testing.T) {
+	memory, err := persistence.Memory().Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := &portionedStore{Store: memory}
+	l := &log{host: &Host{}, store: store}
+	box := newMailbox(0)
+	box.dispatcher = neverRuns{}
+	data := make([]byte, 10<<20)
+	for g := range 20 {
+		o, err := store.Open(string(rune('a' + g)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		save := persistence.Save{Group: o.Group, Save: raftcore.Save{Token: raftcore.Token{Boot: o.Boot, Sequence: 1}, HardState: raftcore.HardState{Term: 1, Cluster: 1}}}
+		for i := range raftcore.Index(2) {
+			save.Entries = append(save.Entries, raftcore.Entry{EntryID: raftcore.EntryID{Term: 1, Index: i + 1}, Kind: raftcore.EntryCommand, Data: data})
+		}
+		l.saves, l.owed = append(l.saves, save), append(l.owed, owedSave{to: ref{box: box}, token: save.Token})
+	}
+	l.flush(nil)
+	if want := []int{3, 3, 3, 3, 3, 3, 2}; !slices.Equal(store.portions, want) {
+		t.Errorf("20 saves of 20 MiB are saved in portions of %v, want %v", store.portions, want)
+	}
+	if len(l.saves)+len(l.owed) > 0 || box.UserMessageCount() != 7 {
+		t.Errorf("%d saves are left, %d were said to be durable", len(l.saves), box.UserMessageCount())
+	}
+}
+
+// neverRuns is a dispatcher that runs nothing.
+type neverRuns struct{}
+
+func (neverRuns) Schedule(func()) {}
+func (neverRuns) Throughput() int { return 1 }

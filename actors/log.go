@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -173,25 +174,49 @@ func (l *log) flush(ctx actor.Context) {
 		return
 	}
 	l.due = false
-	err := l.store.Save(l.saves)
-	if errors.Is(err, persistence.ErrDiskFull) && !errors.Is(err, persistence.ErrPoisoned) {
-		l.waitForRoom(ctx, err)
-		return
-	}
-	if err != nil {
-		l.fail(ctx, err)
-		return
+	for len(l.saves) > 0 {
+		n := l.portion()
+		err := l.store.Save(l.saves[:n])
+		if errors.Is(err, persistence.ErrDiskFull) && !errors.Is(err, persistence.ErrPoisoned) {
+			l.waitForRoom(ctx, err)
+			return
+		}
+		if err != nil {
+			l.fail(ctx, err)
+			return
+		}
+		l.saved(n)
 	}
 	l.roomAgain()
-	for i, o := range l.owed {
+}
+
+// maxPortion bounds the bytes of entries that are saved together: after a stall many
+// groups may have gathered many.
+const maxPortion = 64 << 20
+
+// portion returns how many of the saves to save together.
+func (l *log) portion() int {
+	bytes := 0
+	for i := range l.saves {
+		for k := range l.saves[i].Entries {
+			bytes += l.saves[i].Entries[k].Size()
+		}
+		if bytes > maxPortion && i > 0 {
+			return i
+		}
+	}
+	return len(l.saves)
+}
+
+// saved says of the first n saves that they are durable.
+func (l *log) saved(n int) {
+	for i, o := range l.owed[:n] {
 		// A completion stands for all before it: one per node is enough.
-		if i+1 == len(l.owed) || l.owed[i+1].to != o.to {
+		if i+1 == n || l.owed[i+1].to != o.to {
 			o.to.tell(raftcore.Saved{Token: o.token})
 		}
 	}
-	clear(l.saves)
-	clear(l.owed)
-	l.saves, l.owed = l.saves[:0], l.owed[:0]
+	l.saves, l.owed = slices.Delete(l.saves, 0, n), slices.Delete(l.owed, 0, n)
 }
 
 // waitForRoom leaves the saves for later: nothing of them has been written. Until then

@@ -623,10 +623,10 @@ var actorMutants = []mutant{
 		{"log.go", "l.owed = append(l.owed, owedSave{to: m.from, token: m.save.Token})", "m.from.tell(raftcore.Saved{Token: m.save.Token})"},
 	}},
 	{"D2", "a Save is acknowledged although it failed", []edit{
-		{"log.go", "l.fail(ctx, err)\n\t\treturn\n\t}\n\tl.roomAgain()", "l.fail(ctx, err)\n\t}\n\tl.roomAgain()"},
+		{"log.go", "l.fail(ctx, err)\n\t\t\treturn\n\t\t}\n\t\tl.saved(n)", "l.fail(ctx, err)\n\t\t}\n\t\tl.saved(n)"},
 	}},
 	{"D6", "a failed Save is tried again", []edit{
-		{"log.go", "err := l.store.Save(l.saves)", "err := l.store.Save(l.saves)\n\tif err != nil {\n\t\terr = l.store.Save(l.saves)\n\t}"},
+		{"log.go", "err := l.store.Save(l.saves[:n])", "err := l.store.Save(l.saves[:n])\n\t\tif err != nil {\n\t\t\terr = l.store.Save(l.saves[:n])\n\t\t}"},
 	}},
 	{"D13", "a log whose disk is full gives up", []edit{
 		{"log.go", "if errors.Is(err, persistence.ErrDiskFull) && !errors.Is(err, persistence.ErrPoisoned) {", "if false {"},
