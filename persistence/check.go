@@ -75,7 +75,7 @@ func (l *Log) Follow(s *raftcore.Save) error {
 			return bad("entry %d stands where %d should", e.Index, first+raftcore.Index(i))
 		case e.Term < before || e.Term > h.Term:
 			return bad("entry %d has term %d, the one before it %d, the hard state %d", e.Index, e.Term, before, h.Term)
-		case e.Kind < raftcore.EntryNoop || e.Kind > raftcore.EntryConfig:
+		case !e.Kind.Valid():
 			return bad("entry %d is of no known kind: %d", e.Index, e.Kind)
 		case (e.Kind == raftcore.EntryConfig) != (e.Config != nil):
 			return bad("entry %d is of kind %d and its configuration is %v", e.Index, e.Kind, e.Config)

@@ -165,7 +165,7 @@ func (r *AppendRequest) wellFormed(term Term) bool {
 	before := r.Prev
 	for i := range r.Entries {
 		e := &r.Entries[i]
-		if e.Index != before.Index+1 || e.Term < before.Term || e.Term == 0 || e.Kind < EntryNoop || e.Kind > EntryConfig || (e.Kind == EntryConfig) != (e.Config != nil) || e.Config != nil && !e.Config.valid() {
+		if e.Index != before.Index+1 || e.Term < before.Term || e.Term == 0 || !e.Kind.Valid() || (e.Kind == EntryConfig) != (e.Config != nil) || e.Config != nil && !e.Config.valid() {
 			return false
 		}
 		before = e.EntryID

@@ -21,6 +21,9 @@ type Receive struct{ Message Message }
 type Propose struct {
 	Tag  Tag
 	Data []byte
+	// Host makes it an EntryHost: a command not for the state machine, but for who
+	// hosts it.
+	Host bool
 	// Watch asks to be told of every stage that the proposal goes through, in
 	// Output.Stages.
 	Watch bool

@@ -106,7 +106,11 @@ func (n *Node) propose(in Propose) {
 	case n.log.last-n.applying.done >= Index(n.cfg.MaxUnapplied):
 		n.busy(in.Tag, "MaxUnapplied")
 	default:
-		index := n.appendOwn(Entry{Kind: EntryCommand, Data: in.Data})
+		kind := EntryCommand
+		if in.Host {
+			kind = EntryHost
+		}
+		index := n.appendOwn(Entry{Kind: kind, Data: in.Data})
 		if in.Tag != 0 {
 			n.tags = append(n.tags, TagAt{Tag: in.Tag, Index: index})
 			if in.Watch {

@@ -184,7 +184,7 @@ func TestBugAnEntryOfALaterTermThanItsMessageIsTaken(t *testing.T) {
 // TestBugAnEntryOfNoKindIsTaken: zero is no kind "so that a forgotten kind is
 // noticed". Nobody notices.
 func TestBugAnEntryOfNoKindIsTaken(t *testing.T) {
-	for _, kind := range []EntryKind{0, 4, 255} {
+	for _, kind := range []EntryKind{0, 5, 255} {
 		n := start(t, given{Term: 1})
 		n.hears(2, 1, &AppendRequest{Entries: []Entry{{EntryID: id(1, 1), Kind: kind}}, Round: 1})
 		if n.state.Last != 0 {

@@ -18,6 +18,8 @@ func (k EntryKind) String() string {
 		return "command"
 	case EntryConfig:
 		return "config"
+	case EntryHost:
+		return "host"
 	}
 	return fmt.Sprintf("kind-%d", uint8(k))
 }

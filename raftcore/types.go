@@ -71,7 +71,12 @@ const (
 	EntryNoop    EntryKind = 1 // opens a leader's term, speaks to nobody (Raft §8)
 	EntryCommand EntryKind = 2 // speaks to the state machine
 	EntryConfig  EntryKind = 3 // speaks to Raft: the members from here on
+	EntryHost    EntryKind = 4 // speaks to who hosts the state machine: sessions, say
 )
+
+// Valid reports whether k is one of the kinds. What is of a later version must be
+// refused, not skipped: members would apply different logs.
+func (k EntryKind) Valid() bool { return k >= EntryNoop && k <= EntryHost }
 
 // Entry is one position of the replicated log. Entries are immutable: whoever
 // holds one may keep it, nobody may change it, Data included.

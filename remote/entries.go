@@ -77,7 +77,7 @@ func decodeEntries(b []byte, prev raftcore.EntryID) ([]raftcore.Entry, error) {
 			return nil, fmt.Errorf("entry %d: %w", id.Index, d.err)
 		}
 		switch e.Kind {
-		case raftcore.EntryNoop, raftcore.EntryCommand:
+		case raftcore.EntryNoop, raftcore.EntryCommand, raftcore.EntryHost:
 			e.Data = data
 		case raftcore.EntryConfig:
 			conf, err := decodeConf(data)

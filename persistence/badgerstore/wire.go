@@ -288,7 +288,7 @@ func (r *reader) entry(e *raftcore.Entry) {
 		conf := r.conf()
 		e.Config = &conf
 	}
-	if tag&^(tagKind|tagTerm|tagData|tagConfig) != 0 || e.Kind < raftcore.EntryNoop || e.Kind > raftcore.EntryConfig ||
+	if tag&^(tagKind|tagTerm|tagData|tagConfig) != 0 || !e.Kind.Valid() ||
 		(e.Kind == raftcore.EntryConfig) != (e.Config != nil) {
 		r.fail()
 	}

@@ -104,6 +104,7 @@ func keepsEveryKindOfEntry(r *storeRun) {
 		{Kind: raftcore.EntryConfig, Config: &raftcore.ConfState{Voters: some(3, 4), Outgoing: some(1, 2, 3), Learners: some(2)}},
 		{Kind: raftcore.EntryConfig, Config: &raftcore.ConfState{Voters: some(1)}, Data: []byte("why")},
 		{Kind: raftcore.EntryNoop, Data: []byte("data")},
+		{Kind: raftcore.EntryHost, Data: []byte{1, 0}},
 	}
 	p := r.fresh("together", "one by one")
 	for i := range kinds {

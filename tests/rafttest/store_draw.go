@@ -196,6 +196,8 @@ func (m *StoreModel) entry(name string, id raftcore.EntryID) raftcore.Entry {
 		}
 	case 2:
 		e.Data = []byte{}
+	case 3:
+		e.Kind, e.Data = raftcore.EntryHost, []byte(name)
 	default:
 		size := 300
 		if rng.IntN(300) == 0 {

@@ -116,6 +116,8 @@ func kindText(k raftcore.EntryKind) string {
 		return "command"
 	case raftcore.EntryConfig:
 		return "config"
+	case raftcore.EntryHost:
+		return "host"
 	}
 	return fmt.Sprintf("kind %d", k)
 }

@@ -150,7 +150,7 @@ JSON:
   dataIs     text, hex or none
   entries    a list:
     index, term, time     time in Unix milliseconds
-    kind                  noop, command or config
+    kind                  noop, command, config or host
     bytes                 the length of the data
     data                  null if there is none; as text, what is not UTF-8 is replaced
     config                index, voters, outgoing, learners; for kind config only
@@ -261,7 +261,7 @@ bytes before its own first digit:
   hardState, base, snapshot, first, last     as in show
   entries    a list:
     index, term, time     time in Unix milliseconds
-    kind                  noop, command or config
+    kind                  noop, command, config or host
     data                  base64; absent if there is none, which is not the same as ""
     config                index, voters, outgoing, learners; for kind config only
 

@@ -279,7 +279,7 @@ func (x *exportEntry) entry() (raftcore.Entry, error) {
 		c := x.Config.at()
 		e.Config = &c.Conf
 	}
-	for _, k := range []raftcore.EntryKind{raftcore.EntryNoop, raftcore.EntryCommand, raftcore.EntryConfig} {
+	for _, k := range []raftcore.EntryKind{raftcore.EntryNoop, raftcore.EntryCommand, raftcore.EntryConfig, raftcore.EntryHost} {
 		if kindText(k) == x.Kind {
 			e.Kind = k
 			return e, nil
