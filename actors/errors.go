@@ -41,6 +41,11 @@ var (
 	ErrUnreachable = fmt.Errorf("%w: the leader cannot be reached", ErrRejected)
 )
 
+// ErrSessionExpired: the session has given no sign of life for its timeout, or was
+// closed. It comes with ErrRejected, or with ErrUnknown if the command may have been
+// carried out before. Open another.
+var ErrSessionExpired = errors.New("the session has expired")
+
 // errGone: the actor that was asked is not there any more; another may be.
 var errGone = fmt.Errorf("%w: the member is restarting", ErrRejected)
 

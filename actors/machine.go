@@ -23,6 +23,7 @@ type machine struct {
 	files       *files
 	box         *mailbox
 	sm          StateMachine
+	sessions    *sessions
 	applied     raftcore.SnapshotMeta // what a snapshot would stand for now
 	working     *atomic.Int64         // counts the calls that were handed over and are not answered
 
@@ -56,7 +57,7 @@ type readyCall struct {
 func (m *machine) Receive(ctx actor.Context) {
 	switch msg := ctx.Message().(type) {
 	case *actor.Started:
-		m.sm = m.group.cfg.Machine()
+		m.sm, m.sessions = m.group.cfg.Machine(), newSessions()
 	case *Batch:
 		before := m.applied.Last.Index
 		for _, message := range msg.Messages {
@@ -99,10 +100,11 @@ func (m *machine) do(w *work) {
 // any more, and the member starts again.
 func (m *machine) restore(meta *raftcore.SnapshotMeta) {
 	sm := m.group.cfg.Machine()
-	if err := m.files.restore(sm, meta.Last); err != nil {
+	sessions, err := m.files.restore(sm, meta.Last)
+	if err != nil {
 		panic(fmt.Errorf("restoring the snapshot of entry %d: %w", meta.Last.Index, err))
 	}
-	m.sm, m.applied = sm, *meta
+	m.sm, m.sessions, m.applied = sm, sessions, *meta
 	m.ready()
 }
 
@@ -114,13 +116,20 @@ func (m *machine) snapshot(cluster raftcore.ClusterID) {
 		m.node.tell(raftcore.SnapshotTaken{})
 		return
 	}
-	m.snapshotter.tell(&takeOrder{from: m.node, cluster: cluster, meta: m.applied, state: state})
+	m.snapshotter.tell(&takeOrder{from: m.node, cluster: cluster, meta: m.applied, sessions: m.sessions.encode(), state: state})
 }
 
 func (m *machine) apply(w *work, e *raftcore.Entry) {
 	var answer []byte
-	if e.Kind == raftcore.EntryCommand {
-		answer = m.sm.Apply(Entry{Index: e.Index, Term: e.Term, Time: time.UnixMilli(e.Time), Data: e.Data})
+	var err error
+	run := func(data []byte) []byte {
+		return m.sm.Apply(Entry{Index: e.Index, Term: e.Term, Time: time.UnixMilli(e.Time), Data: data})
+	}
+	switch e.Kind {
+	case raftcore.EntryCommand:
+		answer = run(e.Data)
+	case raftcore.EntryHost:
+		answer, err = m.sessions.apply(e, run)
 	}
 	m.applied.Last, m.applied.Time = e.EntryID, e.Time
 	if e.Kind == raftcore.EntryConfig {
@@ -130,7 +139,7 @@ func (m *machine) apply(w *work, e *raftcore.Entry) {
 		c := w.callers[0].call
 		w.callers = w.callers[1:]
 		m.working.Add(-1)
-		c.finish(answer, nil)
+		c.finish(answer, err)
 	}
 	m.ready()
 }

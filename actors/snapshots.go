@@ -35,7 +35,9 @@ type (
 		from    ref // the node
 		cluster raftcore.ClusterID
 		meta    raftcore.SnapshotMeta
-		state   io.WriterTo
+		// sessions is the table as it was then, encoded.
+		sessions []byte
+		state    io.WriterTo
 	}
 	// keepOrder: the Save that names the snapshot of this entry is durable, so those
 	// before it are not needed.
@@ -123,8 +125,9 @@ func folder(group string) string {
 
 // imageVersion is the version of what stands before the state in a snapshot:
 //
-//	version = uvarint
-//	size    = uvarint: of what the host keeps: nothing yet
+//	version  = uvarint
+//	size     = uvarint: of the table
+//	sessions = the table of sessions: see there
 //
 // See FORMAT.md, under persistence.
 const imageVersion = 1
@@ -137,7 +140,8 @@ func (f *files) write(o *takeOrder) error {
 	}
 	defer w.Abort()
 	head := binary.AppendUvarint(nil, imageVersion)
-	head = binary.AppendUvarint(head, 0)
+	head = binary.AppendUvarint(head, uint64(len(o.sessions)))
+	head = append(head, o.sessions...)
 	if _, err := w.Write(head); err != nil {
 		return err
 	}
@@ -165,43 +169,52 @@ func (l *leavingWriter) Write(p []byte) (int, error) {
 }
 
 // restore has a fresh machine become what the snapshot of an entry holds.
-func (f *files) restore(sm StateMachine, last raftcore.EntryID) error {
+func (f *files) restore(sm StateMachine, last raftcore.EntryID) (*sessions, error) {
 	if f == nil {
-		return errNoPlace
+		return nil, errNoPlace
 	}
 	info, err := f.dir.Find(last)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	file, err := f.dir.Read(info.ID)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer file.Close()
 	r := &leavingReader{f, file}
-	if err := readHead(r); err != nil {
-		return err
+	sessions, err := readHead(r, info.Size)
+	if err != nil {
+		return nil, err
 	}
 	if err := sm.Restore(r); err != nil {
-		return err
+		return nil, err
 	}
 	_, err = io.Copy(io.Discard, r) // the end of the file says whether all of it was right
-	return err
+	return sessions, err
 }
 
-func readHead(r *leavingReader) error {
+// readHead reads what stands before the state, in a file of this size.
+func readHead(r *leavingReader, most int64) (*sessions, error) {
 	version, err := binary.ReadUvarint(r)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if version != imageVersion {
-		return fmt.Errorf("it was written by a later version: %d, this one reads %d", version, imageVersion)
+		return nil, fmt.Errorf("it was written by a later version: %d, this one reads %d", version, imageVersion)
 	}
 	size, err := binary.ReadUvarint(r)
-	if err == nil && size != 0 {
-		err = fmt.Errorf("it has %d bytes that this version knows nothing of", size)
+	if err != nil {
+		return nil, err
 	}
-	return err
+	if size > uint64(most) {
+		return nil, errBadSessions
+	}
+	b := make([]byte, size)
+	if _, err := io.ReadFull(r, b); err != nil {
+		return nil, err
+	}
+	return decodeSessions(b)
 }
 
 // leavingReader ends the reading of a snapshot when the member stops.

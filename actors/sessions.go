@@ -1,0 +1,315 @@
+package actors
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// SessionID names a session: the index of the entry that opened it.
+type SessionID uint64
+
+// sessions is the table of the sessions of a group. It is part of the replicated
+// state: every member carries out the same commands for it, in the same order, with
+// the log's time and no other, and it is in every snapshot. So whichever member leads
+// knows what was answered to whom, and a command that comes again is not carried out
+// again.
+//
+// What is to be noted comes in entries of kind raftcore.EntryHost:
+//
+//	opens     = 1 timeout                      the session is the index of this entry
+//	command   = 2 session sequence done data   done: up to there all were answered
+//	keeps     = 3 session done                 a sign of life
+//	closes    = 4 session
+//	timeout, session, sequence, done = uvarint; timeout in milliseconds
+type sessions struct {
+	byID  map[SessionID]*sessionState
+	first int64 // no session ends before this time
+	bytes int   // of all results
+}
+
+// sessionState is what is known of a session.
+type sessionState struct {
+	timeout int64 // ms
+	last    int64 // log time of the last sign of life
+	done    uint64
+	results map[uint64][]byte // by sequence, all beyond done
+	bytes   int
+}
+
+// Bounds of the table. They are part of what the members agree on: to change them is
+// to change the state machine.
+const (
+	maxSessions      = 1 << 16
+	sessionWindow    = 1024     // commands of a session that were not said to be answered
+	maxSessionBytes  = 4 << 20  // of results that it may ask for again
+	maxSessionsBytes = 64 << 20 // of all sessions together
+	resultOverhead   = 64
+)
+
+// The kinds of what the table is told.
+const (
+	sessionOpens byte = iota + 1
+	sessionCommand
+	sessionKeeps
+	sessionCloses
+)
+
+var (
+	errTooManySessions = fmt.Errorf("%w: %d sessions are open", ErrBusy, maxSessions)
+	errResultsKept     = fmt.Errorf("%w: too many results wait for being said to be known", ErrBusy)
+	errNoSession       = fmt.Errorf("%w: %w", ErrRejected, ErrSessionExpired)
+	errAnswered        = fmt.Errorf("%w: it was answered before, and the answer is not kept any more", ErrUnknown)
+)
+
+// sessionOrder is an entry for the table, decoded.
+type sessionOrder struct {
+	kind     byte
+	session  SessionID
+	timeout  uint64
+	sequence uint64
+	done     uint64
+	data     []byte
+}
+
+func (o *sessionOrder) encode() []byte {
+	b := make([]byte, 0, 32+len(o.data))
+	b = append(b, o.kind)
+	if o.kind == sessionOpens {
+		return binary.AppendUvarint(b, o.timeout)
+	}
+	b = binary.AppendUvarint(b, uint64(o.session))
+	if o.kind == sessionCommand {
+		b = binary.AppendUvarint(b, o.sequence)
+	}
+	if o.kind != sessionCloses {
+		b = binary.AppendUvarint(b, o.done)
+	}
+	return append(b, o.data...)
+}
+
+var errNoOrder = errors.New("it is no order for the table of sessions")
+
+// decodeOrder decodes what encode has made. It is called before an order is proposed,
+// so that a log has none that cannot be understood.
+func decodeOrder(b []byte) (o sessionOrder, err error) {
+	if len(b) == 0 {
+		return o, errNoOrder
+	}
+	r := tableReader{b: b[1:]}
+	o.kind = b[0]
+	switch o.kind {
+	case sessionOpens:
+		o.timeout = r.uvarint()
+	case sessionCommand:
+		o.session, o.sequence, o.done = SessionID(r.uvarint()), r.uvarint(), r.uvarint()
+		o.data, r.b = r.b, nil
+	case sessionKeeps:
+		o.session, o.done = SessionID(r.uvarint()), r.uvarint()
+	case sessionCloses:
+		o.session = SessionID(r.uvarint())
+	default:
+		return o, errNoOrder
+	}
+	if r.bad || len(r.b) > 0 || o.timeout > maxSessionTimeout || o.kind == sessionOpens && o.timeout == 0 || o.kind == sessionCommand && o.sequence == 0 {
+		return o, errNoOrder
+	}
+	return o, nil
+}
+
+// maxSessionTimeout is a year, in milliseconds: nothing overflows.
+const maxSessionTimeout = 366 * 24 * 3600 * 1000
+
+func newSessions() *sessions { return &sessions{byID: map[SessionID]*sessionState{}} }
+
+// apply carries out an order; run applies a command to the state machine.
+func (t *sessions) apply(e *raftcore.Entry, run func(data []byte) []byte) ([]byte, error) {
+	o, err := decodeOrder(e.Data)
+	if err != nil {
+		// To skip it is to have another state than members of a later version.
+		panic(fmt.Errorf("entry %d: %w, or one of a later version", e.Index, err))
+	}
+	t.expire(e.Time)
+	if o.kind == sessionOpens {
+		return t.open(e, int64(o.timeout))
+	}
+	s := t.byID[o.session]
+	if s == nil {
+		if o.kind == sessionCloses {
+			return nil, nil
+		}
+		return nil, errNoSession
+	}
+	s.last = e.Time
+	switch o.kind {
+	case sessionCloses:
+		t.remove(o.session)
+		return nil, nil
+	case sessionKeeps:
+		t.forget(s, o.done)
+		return nil, nil
+	}
+	t.forget(s, o.done)
+	return t.command(s, &o, run)
+}
+
+func (t *sessions) open(e *raftcore.Entry, timeout int64) ([]byte, error) {
+	if len(t.byID) >= maxSessions {
+		return nil, errTooManySessions
+	}
+	if len(t.byID) == 0 || e.Time+timeout < t.first {
+		t.first = e.Time + timeout
+	}
+	t.byID[SessionID(e.Index)] = &sessionState{timeout: timeout, last: e.Time, results: map[uint64][]byte{}}
+	return binary.AppendUvarint(nil, uint64(e.Index)), nil
+}
+
+// command carries out a command that was not carried out before, and answers one
+// that was with what it was answered then.
+func (t *sessions) command(s *sessionState, o *sessionOrder, run func([]byte) []byte) ([]byte, error) {
+	if o.sequence <= s.done {
+		return nil, errAnswered
+	}
+	if result, known := s.results[o.sequence]; known {
+		return result, nil
+	}
+	if o.sequence > s.done+sessionWindow || s.bytes > maxSessionBytes || t.bytes > maxSessionsBytes {
+		return nil, errResultsKept
+	}
+	result := run(o.data)
+	s.results[o.sequence] = result
+	s.bytes += len(result) + resultOverhead
+	t.bytes += len(result) + resultOverhead
+	return result, nil
+}
+
+// forget lets go of results that are known.
+func (t *sessions) forget(s *sessionState, done uint64) {
+	if done <= s.done {
+		return
+	}
+	s.done = done
+	maps.DeleteFunc(s.results, func(sequence uint64, result []byte) bool {
+		if sequence > done {
+			return false
+		}
+		s.bytes -= len(result) + resultOverhead
+		t.bytes -= len(result) + resultOverhead
+		return true
+	})
+}
+
+func (t *sessions) remove(id SessionID) {
+	t.bytes -= t.byID[id].bytes
+	delete(t.byID, id)
+}
+
+// expire ends the sessions that have given no sign of life for their timeout.
+func (t *sessions) expire(now int64) {
+	if now <= t.first || len(t.byID) == 0 {
+		return
+	}
+	t.first = 1<<63 - 1
+	for id, s := range t.byID { // in any order: each is judged by itself
+		if ends := s.last + s.timeout; ends < now {
+			t.remove(id)
+		} else {
+			t.first = min(t.first, ends)
+		}
+	}
+}
+
+// encode returns the table as it is in a snapshot:
+//
+//	table   = count session …       ascending
+//	session = id timeout last done count result …
+//	result  = sequence size data    ascending
+//	all numbers are uvarint, but for last, which is varint
+func (t *sessions) encode() []byte {
+	b := binary.AppendUvarint(make([]byte, 0, 64*len(t.byID)+t.bytes+16), uint64(len(t.byID)))
+	for _, id := range slices.Sorted(maps.Keys(t.byID)) {
+		s := t.byID[id]
+		b = binary.AppendUvarint(b, uint64(id))
+		b = binary.AppendUvarint(b, uint64(s.timeout))
+		b = binary.AppendVarint(b, s.last)
+		b = binary.AppendUvarint(b, s.done)
+		b = binary.AppendUvarint(b, uint64(len(s.results)))
+		for _, sequence := range slices.Sorted(maps.Keys(s.results)) {
+			result := s.results[sequence]
+			b = binary.AppendUvarint(b, sequence)
+			b = binary.AppendUvarint(b, uint64(len(result)))
+			b = append(b, result...)
+		}
+	}
+	return b
+}
+
+var errBadSessions = errors.New("the table of sessions cannot be read")
+
+func decodeSessions(b []byte) (*sessions, error) {
+	t := newSessions()
+	r := tableReader{b: b}
+	t.first = 1<<63 - 1
+	for range r.count() {
+		id := SessionID(r.uvarint())
+		s := &sessionState{timeout: int64(r.uvarint()), last: r.varint(), done: r.uvarint(), results: map[uint64][]byte{}}
+		for range r.count() {
+			sequence, result := r.uvarint(), r.bytes()
+			s.results[sequence] = result
+			s.bytes += len(result) + resultOverhead
+		}
+		t.byID[id] = s
+		t.bytes += s.bytes
+		t.first = min(t.first, s.last+s.timeout)
+	}
+	if r.bad || len(r.b) > 0 {
+		return nil, errBadSessions
+	}
+	return t, nil
+}
+
+// tableReader reads numbers off the front of b; after a mistake it reads zeros.
+type tableReader struct {
+	b   []byte
+	bad bool
+}
+
+func (r *tableReader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	return take(r, v, n)
+}
+
+func (r *tableReader) varint() int64 {
+	v, n := binary.Varint(r.b)
+	return take(r, v, n)
+}
+
+func take[T int64 | uint64](r *tableReader, v T, n int) T {
+	if n <= 0 {
+		r.bad, r.b = true, nil
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+// count reads how many things follow, each of which takes a byte at least.
+func (r *tableReader) count() int {
+	n := r.uvarint()
+	if n > uint64(len(r.b)) {
+		r.bad, r.b = true, nil
+		return 0
+	}
+	return int(n)
+}
+
+func (r *tableReader) bytes() []byte {
+	n := r.count()
+	b := r.b[:n:n]
+	r.b = r.b[n:]
+	return b
+}
