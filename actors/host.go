@@ -32,7 +32,7 @@ type HostConfig struct {
 	// Transport speaks to the other hosts. Without one this host is alone.
 	Transport Transport
 	// Peers are the addresses of the other hosts. This host's own may be among
-	// them: then all hosts can be given the same map.
+	// them: then all hosts can be given the same map. SetPeers changes them later.
 	Peers map[raftcore.NodeID]string
 	// Cluster tells groups of the same name in different installations apart.
 	Cluster string
@@ -100,6 +100,7 @@ func (c HostConfig) Validate() error {
 	if need := max(c.Raft.MaxCommandBytes, c.Raft.MaxAppendBytes) + packetOverhead; c.Transport != nil && need > c.maxPacket() {
 		errs = append(errs, fmt.Errorf("the Transport takes packets of %d bytes; MaxCommandBytes and MaxAppendBytes need %d", c.maxPacket(), need))
 	}
+	at := map[string]raftcore.NodeID{}
 	for _, id := range slices.Sorted(maps.Keys(c.Peers)) {
 		if id == raftcore.Nobody {
 			errs = append(errs, errors.New("a peer has the ID zero"))
@@ -107,6 +108,10 @@ func (c HostConfig) Validate() error {
 		if c.Peers[id] == "" && id != c.ID {
 			errs = append(errs, fmt.Errorf("peer %d has no address", id))
 		}
+		if other := at[c.Peers[id]]; other != raftcore.Nobody && c.Peers[id] != "" {
+			errs = append(errs, fmt.Errorf("peers %d and %d have the same address, %s", other, id, c.Peers[id]))
+		}
+		at[c.Peers[id]] = id
 		if id != c.ID && c.Transport == nil {
 			errs = append(errs, fmt.Errorf("there is peer %d, but no Transport", id))
 		}
@@ -128,8 +133,8 @@ type Host struct {
 
 	log   place
 	clock place
-	full  atomic.Pointer[error]      // why the log cannot save at the moment, if the disk is full
-	peers map[raftcore.NodeID]*place // does not change
+	full  atomic.Pointer[error] // why the log cannot save at the moment, if the disk is full
+	peers atomic.Pointer[peers] // replaced as a whole, by hostActor: who reads it takes no lock
 
 	mu     sync.RWMutex
 	groups map[GroupKey]*Group
@@ -175,14 +180,9 @@ func Start(system *actor.ActorSystem, cfg HostConfig) (*Host, error) {
 		epoch:      time.Now().Add(-time.Second),
 		ended:      make(chan struct{}),
 		maxAnswer:  cfg.maxPacket() - packetOverhead,
-		peers:      map[raftcore.NodeID]*place{},
 		groups:     map[GroupKey]*Group{},
 	}
-	for id := range cfg.Peers {
-		if id != cfg.ID {
-			h.peers[id] = &place{}
-		}
-	}
+	h.peers.Store(h.nextPeers(cfg.Peers))
 	if t := cfg.Transport; t != nil {
 		if err := t.Start(system, cfg.ID, h.deliver); err != nil {
 			return nil, fmt.Errorf("castaway: %w", err)
@@ -258,12 +258,12 @@ func (h *Host) newGroup(cfg GroupConfig) (*Group, error) {
 	}
 	members := slices.Clone(cfg.Members)
 	if len(members) == 0 {
-		members = append(slices.Collect(maps.Keys(h.cfg.Peers)), h.cfg.ID)
+		members = append(slices.Collect(maps.Keys(*h.peers.Load())), h.cfg.ID)
 	}
 	slices.Sort(members)
 	members = slices.Compact(members)
 	for _, id := range members {
-		if _, known := h.peers[id]; !known && id != h.cfg.ID {
+		if h.peer(id) == nil && id != h.cfg.ID {
 			return nil, fmt.Errorf("member %d is not among the host's Peers", id)
 		}
 	}
@@ -369,8 +369,8 @@ func (h *Host) eachNode(f func(ref)) {
 // deliver takes a packet from another host apart. The transport calls it from
 // its own goroutines; everything goes straight to where it belongs.
 func (h *Host) deliver(p *Packet) {
-	from, known := h.peers[p.From]
-	if !known {
+	from := h.peer(p.From)
+	if from == nil {
 		return // nobody of ours, and nobody who could be answered
 	}
 	for i := range p.Messages {
@@ -404,7 +404,7 @@ func (h *Host) deliver(p *Packet) {
 }
 
 // request hands a request from another host to the node it is for.
-func (h *Host) request(from *place, r *GroupRequest) {
+func (h *Host) request(from *channel, r *GroupRequest) {
 	c := &call{operation: r.Operation, data: r.Data, ctx: context.Background(), foreign: true}
 	id := r.ID
 	c.answer = func(o outcome) {

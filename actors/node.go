@@ -156,7 +156,7 @@ func (n *node) request(c *call) {
 // redirect sends a request on to the leader, unless it has travelled already:
 // then whoever sent it learns who leads.
 func (n *node) redirect(c *call, leader raftcore.NodeID) {
-	if p, known := n.host.peers[leader]; known && !c.foreign {
+	if p := n.host.peer(leader); p != nil && !c.foreign {
 		p.tell(&forward{group: n.group.key, call: c})
 		return
 	}
@@ -227,7 +227,7 @@ func (n *node) send(messages []raftcore.Message) {
 		for k < len(messages) && messages[k].To == to && !isSnapshot(&messages[k]) {
 			k++
 		}
-		if p, known := n.host.peers[to]; known {
+		if p := n.host.peer(to); p != nil {
 			p.tell(&outbound{group: n.group.key, from: n.self, messages: messages[:k:k]})
 		}
 		messages = messages[k:]
@@ -296,7 +296,7 @@ func (n *node) publish() {
 	if s.Leader == n.leader || s.Leader == raftcore.Nobody {
 		return
 	}
-	if p, known := n.host.peers[n.leader]; known {
+	if p := n.host.peer(n.leader); p != nil {
 		p.tell(deposed{n.group.key})
 	}
 	n.leader = s.Leader

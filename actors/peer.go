@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"errors"
 	"maps"
 	"math/rand/v2"
 
@@ -61,7 +62,12 @@ type asked struct {
 }
 
 // refuse makes forwards bounded like all requests.
-func (f *forward) refuse(err error) { f.call.refuse(err) }
+func (f *forward) refuse(err error) {
+	if errors.Is(err, errGone) {
+		err = ErrUnreachable // it is the peer that is gone, not a member
+	}
+	f.call.refuse(err)
+}
 
 func (f *forward) orphaned() { f.call.orphaned() }
 

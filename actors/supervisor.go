@@ -86,6 +86,8 @@ func (h *hostActor) Receive(ctx actor.Context) {
 		m.done <- h.startGroup(ctx, m.group)
 	case *stopGroup:
 		h.stopGroup(ctx, m)
+	case *setPeers:
+		m.done <- h.setPeers(ctx, m.addresses)
 	case *sharedFailed:
 		h.childFailed(ctx, m)
 	case *actor.Terminated:
@@ -104,8 +106,8 @@ func (h *hostActor) start(ctx actor.Context) {
 	h.members = map[string]*Group{}
 	h.ending = map[string][]chan error{}
 	h.spawnClock(ctx)
-	for id := range h.peers {
-		h.spawnPeer(ctx, id)
+	for id, p := range *h.peers.Load() {
+		h.spawnPeer(ctx, id, p)
 	}
 	h.spawnLog(ctx)
 }
@@ -117,10 +119,10 @@ func (h *hostActor) spawnClock(ctx actor.Context) {
 	}))
 }
 
-func (h *hostActor) spawnPeer(ctx actor.Context, id raftcore.NodeID) {
+func (h *hostActor) spawnPeer(ctx actor.Context, id raftcore.NodeID, p *channel) {
 	h.spawned++
-	h.peers[id].put(h.spawn(ctx, fmt.Sprintf("peer-%d-%d", id, h.spawned), h.cfg.MaxPending, func(box *mailbox) actor.Actor {
-		return &peer{host: h.Host, id: id, addr: h.cfg.Peers[id], box: box}
+	p.put(h.spawn(ctx, fmt.Sprintf("peer-%d-%d", id, h.spawned), h.cfg.MaxPending, func(box *mailbox) actor.Actor {
+		return &peer{host: h.Host, id: id, addr: p.address, box: box}
 	}))
 }
 
@@ -254,9 +256,9 @@ func (h *hostActor) childGone(ctx actor.Context, who *actor.PID) {
 		h.spawnClock(ctx)
 		h.eachNode(func(node ref) { node.tell(woken{}) }) // they ask the new one
 	default:
-		for id, p := range h.peers {
+		for id, p := range *h.peers.Load() {
 			if who.Equal(p.ref().pid) {
-				h.spawnPeer(ctx, id)
+				h.spawnPeer(ctx, id, p)
 			}
 		}
 	}

@@ -227,9 +227,10 @@ func TestD14_WhoAsksALogThatIsGoneIsToldSo(t *testing.T) {
 // and other terms.
 func TestR11_TheNodeDoesNotTouchMessagesThatThePeersHold(t *testing.T) {
 	to := idle(0)
-	h := &Host{cfg: HostConfig{ID: 1}.withDefaults(), epoch: time.Now().Add(-time.Hour), peers: map[raftcore.NodeID]*place{2: {}, 3: {}}}
-	h.peers[2].put(to)
-	h.peers[3].put(idle(0))
+	h := &Host{cfg: HostConfig{ID: 1}.withDefaults(), epoch: time.Now().Add(-time.Hour)}
+	h.peers.Store(h.nextPeers(map[raftcore.NodeID]string{2: "two", 3: "three"}))
+	h.peer(2).put(to)
+	h.peer(3).put(idle(0))
 	cfg := h.cfg.Raft
 	cfg.Boot = 1
 	core, err := raftcore.New(cfg, raftcore.Recovered{Incarnation: 5})

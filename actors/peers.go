@@ -1,0 +1,86 @@
+package actors
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// This file is about hosts that come and go while this one runs.
+
+// peers are the channels to the other hosts.
+type peers map[raftcore.NodeID]*channel
+
+// channel is where the peer actor of a host is found, and its address.
+type channel struct {
+	place
+	address string // does not change: another address is another channel
+}
+
+// peer returns the channel to a host, or nil if it is not among the peers.
+func (h *Host) peer(id raftcore.NodeID) *channel { return (*h.peers.Load())[id] }
+
+// nextPeers returns the channels to hosts at these addresses: those that are there
+// already, and new ones without an actor.
+func (h *Host) nextPeers(addresses map[raftcore.NodeID]string) *peers {
+	next := peers{}
+	for id, address := range addresses {
+		if id == h.cfg.ID {
+			continue
+		}
+		if now := h.peers.Load(); now != nil && (*now)[id] != nil && (*now)[id].address == address {
+			next[id] = (*now)[id]
+		} else {
+			next[id] = &channel{address: address}
+		}
+	}
+	return &next
+}
+
+// SetPeers replaces HostConfig.Peers while the host runs: hosts that are new, are
+// gone, or have moved to another address; all others are not disturbed. It is not
+// kept on the disk: give Start the new map, too.
+//
+// A host is to be among the peers of all others before it becomes a member of a
+// group (Group.ChangeMembers), and until it is none any more: to the others it
+// would seem to be down. Calls that were sent to a host which is taken out, and
+// are not answered yet, end with ErrUnknown, or are asked anew if that is harmless.
+func (h *Host) SetPeers(ctx context.Context, addresses map[raftcore.NodeID]string) error {
+	cfg := h.cfg
+	cfg.Peers = addresses
+	if err := cfg.Validate(); err != nil {
+		return fmt.Errorf("castaway: bad peers: %w", err)
+	}
+	return h.order(ctx, func(done chan error) any { return &setPeers{maps.Clone(addresses), done} })
+}
+
+// setPeers has the host speak to other peers.
+type setPeers struct {
+	addresses map[raftcore.NodeID]string
+	done      chan error
+}
+
+// setPeers has an actor for each new channel before anybody can find it, and stops
+// those that nobody finds any more. What they still had to send is lost.
+func (h *hostActor) setPeers(ctx actor.Context, addresses map[raftcore.NodeID]string) error {
+	if h.stopping {
+		return ErrStopped
+	}
+	before, next := *h.peers.Load(), h.nextPeers(addresses)
+	for id, p := range *next {
+		if before[id] != p {
+			h.spawnPeer(ctx, id, p)
+		}
+	}
+	h.peers.Store(next)
+	for id, p := range before {
+		if (*next)[id] != p {
+			ctx.Stop(p.ref().pid)
+			h.eachNode(func(node ref) { node.tell(raftcore.Unreachable{Peer: id}) })
+		}
+	}
+	return nil
+}
