@@ -49,6 +49,49 @@ var ErrSessionExpired = errors.New("the session has expired")
 // errGone: the actor that was asked is not there any more; another may be.
 var errGone = fmt.Errorf("%w: the member is restarting", ErrRejected)
 
+// errNotReady: who leads has just begun to, or is handing its office over. It passes.
+var errNotReady = fmt.Errorf("%w: the leader is not ready for that yet", ErrRejected)
+
+// Why the members, or the leader, were not changed. Each of these but the last is also
+// ErrRejected; or ErrUnknown instead, if an earlier try of the same call, at another
+// leader, may have had its way.
+var (
+	// ErrBadMembers: the Members name no voter, or a host twice, or one that is not among
+	// the peers of this host, or of the leader's.
+	ErrBadMembers = fmt.Errorf("%w: bad members", ErrRejected)
+	// ErrConfigChanged: another configuration is in force than the one expected.
+	ErrConfigChanged = fmt.Errorf("%w: the configuration is not the expected one", ErrRejected)
+	// ErrChangeInProgress: another change of the members, or of the leader, is under way,
+	// or has called this one off.
+	ErrChangeInProgress = fmt.Errorf("%w: another change is under way", ErrRejected)
+	// ErrNotCaughtUp: a host that was to vote, or to lead, does not come to have what the
+	// leader has: it is down, or too slow. One that was to vote stays a learner.
+	ErrNotCaughtUp = fmt.Errorf("%w: a host does not catch up", ErrRejected)
+	// ErrNotVoter: who was to lead does not vote; or there is nobody else who could lead.
+	ErrNotVoter = fmt.Errorf("%w: it is not a voter", ErrRejected)
+	// ErrRemoved: this host's member is none any more, and it does not know who leads. It
+	// answers stale reads. It is ErrRejected, for every call.
+	ErrRemoved = fmt.Errorf("%w: this host has been removed from the group", ErrRejected)
+	// ErrTransferFailed: who was to lead was told so, and has not taken over in time. The
+	// leader goes on. It is ErrUnknown: it may take over yet.
+	ErrTransferFailed = fmt.Errorf("%w: who was to lead has not taken over in time", ErrUnknown)
+)
+
+// perhaps is a rejection that comes after a try of the same call whose outcome is not
+// known.
+type perhaps struct{ rejection error }
+
+func (p *perhaps) Error() string {
+	return fmt.Sprintf("%v: a leader was lost on the way; afterwards: %v", ErrUnknown, p.rejection)
+}
+
+// Is keeps the reason, and not the promise that nothing has happened.
+func (p *perhaps) Is(target error) bool {
+	return target == ErrUnknown || target != ErrRejected && errors.Is(p.rejection, target)
+}
+
+func (p *perhaps) As(target any) bool { return errors.As(p.rejection, target) }
+
 // NotLeaderError is the ErrNotLeader that knows more.
 type NotLeaderError struct {
 	Group  string
@@ -70,6 +113,9 @@ func (e *NotLeaderError) Error() string {
 	out += fmt.Sprintf(" to node %d, whose log ends at entry %d, committed up to %d at least", s.ID, s.Last, s.Commit)
 	if len(s.Silent) > 0 {
 		out += fmt.Sprintf("; of %v, these do not answer: %v", &s.Conf, s.Silent)
+	}
+	if len(s.Conf.Voters) > 0 && !s.Conf.Contains(s.ID) {
+		out += fmt.Sprintf("; node %d is none of %v", s.ID, &s.Conf)
 	}
 	if s.OtherCluster != 0 {
 		out += fmt.Sprintf("; messages of another lineage, %016x, are refused", uint64(s.OtherCluster))

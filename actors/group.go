@@ -104,11 +104,15 @@ func (g *Group) do(ctx context.Context, op Operation, data []byte) ([]byte, erro
 
 // worthAsking reports whether a rejection is one that passes by itself.
 func (g *Group) worthAsking(err error) bool {
-	return errors.Is(err, ErrNotLeader) || errors.Is(err, ErrUnreachable) || errors.Is(err, errGone)
+	return errors.Is(err, ErrNotLeader) || errors.Is(err, ErrUnreachable) || errors.Is(err, errGone) || errors.Is(err, errNotReady)
 }
 
 // ask hands a request to the node and waits for the answer.
 func (g *Group) ask(ctx context.Context, op Operation, data []byte) outcome {
+	return g.await(ctx, &call{operation: op, data: data})
+}
+
+func (g *Group) await(ctx context.Context, c *call) outcome {
 	if err := ctx.Err(); err != nil {
 		return outcome{err: fmt.Errorf("%w: %w", ErrRejected, err)}
 	}
@@ -116,7 +120,7 @@ func (g *Group) ask(ctx context.Context, op Operation, data []byte) outcome {
 	if node == nil {
 		return outcome{err: g.board.unavailable()}
 	}
-	c := &call{operation: op, data: data, ctx: ctx, done: make(chan outcome, 1)}
+	c.ctx, c.done = ctx, make(chan outcome, 1)
 	node.tell(c)
 	select {
 	case o := <-c.done:

@@ -100,6 +100,7 @@ type hostUp struct {
 	group *actors.Group
 	addr  string
 	every int // entries between two snapshots; 0: it takes none
+	join  bool // it is not among the founders
 }
 
 // inWorld runs f with n hosts, all up, in a bubble of fake time.
@@ -180,7 +181,7 @@ func (h *hostUp) startWith(cfg actors.HostConfig) {
 
 func (h *hostUp) open(name string) *actors.Group {
 	h.world.t.Helper()
-	g, err := h.host.Open(h.world.ctx, actors.GroupConfig{Name: name, Machine: func() actors.StateMachine { return &register{world: h.world} }})
+	g, err := h.host.Open(h.world.ctx, actors.GroupConfig{Name: name, Join: h.join, Machine: func() actors.StateMachine { return &register{world: h.world} }})
 	if err != nil {
 		h.world.t.Fatal(err)
 	}

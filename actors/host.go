@@ -405,7 +405,7 @@ func (h *Host) deliver(p *Packet) {
 
 // request hands a request from another host to the node it is for.
 func (h *Host) request(from *channel, r *GroupRequest) {
-	c := &call{operation: r.Operation, data: r.Data, ctx: context.Background(), foreign: true}
+	c := &call{operation: r.Operation, data: r.Data, members: r.Members, to: r.To, ctx: context.Background(), foreign: true}
 	id := r.ID
 	c.answer = func(o outcome) {
 		if len(o.data) > h.maxAnswer {

@@ -121,6 +121,10 @@ func (n *node) request(c *call) {
 		c.finish(nil, ErrTooLarge) // before it travels: no link might take it
 		return
 	}
+	if err := n.mistake(c); err != nil {
+		c.finish(nil, err)
+		return
+	}
 	if c.operation == ReadStale {
 		if n.calls.full() {
 			c.finish(nil, ErrBusy)
@@ -134,7 +138,7 @@ func (n *node) request(c *call) {
 		n.redirect(c, leader)
 		return
 	}
-	if c.operation == Propose && n.host.full.Load() != nil {
+	if c.operation.writes() && n.host.full.Load() != nil {
 		c.finish(nil, ErrDiskFull)
 		return
 	}
@@ -146,9 +150,14 @@ func (n *node) request(c *call) {
 		c.finish(nil, ErrBusy)
 		return
 	}
-	if c.operation == Propose {
+	switch c.operation {
+	case Propose:
 		n.core.Step(raftcore.Propose{Tag: tag, Data: c.data})
-	} else {
+	case ChangeMembers:
+		n.core.Step(raftcore.ChangeConfig{Tag: tag, Conf: c.members.conf(), Expect: c.members.Expect})
+	case Transfer:
+		n.core.Step(raftcore.Transfer{Tag: tag, To: c.to})
+	default:
 		n.core.Step(raftcore.Read{Tag: tag})
 	}
 }
@@ -158,6 +167,10 @@ func (n *node) request(c *call) {
 func (n *node) redirect(c *call, leader raftcore.NodeID) {
 	if p := n.host.peer(leader); p != nil && !c.foreign {
 		p.tell(&forward{group: n.group.key, call: c})
+		return
+	}
+	if leader == raftcore.Nobody && !c.foreign && removed(n.core.Status()) {
+		c.finish(nil, ErrRemoved)
 		return
 	}
 	c.finish(nil, n.notLeader(leader))
@@ -243,6 +256,10 @@ func isSnapshot(m *raftcore.Message) bool {
 func (n *node) answer(replies []raftcore.Reply) {
 	for _, r := range replies {
 		c := n.calls.take(r.Tag)
+		if c.operation.leads() {
+			c.finish(nil, n.leadOutcome(c.operation, r))
+			continue
+		}
 		switch r.Outcome {
 		case raftcore.NotLeader:
 			c.finish(nil, n.notLeader(r.Leader))

@@ -167,7 +167,9 @@ func (p *peer) forward(f *forward) {
 	p.room(64 + len(f.call.data))
 	p.lastID++
 	p.asked[p.lastID] = asked{f.group, f.call}
-	p.packet.Requests = append(p.packet.Requests, GroupRequest{Group: f.group, ID: p.lastID, Operation: f.call.operation, Data: f.call.data})
+	p.packet.Requests = append(p.packet.Requests, GroupRequest{
+		Group: f.group, ID: p.lastID, Operation: f.call.operation, Data: f.call.data, Members: f.call.members, To: f.call.to,
+	})
 }
 
 // sweep forgets calls that were given up and never answered: their answers may

@@ -30,6 +30,8 @@ const (
 type Request struct {
 	Operation Operation
 	Data      []byte
+	Members   Members         // for ChangeMembers
+	To        raftcore.NodeID // for Transfer
 }
 
 // Response answers a Request.
@@ -45,6 +47,8 @@ type Response struct {
 type call struct {
 	operation Operation
 	data      []byte
+	members   *Members
+	to        raftcore.NodeID
 	ctx       context.Context // for Query; of the caller, or the background's
 
 	state   atomic.Uint32
@@ -76,7 +80,7 @@ func (c *call) giveUp() (error, bool) {
 	case callWaiting:
 		return ErrRejected, true
 	case callStarted:
-		if c.operation == Propose {
+		if c.operation.acts() {
 			return ErrUnknown, true
 		}
 		return ErrRejected, true // a read has no effect
@@ -109,7 +113,7 @@ func (c *call) orphaned() {
 // abandon ends a call whose actor is going away before it knows the outcome. A
 // read has no effect, so it was merely not answered.
 func (c *call) abandon() {
-	if c.operation == Propose {
+	if c.operation.acts() {
 		c.finish(nil, ErrUnknown)
 	} else {
 		c.finish(nil, errGone)
@@ -119,7 +123,7 @@ func (c *call) abandon() {
 // tooLargeAnswer is the outcome of a call whose answer no link would take.
 func (c *call) tooLargeAnswer(size, limit int) outcome {
 	err := fmt.Errorf("the answer has %d bytes, more than %d do not travel between hosts", size, limit)
-	if c.operation == Propose {
+	if c.operation.acts() {
 		err = fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
 	return outcome{err: err}
@@ -128,7 +132,7 @@ func (c *call) tooLargeAnswer(size, limit int) outcome {
 // requestCall makes a call of an actor's Request.
 func requestCall(system *actor.ActorSystem, r *Request, sender *actor.PID) *call {
 	return &call{
-		operation: r.Operation, data: r.Data, ctx: context.Background(),
+		operation: r.Operation, data: r.Data, members: &r.Members, to: r.To, ctx: context.Background(),
 		answer: func(o outcome) {
 			if sender != nil {
 				system.Root.Send(sender, &Response{Request: r, Data: o.data, Err: o.err})

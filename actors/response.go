@@ -23,6 +23,8 @@ func response(id uint64, o outcome) GroupResponse {
 		r.Outcome = ResponseDiskFull
 	case errors.Is(o.err, ErrTooLarge):
 		r.Outcome = ResponseTooLarge
+	case leadResponse(o.err) != 0:
+		r.Outcome, r.Message = leadResponse(o.err), detail(o.err)
 	case errors.Is(o.err, ErrUnknown):
 		r.Outcome = ResponseUnknown
 	case errors.Is(o.err, ErrRejected):
@@ -51,6 +53,9 @@ func responseOutcome(r *GroupResponse) ([]byte, error) {
 		return nil, errGone
 	case ResponseQueryError:
 		return r.Data, errors.New(r.Message)
+	}
+	if err := leadError(r); err != nil {
+		return nil, err
 	}
 	return nil, fmt.Errorf("%w: the leader's host answered with outcome %d", ErrUnknown, r.Outcome)
 }

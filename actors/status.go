@@ -28,6 +28,17 @@ func (s Status) String() string {
 	return out
 }
 
+// Removed reports whether this host's member was one, and is none any more, as far as
+// it knows: the configuration that does so is committed. Nobody tells it if it is down
+// meanwhile. Stop the group then; what is on the disk stays there.
+func (s Status) Removed() bool { return removed(s.Status) }
+
+// removed does not mean who has yet to be added, and reads of configurations that were
+// before it: such a node has not joined.
+func removed(s raftcore.Status) bool {
+	return s.Joined && len(s.Conf.Voters) > 0 && !s.Conf.Contains(s.ID) && s.ConfIndex <= s.Commit
+}
+
 // MemberState is how a member is.
 type MemberState uint8
 

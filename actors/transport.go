@@ -74,8 +74,10 @@ type GroupMessage struct {
 type GroupRequest struct {
 	Group     GroupKey
 	ID        uint64 // the sender's, for the response
-	Operation Operation
+	Operation Operation // the receiver refuses one that it does not know
 	Data      []byte
+	Members   *Members        // for ChangeMembers
+	To        raftcore.NodeID // for Transfer
 }
 
 // GroupResponse answers a GroupRequest.
@@ -84,7 +86,7 @@ type GroupResponse struct {
 	Data    []byte
 	Outcome ResponseOutcome
 	Leader  raftcore.NodeID // for ResponseNotLeader
-	Message string          // for ResponseQueryError
+	Message string          // for ResponseQueryError, and those from ResponseBadMembers on
 }
 
 // SnapshotPart is a piece of a snapshot's way from one host to another: an offer or
@@ -139,4 +141,15 @@ const (
 	ResponseUnknown
 	ResponseQueryError // Query returned an error
 	ResponseDiskFull
+)
+
+// The outcomes of a GroupRequest to change the members, or the leader.
+const (
+	ResponseBadMembers ResponseOutcome = iota + 16
+	ResponseConfigChanged
+	ResponseChangeInProgress
+	ResponseNotCaughtUp
+	ResponseNotVoter
+	ResponseTransferFailed
+	ResponseNotReady
 )

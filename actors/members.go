@@ -1,0 +1,261 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// This file is about who is a member of a group, and who of them leads. The rules are
+// the core's; here is who may ask for it, from where, and what he is told.
+
+// The operations that change the group itself. There is no Data in them, nor in their
+// Responses.
+const (
+	// ChangeMembers makes Request.Members the group's members.
+	ChangeMembers Operation = iota + 16
+	// Transfer has Request.To lead the group.
+	Transfer
+)
+
+// known reports whether this host knows what to do.
+func (o Operation) known() bool { return o >= Propose && o <= ReadStale || o.leads() }
+
+// leads reports whether o is about the group itself.
+func (o Operation) leads() bool { return o == ChangeMembers || o == Transfer }
+
+// acts reports whether o has an effect. Who does not know what became of an operation
+// without one may as well ask again.
+func (o Operation) acts() bool { return o == Propose || o.leads() }
+
+// writes reports whether o needs room on the leader's disk.
+func (o Operation) writes() bool { return o == Propose || o == ChangeMembers }
+
+// Members are the hosts that take part in a group, as they are to be.
+type Members struct {
+	// Voters decide. Learners are sent everything, too, but nobody waits for them.
+	Voters, Learners []raftcore.NodeID
+	// Expect, if it is not zero, is the Status.ConfIndex of the configuration that was
+	// there when these Members were thought of. If it is another one by then, nothing is
+	// changed: so of two who change at the same time one is told.
+	Expect raftcore.Index
+}
+
+// conf returns the configuration that is asked for.
+func (m *Members) conf() raftcore.ConfState {
+	conf := raftcore.ConfState{Voters: slices.Clone(m.Voters), Learners: slices.Clone(m.Learners)}
+	slices.Sort(conf.Voters)
+	slices.Sort(conf.Learners)
+	return conf
+}
+
+// mistake returns what is wrong with a request, wherever it came from. Members that this
+// host does not speak to are wrong, too, also if it does not lead: it may have to.
+func (n *node) mistake(c *call) error {
+	if !c.operation.known() {
+		return fmt.Errorf("%w: operation %d is unknown", ErrRejected, c.operation)
+	}
+	if c.operation != ChangeMembers {
+		return nil
+	}
+	m, known := c.members, len(*n.host.peers.Load())+1
+	switch {
+	case m == nil || len(m.Voters) == 0:
+		return fmt.Errorf("%w: nobody votes", ErrBadMembers)
+	case len(m.Voters)+len(m.Learners) > known:
+		return fmt.Errorf("%w: these are %d hosts, and host %d knows of %d", ErrBadMembers, len(m.Voters)+len(m.Learners), n.host.cfg.ID, known)
+	}
+	all := slices.Concat(m.Voters, m.Learners)
+	for i, id := range all {
+		if slices.Contains(all[:i], id) {
+			return fmt.Errorf("%w: host %d is named twice", ErrBadMembers, id)
+		}
+		if id != n.host.cfg.ID && n.host.peer(id) == nil {
+			return fmt.Errorf("%w: host %d is not among the peers of host %d", ErrBadMembers, id, n.host.cfg.ID)
+		}
+	}
+	return nil
+}
+
+// leadOutcome returns what the core's reply means for who has asked.
+func (n *node) leadOutcome(op Operation, r raftcore.Reply) error {
+	switch r.Outcome {
+	case raftcore.Done:
+		return nil
+	case raftcore.NotLeader:
+		return n.notLeader(r.Leader)
+	case raftcore.BadConfig:
+		return ErrBadMembers
+	case raftcore.ConfigChanged:
+		return ErrConfigChanged
+	case raftcore.ChangeInProgress:
+		return ErrChangeInProgress
+	case raftcore.NotReady:
+		return errNotReady
+	case raftcore.NotCaughtUp:
+		return ErrNotCaughtUp
+	case raftcore.NotVoter:
+		return ErrNotVoter
+	case raftcore.Transferring:
+		if op == ChangeMembers {
+			return errNotReady // it is over soon
+		}
+		return ErrChangeInProgress
+	case raftcore.TimedOut, raftcore.CalledOff:
+		switch {
+		case r.MaybeHappened:
+			return ErrTransferFailed
+		case r.Outcome == raftcore.TimedOut:
+			return ErrNotCaughtUp // or it would have been told to lead
+		}
+		return ErrChangeInProgress
+	}
+	if r.MaybeHappened {
+		return ErrUnknown
+	}
+	return n.notLeader(r.Leader)
+}
+
+// leadResponses are what such an outcome is called on the wire.
+var leadResponses = []struct {
+	outcome ResponseOutcome
+	err     error
+}{
+	{ResponseBadMembers, ErrBadMembers},
+	{ResponseConfigChanged, ErrConfigChanged},
+	{ResponseChangeInProgress, ErrChangeInProgress},
+	{ResponseNotCaughtUp, ErrNotCaughtUp},
+	{ResponseNotVoter, ErrNotVoter},
+	{ResponseTransferFailed, ErrTransferFailed},
+	{ResponseNotReady, errNotReady},
+}
+
+// leadResponse returns what err is called on the wire, or zero if it is none of these.
+func leadResponse(err error) ResponseOutcome {
+	for _, r := range leadResponses {
+		if errors.Is(err, r.err) {
+			return r.outcome
+		}
+	}
+	return 0
+}
+
+// leadError returns what another host said, or nil if it is none of these.
+func leadError(r *GroupResponse) error {
+	for _, known := range leadResponses {
+		if r.Outcome == known.outcome {
+			if r.Message != "" {
+				return fmt.Errorf("%w: %s", known.err, r.Message)
+			}
+			return known.err
+		}
+	}
+	return nil
+}
+
+// detail returns what err says beyond what its outcome says.
+func detail(err error) string {
+	for _, known := range leadResponses {
+		if errors.Is(err, known.err) {
+			text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), known.err.Error()), ": ")
+			return text[:min(len(text), maxMessage)]
+		}
+	}
+	return ""
+}
+
+// ChangeMembers makes m the group's members: any number of changes in one call, in one
+// step. It may be called on any host, and returns nil when nothing but the new
+// configuration is in force any more, and committed. Hosts that are to vote catch up
+// first, as learners; they have opened the group before, with GroupConfig.Join, and all
+// hosts have each other among their peers (Host.SetPeers). A host that is none of m any
+// more hears of it: see Status.Removed. The leader may be one of them.
+//
+// To ask again for the same is harmless, and ChangeMembers does so by itself, until ctx
+// ends, when a leader was lost on the way. The end of ctx ends the waiting, not the
+// change: the error is ErrUnknown then, unless nobody has begun with it. Otherwise it is
+// ErrBadMembers, ErrConfigChanged, ErrChangeInProgress, ErrNotCaughtUp, or one that any
+// call may end with.
+func (g *Group) ChangeMembers(ctx context.Context, m Members) error {
+	m.Voters, m.Learners = slices.Clone(m.Voters), slices.Clone(m.Learners)
+	return g.lead(ctx, &Request{Operation: ChangeMembers, Members: m})
+}
+
+// Transfer hands the leadership over to a voter, or with raftcore.Nobody to the one that
+// is furthest. It may be called on any host, and returns nil when that host leads, or
+// with Nobody another than before; also if it has come to that in another way. It waits
+// for the leader for an election timeout, and during that no command is taken. Calls are
+// not lost, they wait, and go to the new leader.
+//
+// An error is ErrNotVoter, ErrNotCaughtUp, ErrChangeInProgress, ErrTransferFailed, or one
+// that any call may end with.
+func (g *Group) Transfer(ctx context.Context, to raftcore.NodeID) error {
+	return g.lead(ctx, &Request{Operation: Transfer, To: to})
+}
+
+// lead asks until it has an answer that does not pass by itself. Unlike a proposal, a
+// request about the group itself can be repeated when its outcome is not known.
+func (g *Group) lead(ctx context.Context, r *Request) error {
+	unknown := false          // an earlier try may have had its way
+	before := raftcore.Nobody // who led then
+	anybody := r.Operation == Transfer && r.To == raftcore.Nobody
+	for {
+		s, changed := g.board.latest()
+		var err error
+		switch vacant := s.Leader == raftcore.Nobody; {
+		case anybody && unknown && !vacant && s.Leader != before:
+			return nil
+		case anybody && vacant:
+			err = g.vacant(s) // nobody is asked: whoever leads next is not to be deposed by mistake
+		default:
+			before = s.Leader
+			err = g.await(ctx, &call{operation: r.Operation, members: &r.Members, to: r.To}).err
+		}
+		if err == nil || unknown && errors.Is(err, ErrRemoved) && g.removedBy(r) {
+			return nil
+		}
+		again := g.worthAsking(err)
+		if errors.Is(err, ErrUnknown) {
+			unknown = true
+			again = !errors.Is(err, ErrTransferFailed)
+		} else if unknown {
+			err = &perhaps{err}
+		}
+		if !again || ctx.Err() != nil {
+			return err
+		}
+		retry := time.NewTimer(g.host.cfg.Raft.HeartbeatInterval)
+		select {
+		case <-changed:
+		case <-retry.C:
+		case <-ctx.Done():
+			retry.Stop()
+			return errors.Join(err, ctx.Err())
+		}
+		retry.Stop()
+	}
+}
+
+// vacant returns why nobody can be asked who leads.
+func (g *Group) vacant(s Status) error {
+	switch {
+	case s.State != Running:
+		return g.board.unavailable()
+	case s.Removed():
+		return ErrRemoved
+	}
+	return &NotLeaderError{Group: g.name}
+}
+
+// removedBy reports whether this host's member was removed by the very request that it
+// made: it will not find anybody who would tell it more.
+func (g *Group) removedBy(r *Request) bool {
+	s, _ := g.board.latest()
+	conf := r.Members.conf()
+	return r.Operation == ChangeMembers && s.Conf.Equal(&conf)
+}
