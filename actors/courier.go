@@ -118,7 +118,7 @@ func (c *courier) receive(message any) {
 
 func (c *courier) tell(to raftcore.NodeID, p *SnapshotPart) {
 	p.Group = c.group.key
-	if peer, known := c.host.peers[to]; known {
+	if peer := c.host.peer(to); peer != nil {
 		peer.tell(p)
 	}
 }

@@ -43,6 +43,12 @@
 // leader's log has no more is sent the leader's newest snapshot, in chunks, and goes on
 // where its disk was when anything interrupts that.
 //
+// # Who takes part
+//
+// Group.ChangeMembers changes the members of a group, Group.Transfer its leader, both
+// from any host (members.go). Which hosts there are, and where, Host.SetPeers says
+// (peers.go).
+//
 // # When something fails
 //
 // Nothing is restarted in place. A member whose node or machine panics stops

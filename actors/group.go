@@ -22,10 +22,12 @@ type GroupConfig struct {
 	// Members are the hosts that found the group, the same on each of them. Every
 	// one of them may open it at any time, and again and again: who finds that
 	// the group exists joins it. Who has the group on its disk goes on with that,
-	// whoever founded it: after castaway-disk lineage, too. Default: every host in
-	// HostConfig.Peers, and this one.
+	// whoever founded it: after castaway-disk lineage, and after ChangeMembers, too.
+	// Default: every peer that this host has, and this one.
 	Members []raftcore.NodeID
-	// Join: this host does not found the group, it waits to be added to it.
+	// Join: this host does not found the group, it waits to be added to it by
+	// ChangeMembers. A founder that comes back with an empty disk waits, too, once the
+	// members are others than those who founded the group.
 	Join bool
 }
 

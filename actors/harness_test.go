@@ -99,7 +99,7 @@ type hostUp struct {
 	host  *actors.Host
 	group *actors.Group
 	addr  string
-	every int // entries between two snapshots; 0: it takes none
+	every int  // entries between two snapshots; 0: it takes none
 	join  bool // it is not among the founders
 }
 

@@ -73,7 +73,7 @@ type GroupMessage struct {
 // GroupRequest is a client's request, sent on to the leader's host.
 type GroupRequest struct {
 	Group     GroupKey
-	ID        uint64 // the sender's, for the response
+	ID        uint64    // the sender's, for the response
 	Operation Operation // the receiver refuses one that it does not know
 	Data      []byte
 	Members   *Members        // for ChangeMembers

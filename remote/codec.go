@@ -23,8 +23,7 @@ func encode(p *actors.Packet) *raftpb.Packet {
 		out.Messages[i] = encodeMessage(&p.Messages[i])
 	}
 	for i := range p.Requests {
-		r := &p.Requests[i]
-		out.Requests = append(out.Requests, &raftpb.Request{Group: uint64(r.Group), Id: r.ID, Operation: uint32(r.Operation), Data: r.Data})
+		out.Requests = append(out.Requests, encodeRequest(&p.Requests[i]))
 	}
 	for i := range p.Responses {
 		r := &p.Responses[i]
@@ -37,6 +36,22 @@ func encode(p *actors.Packet) *raftpb.Packet {
 		out.Snapshots = append(out.Snapshots, encodeSnapshot(&p.Snapshots[i]))
 	}
 	return out
+}
+
+func encodeRequest(r *actors.GroupRequest) *raftpb.Request {
+	out := &raftpb.Request{Group: uint64(r.Group), Id: r.ID, Operation: uint32(r.Operation), Data: r.Data, To: uint64(r.To)}
+	if m := r.Members; m != nil {
+		out.Voters, out.Learners, out.Expect = ids[uint64](m.Voters), ids[uint64](m.Learners), uint64(m.Expect)
+	}
+	return out
+}
+
+// ids turns the IDs of nodes into what stands for them on the wire, or back.
+func ids[To, From ~uint64](from []From) (to []To) {
+	for _, id := range from {
+		to = append(to, To(id))
+	}
+	return to
 }
 
 func encodeMessage(g *actors.GroupMessage) *raftpb.Message {
@@ -108,11 +123,7 @@ func decode(in *raftpb.Packet) (*actors.Packet, error) {
 		}
 	}
 	for _, r := range in.Requests {
-		op := actors.Operation(r.GetOperation())
-		if op != actors.Propose && op != actors.Read && op != actors.ReadStale {
-			return nil, fmt.Errorf("operation %d is unknown", r.GetOperation())
-		}
-		p.Requests = append(p.Requests, actors.GroupRequest{Group: actors.GroupKey(r.Group), ID: r.Id, Operation: op, Data: r.Data})
+		p.Requests = append(p.Requests, decodeRequest(r))
 	}
 	for _, r := range in.Responses {
 		p.Responses = append(p.Responses, actors.GroupResponse{
@@ -128,6 +139,21 @@ func decode(in *raftpb.Packet) (*actors.Packet, error) {
 		p.Snapshots = append(p.Snapshots, part)
 	}
 	return p, nil
+}
+
+// decodeRequest leaves it to the host to refuse an operation that it does not know: that
+// takes an answer, and nothing else in the packet is to suffer from it.
+func decodeRequest(r *raftpb.Request) actors.GroupRequest {
+	out := actors.GroupRequest{
+		Group: actors.GroupKey(r.GetGroup()), ID: r.GetId(), Operation: actors.Operation(min(r.GetOperation(), 255)),
+		Data: r.GetData(), To: raftcore.NodeID(r.GetTo()),
+	}
+	if out.Operation == actors.ChangeMembers {
+		out.Members = &actors.Members{
+			Voters: ids[raftcore.NodeID](r.GetVoters()), Learners: ids[raftcore.NodeID](r.GetLearners()), Expect: raftcore.Index(r.GetExpect()),
+		}
+	}
+	return out
 }
 
 func decodeMessage(out *actors.GroupMessage, in *raftpb.Message) error {

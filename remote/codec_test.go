@@ -50,11 +50,20 @@ func everything() *actors.Packet {
 			message(&raftcore.ReadReply{Sequence: 1<<32 + 5, Index: 41}),
 			message(&raftcore.ReadReply{Sequence: 1<<32 + 6, Refused: true}),
 		},
-		Requests: []actors.GroupRequest{{Group: 5, ID: 77, Operation: actors.Propose, Data: []byte("+1")}},
+		Requests: []actors.GroupRequest{
+			{Group: 5, ID: 77, Operation: actors.Propose, Data: []byte("+1")},
+			{Group: 5, ID: 80, Operation: actors.ChangeMembers, Members: &actors.Members{
+				Voters: []raftcore.NodeID{1, 2, 300}, Learners: []raftcore.NodeID{9}, Expect: 46,
+			}},
+			{Group: 5, ID: 81, Operation: actors.Transfer, To: 300},
+			{Group: 5, ID: 82, Operation: 255}, // the host will refuse it
+		},
 		Responses: []actors.GroupResponse{
 			{ID: 77, Outcome: actors.ResponseOK, Data: []byte("2")},
 			{ID: 78, Outcome: actors.ResponseNotLeader, Leader: 3},
 			{ID: 79, Outcome: actors.ResponseQueryError, Message: "no such key"},
+			{ID: 80, Outcome: actors.ResponseBadMembers, Message: "nobody votes"},
+			{ID: 81, Outcome: actors.ResponseNotVoter},
 		},
 	}
 }
@@ -174,7 +183,6 @@ func TestPacketsThatAreNotOursAreRefused(t *testing.T) {
 		"from nobody":          func(p *raftpb.Packet) { p.From = 0 },
 		"message without body": func(p *raftpb.Packet) { p.Messages[0].Body = nil },
 		"nil message":          func(p *raftpb.Packet) { p.Messages[0] = nil },
-		"unknown operation":    func(p *raftpb.Packet) { p.Requests[0].Operation = 200 },
 		"truncated entries": func(p *raftpb.Packet) {
 			a := p.Messages[2].GetAppendRequest()
 			a.Entries = a.Entries[:len(a.Entries)-1]
@@ -208,6 +216,17 @@ func TestPacketsThatAreNotOursAreRefused(t *testing.T) {
 		if out, err := decode(p); err == nil {
 			t.Errorf("%s: accepted as %+v", name, out)
 		}
+	}
+}
+
+// The host answers it with a refusal; the rest of the packet is heard.
+func TestAnOperationOfALaterVersionHarmsNothingElse(t *testing.T) {
+	in := encode(everything())
+	in.Requests[3].Operation = 1 << 30
+	in.Requests[2].Voters = []uint64{7} // which mean nothing there
+	out, err := decode(in)
+	if err != nil || !reflect.DeepEqual(out, everything()) {
+		t.Errorf("it becomes %+v, %v", out, err)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -17,15 +19,19 @@ import (
 
 	"github.com/castaway-go/castaway/actors"
 	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/persistence/badgerstore"
 	"github.com/castaway-go/castaway/persistence/snapshots"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
 // The hosts of this file are processes of their own: this test binary, started
 // again. Each reads a command a line, and answers with a line.
-const dirEnv = "CASTAWAY_TEST_DIR" // where a host keeps its snapshots
-
-const childEnv = "CASTAWAY_TEST_HOST" // the ID and the addresses of all hosts
+const (
+	childEnv = "CASTAWAY_TEST_HOST" // the ID and the addresses of all hosts
+	diskEnv  = "CASTAWAY_TEST_DISK" // a directory; without it the disk is memory
+	joinEnv  = "CASTAWAY_TEST_JOIN" // set: it is not among the founders
+	dirEnv   = "CASTAWAY_TEST_DIR"  // where a host keeps its snapshots
+)
 
 func TestMain(m *testing.M) {
 	if spec := os.Getenv(childEnv); spec != "" {
@@ -67,26 +73,25 @@ func child(spec string) error {
 	if err != nil {
 		return err
 	}
-	peers := map[raftcore.NodeID]string{}
-	for i, address := range fields[1:] {
-		peers[raftcore.NodeID(i+1)] = address
-	}
-	// A process that was killed has nothing left, and the others' logs begin late: it is
-	// sent a snapshot.
+	// A process that was killed has nothing left, if it is not given a disk, and the
+	// others' logs begin late: it is sent a snapshot.
 	dir, err := os.MkdirTemp(os.Getenv(dirEnv), "host-")
 	if err != nil {
 		return err
 	}
+	store := snapshots.Beside(persistence.Memory(), dir, snapshots.Options{})
+	if dir := os.Getenv(diskEnv); dir != "" {
+		store = badgerstore.Dir(dir)
+	}
 	host, err := actors.Start(quietSystem(), actors.HostConfig{
-		ID: raftcore.NodeID(id), Store: snapshots.Beside(persistence.Memory(), dir, snapshots.Options{}),
-		Transport: New(Config{Listen: fields[id]}), Peers: peers,
+		ID: raftcore.NodeID(id), Store: store, Transport: New(Config{Listen: fields[id]}), Peers: peersAt(fields[1:]),
 		Raft: raftcore.Config{ElectionTimeout: 500 * time.Millisecond, SnapshotEntries: 5, KeepEntries: -1},
 	})
 	if err != nil {
 		return err
 	}
 	ctx := context.Background()
-	group, err := host.Open(ctx, actors.GroupConfig{Name: "sum", Machine: func() actors.StateMachine { return &adder{} }})
+	group, err := host.Open(ctx, actors.GroupConfig{Name: "sum", Join: os.Getenv(joinEnv) != "", Machine: func() actors.StateMachine { return &adder{} }})
 	if err != nil {
 		return err
 	}
@@ -111,16 +116,38 @@ func child(spec string) error {
 		case "leader":
 			s, err := group.Status(ctx)
 			fmt.Println(uint64(s.Leader), err)
+		case "voters":
+			s, err := group.Status(ctx)
+			fmt.Println(s.Conf.Voters, err)
+		case "peers":
+			fmt.Println(host.SetPeers(ctx, peersAt(strings.Split(arg, ","))))
+		case "change":
+			var m actors.Members
+			err := json.Unmarshal([]byte(arg), &m.Voters)
+			fmt.Println(errors.Join(err, group.ChangeMembers(ctx, m)))
+		case "transfer":
+			to, _ := strconv.Atoi(arg)
+			fmt.Println(group.Transfer(ctx, raftcore.NodeID(to)))
 		}
 		cancel()
 	}
 	return host.Stop(ctx)
 }
 
+// peersAt returns the hosts at these addresses, from 1 on.
+func peersAt(addresses []string) map[raftcore.NodeID]string {
+	peers := map[raftcore.NodeID]string{}
+	for i, address := range addresses {
+		peers[raftcore.NodeID(i+1)] = address
+	}
+	return peers
+}
+
 // process is a host's process, seen from the test.
 type process struct {
 	t    *testing.T
 	spec string
+	env  []string // more of it
 	cmd  *exec.Cmd
 	in   io.WriteCloser
 	out  *bufio.Reader
@@ -129,7 +156,7 @@ type process struct {
 func (p *process) start() {
 	p.t.Helper()
 	p.cmd = exec.Command(os.Args[0])
-	p.cmd.Env = append(os.Environ(), childEnv+"="+p.spec, dirEnv+"="+p.t.TempDir())
+	p.cmd.Env = append(append(os.Environ(), childEnv+"="+p.spec, dirEnv+"="+p.t.TempDir()), p.env...)
 	p.cmd.Stderr = os.Stderr
 	in, err := p.cmd.StdinPipe()
 	if err != nil {
@@ -177,10 +204,20 @@ func (p *process) kill() {
 	_ = p.cmd.Wait()
 }
 
-// threeHosts starts three processes.
+// threeHosts returns three processes that are not started yet.
 func threeHosts(t *testing.T) []*process {
 	t.Helper()
-	addresses := make([]string, 3)
+	addresses := freeAddresses(t, 3)
+	hosts := make([]*process, 3)
+	for i := range hosts {
+		hosts[i] = &process{t: t, spec: strings.Join(append([]string{strconv.Itoa(i + 1)}, addresses...), ",")}
+	}
+	return hosts
+}
+
+func freeAddresses(t *testing.T, n int) []string {
+	t.Helper()
+	addresses := make([]string, n)
 	for i := range addresses {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -189,11 +226,7 @@ func threeHosts(t *testing.T) []*process {
 		addresses[i] = l.Addr().String()
 		defer l.Close()
 	}
-	hosts := make([]*process, 3)
-	for i := range hosts {
-		hosts[i] = &process{t: t, spec: strings.Join(append([]string{strconv.Itoa(i + 1)}, addresses...), ",")}
-	}
-	return hosts
+	return addresses
 }
 
 // P6: hosts in processes of their own, over real connections. One is killed,
@@ -266,5 +299,97 @@ func TestP6_ProcessesServeThroughKillsAndPauses(t *testing.T) {
 	add(hosts[victim])
 	if unknown > 2 {
 		t.Errorf("%d of %d ended unknown: one at each fault was to be expected", unknown, sum)
+	}
+}
+
+// Three processes found a group, a fourth takes the place of one of them and leads.
+// Then all are killed, and come back from their disks: what was acknowledged is there.
+func TestAProcessIsReplacedAndNothingIsLost(t *testing.T) {
+	addresses := freeAddresses(t, 4)
+	spec := func(i, n int) string {
+		return strings.Join(append([]string{strconv.Itoa(i + 1)}, addresses[:n]...), ",")
+	}
+	hosts := make([]*process, 4)
+	for i := range hosts {
+		hosts[i] = &process{t: t, spec: spec(i, 3), env: []string{diskEnv + "=" + t.TempDir()}}
+		defer func() {
+			if hosts[i].cmd != nil {
+				hosts[i].kill()
+			}
+		}()
+	}
+	one, two, three, four := hosts[0], hosts[1], hosts[2], hosts[3]
+	for _, h := range hosts[:3] {
+		h.start()
+	}
+	sum, unknown := 0, 0
+	inRange := func(what, answer string) {
+		t.Helper()
+		var n int
+		if _, err := fmt.Sscanf(answer, "%d <nil>", &n); err != nil || n < sum || n > sum+unknown {
+			t.Fatalf("%s answers %q, not from %d to %d", what, answer, sum, sum+unknown)
+		}
+	}
+	add := func(h *process) {
+		t.Helper()
+		answer := h.ask("add 1")
+		if strings.Contains(answer, "unknown") {
+			unknown++
+			return
+		}
+		sum++
+		inRange("adding", answer)
+	}
+	fine := func(h *process, command string) {
+		t.Helper()
+		if answer := h.ask(command); answer != "<nil>" {
+			t.Fatalf("%s ends with %q", command, answer)
+		}
+	}
+	for i := range 30 {
+		add(hosts[i%3])
+	}
+
+	four.spec, four.env = spec(3, 4), append(four.env, joinEnv+"=yes")
+	four.start()
+	for _, h := range hosts[:3] {
+		fine(h, "peers "+strings.Join(addresses, ","))
+	}
+	fine(two, "change [1, 2, 4]")
+	one.kill()
+	for range 10 {
+		add(two) // which it can do with the fourth alone
+		add(four)
+	}
+	inRange("the new one", four.ask("read"))
+	fine(two, "transfer 4")
+	if got := four.ask("leader"); got != "4 <nil>" {
+		t.Errorf("the leader is %q", got)
+	}
+	for { // until it has lost sight of the leader it is served
+		answer := three.ask("read")
+		if strings.Contains(answer, "removed from the group") {
+			break
+		}
+		inRange("the removed one", answer)
+	}
+
+	for _, h := range hosts[1:] {
+		h.kill()
+	}
+	for i, h := range hosts {
+		if h != three {
+			h.spec = spec(i, 4)
+			h.start()
+		}
+	}
+	inRange("after all were killed the first", one.ask("read"))
+	add(one)
+	inRange("the new one", four.ask("read"))
+	if got := four.ask("voters"); got != "[1 2 4] <nil>" {
+		t.Errorf("the voters are %s", got)
+	}
+	if unknown > 2 {
+		t.Errorf("%d of %d ended unknown", unknown, sum)
 	}
 }

@@ -899,11 +899,17 @@ func (x *ReadReply) GetIndex() uint64 {
 
 // Request is a client's request, sent on to the leader's host.
 type Request struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Group         uint64                 `protobuf:"fixed64,1,opt,name=group,proto3" json:"group,omitempty"`
-	Id            uint64                 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
-	Operation     uint32                 `protobuf:"varint,3,opt,name=operation,proto3" json:"operation,omitempty"`
-	Data          []byte                 `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Group     uint64                 `protobuf:"fixed64,1,opt,name=group,proto3" json:"group,omitempty"`
+	Id        uint64                 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
+	Operation uint32                 `protobuf:"varint,3,opt,name=operation,proto3" json:"operation,omitempty"`
+	Data      []byte                 `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
+	// to change the members
+	Voters   []uint64 `protobuf:"varint,16,rep,packed,name=voters,proto3" json:"voters,omitempty"`
+	Learners []uint64 `protobuf:"varint,17,rep,packed,name=learners,proto3" json:"learners,omitempty"`
+	Expect   uint64   `protobuf:"varint,18,opt,name=expect,proto3" json:"expect,omitempty"`
+	// to hand the leadership over
+	To            uint64 `protobuf:"varint,19,opt,name=to,proto3" json:"to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -964,6 +970,34 @@ func (x *Request) GetData() []byte {
 		return x.Data
 	}
 	return nil
+}
+
+func (x *Request) GetVoters() []uint64 {
+	if x != nil {
+		return x.Voters
+	}
+	return nil
+}
+
+func (x *Request) GetLearners() []uint64 {
+	if x != nil {
+		return x.Learners
+	}
+	return nil
+}
+
+func (x *Request) GetExpect() uint64 {
+	if x != nil {
+		return x.Expect
+	}
+	return 0
+}
+
+func (x *Request) GetTo() uint64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
 }
 
 // Response answers a Request.
@@ -1505,12 +1539,16 @@ const file_raft_proto_rawDesc = "" +
 	"\tReadReply\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x18\n" +
 	"\arefused\x18\x02 \x01(\bR\arefused\x12\x14\n" +
-	"\x05index\x18\x03 \x01(\x04R\x05index\"a\n" +
+	"\x05index\x18\x03 \x01(\x04R\x05index\"\xbd\x01\n" +
 	"\aRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x06R\x05group\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x1c\n" +
 	"\toperation\x18\x03 \x01(\rR\toperation\x12\x12\n" +
-	"\x04data\x18\x04 \x01(\fR\x04data\"z\n" +
+	"\x04data\x18\x04 \x01(\fR\x04data\x12\x16\n" +
+	"\x06voters\x18\x10 \x03(\x04R\x06voters\x12\x1a\n" +
+	"\blearners\x18\x11 \x03(\x04R\blearners\x12\x16\n" +
+	"\x06expect\x18\x12 \x01(\x04R\x06expect\x12\x0e\n" +
+	"\x02to\x18\x13 \x01(\x04R\x02to\"z\n" +
 	"\bResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
 	"\aoutcome\x18\x02 \x01(\rR\aoutcome\x12\x12\n" +
