@@ -239,6 +239,49 @@ func TestAChangeThatNobodyWaitsForAnyMoreGoesOn(t *testing.T) {
 	})
 }
 
+// The leader is lost on the way, and the next one cannot do it: whether the first had, the
+// asker does not know, and is not told that it had not.
+func TestAfterALostLeaderNothingIsCalledRejected(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		leader := w.leader()
+		w.known()
+		asker := w.hosts[leader.id%3]
+		ends := make(chan error, 1)
+		go func() { ends <- asker.group.ChangeMembers(w.ctx, voters(1, 2, 3, 4)) }()
+		w.until("it has begun", func() bool { s := leader.status(); return s.Conf.Contains(4) })
+		leader.stop()
+		err := <-ends
+		if !errors.Is(err, actors.ErrUnknown) || errors.Is(err, actors.ErrRejected) || !errors.Is(err, actors.ErrNotCaughtUp) {
+			t.Errorf("it ends with %v", err)
+		}
+		leader.start()
+		w.hosts[0].propose("a")
+	})
+}
+
+// Nobody tells a host that is down when it is removed. When it is up again it waits, and
+// says what it can.
+func TestAHostThatWasDownWhenItWasRemovedSaysWhatItKnows(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		w.hosts[0].propose("a")
+		gone := w.hosts[2]
+		gone.stop()
+		w.hosts[0].change(voters(1, 2))
+		time.Sleep(time.Second) // fake: for a while it would have been told
+		gone.start()
+		ctx, cancel := context.WithTimeout(w.ctx, 5*time.Second)
+		defer cancel()
+		_, err := gone.group.Propose(ctx, []byte("x"))
+		if !errors.Is(err, actors.ErrNotLeader) || !errors.Is(err, actors.ErrRejected) || gone.status().Removed() {
+			t.Errorf("a proposal on it ends with %v", err)
+		}
+		w.hosts[0].propose("b") // and it disturbs nobody
+		if got := w.hosts[1].read("len"); got != "2" {
+			t.Errorf("%s of 2 commands are there", got)
+		}
+	})
+}
+
 // Without a leader nobody begins with it.
 func TestAChangeWithoutAQuorumIsRejectedWhenTheContextEnds(t *testing.T) {
 	inWorld(t, 3, func(w *world) {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/raftcore"
 )
 
 var stormSeed = flag.Uint64("storm", 0, "run the storm with this seed; 0 draws a few")
@@ -22,17 +23,58 @@ var stormSeed = flag.Uint64("storm", 0, "run the storm with this seed; 0 draws a
 // command must have been applied once, in the same order everywhere, and no
 // command that was rejected at all.
 func TestStorm(t *testing.T) {
+	eachSeed(t, 4, 3, func(w *world, seed uint64) { storm(w, seed, nil) })
+}
+
+// TestStormOfMembers has somebody change the members and the leader all the time, too.
+func TestStormOfMembers(t *testing.T) {
+	eachSeed(t, 2, 5, func(w *world, seed uint64) {
+		storm(w, seed, func(rng *rand.Rand, g *actors.Group) {
+			ctx, cancel := context.WithTimeout(w.ctx, time.Duration(1+rng.IntN(2000))*time.Millisecond)
+			defer cancel()
+			var err error
+			if rng.IntN(3) == 0 {
+				err = g.Transfer(ctx, raftcore.NodeID(rng.IntN(6)))
+			} else {
+				err = g.ChangeMembers(ctx, someMembers(rng))
+			}
+			if rejected, unknown := errors.Is(err, actors.ErrRejected), errors.Is(err, actors.ErrUnknown); err != nil && rejected == unknown {
+				w.t.Errorf("a change ends with %v, which is neither or both", err)
+			}
+		})
+	})
+}
+
+// someMembers draws three to five of five voters, and makes learners of half of the rest.
+func someMembers(rng *rand.Rand) (m actors.Members) {
+	voters := 3 + rng.IntN(3)
+	for i, k := range rng.Perm(5) {
+		if id := raftcore.NodeID(k + 1); i < voters {
+			m.Voters = append(m.Voters, id)
+		} else if rng.IntN(2) == 0 {
+			m.Learners = append(m.Learners, id)
+		}
+	}
+	return m
+}
+
+// eachSeed runs f with a few worlds of as many hosts.
+func eachSeed(t *testing.T, worlds, hosts int, f func(*world, uint64)) {
 	seeds := []uint64{*stormSeed}
 	if *stormSeed == 0 {
-		seeds = []uint64{rand.Uint64N(1 << 32), rand.Uint64N(1 << 32), rand.Uint64N(1 << 32), rand.Uint64N(1 << 32)}
+		seeds = nil
+		for range worlds {
+			seeds = append(seeds, rand.Uint64N(1<<32))
+		}
 	}
 	for _, seed := range seeds {
-		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) { inWorld(t, 3, func(w *world) { storm(w, seed) }) })
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) { inWorld(t, hosts, func(w *world) { f(w, seed) }) })
 	}
 }
 
-func storm(w *world, seed uint64) {
-	w.t.Logf("replay: go test ./actors -run 'TestStorm$' -storm %d", seed)
+func storm(w *world, seed uint64, operate func(*rand.Rand, *actors.Group)) {
+	name, _, _ := strings.Cut(w.t.Name(), "/")
+	w.t.Logf("replay: go test ./actors -run '%s$' -storm %d", name, seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
 	w.net.SetFaults(0.02, 2*time.Millisecond)
 	const length = 20 * time.Second
@@ -42,7 +84,7 @@ func storm(w *world, seed uint64) {
 		mu       sync.Mutex
 		outcomes = map[string]error{}
 		clients  sync.WaitGroup
-		groups   [3]*actors.Group // nil while the host is down
+		groups   = make([]*actors.Group, len(w.hosts)) // nil while the host is down
 	)
 	group := func(i int) *actors.Group {
 		mu.Lock()
@@ -62,7 +104,7 @@ func storm(w *world, seed uint64) {
 			rng := rand.New(rand.NewPCG(seed, uint64(c+100)))
 			for n := 0; time.Now().Before(end); n++ {
 				command := fmt.Sprintf("%d-%d", c, n)
-				g := group(rng.IntN(3))
+				g := group(rng.IntN(len(groups)))
 				if g == nil {
 					time.Sleep(time.Millisecond)
 					continue
@@ -76,14 +118,24 @@ func storm(w *world, seed uint64) {
 			}
 		})
 	}
+	if operate != nil {
+		clients.Go(func() {
+			for rng := rand.New(rand.NewPCG(seed, 50)); time.Now().Before(end); {
+				if g := group(rng.IntN(len(groups))); g != nil {
+					operate(rng, g)
+				}
+				time.Sleep(time.Duration(rng.IntN(50)) * time.Millisecond)
+			}
+		})
+	}
 	for time.Now().Before(end) {
-		i := rng.IntN(3)
+		i := rng.IntN(len(groups))
 		h := w.hosts[i]
 		switch rng.IntN(4) {
 		case 0:
 			w.net.Isolate(h.addr)
 		case 1:
-			w.net.Cut(h.addr, w.hosts[rng.IntN(3)].addr)
+			w.net.Cut(h.addr, w.hosts[rng.IntN(len(groups))].addr)
 		case 2:
 			setGroup(i, nil)
 			h.stop()
@@ -97,7 +149,31 @@ func storm(w *world, seed uint64) {
 	}
 	clients.Wait()
 	w.net.SetFaults(0, 0)
+	if operate != nil {
+		w.everybody()
+	}
 	checkStorm(w, outcomes)
+}
+
+// everybody makes all hosts voters again. Who was removed while it was down does not know
+// whom to ask.
+func (w *world) everybody() {
+	w.t.Helper()
+	var all []raftcore.NodeID
+	for _, h := range w.hosts {
+		all = append(all, h.id)
+	}
+	var err error
+	for i := range 4 * len(w.hosts) {
+		ctx, cancel := context.WithTimeout(w.ctx, 10*time.Second)
+		err = w.hosts[i%len(w.hosts)].group.ChangeMembers(ctx, voters(all...))
+		cancel()
+		if err == nil {
+			return
+		}
+		time.Sleep(time.Second) // fake
+	}
+	w.t.Fatalf("the hosts do not come together again: %v", err)
 }
 
 // checkStorm compares what the hosts applied with what the clients were told.

@@ -297,6 +297,7 @@ type other struct {
 	server  *grpc.Server
 	address string
 	packets chan *raftpb.Packet
+	ended   chan bool // a stream has
 }
 
 func listenAs(t *testing.T, address string) *other {
@@ -305,7 +306,7 @@ func listenAs(t *testing.T, address string) *other {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &other{server: grpc.NewServer(grpc.MaxRecvMsgSize(64 << 20)), address: l.Addr().String(), packets: make(chan *raftpb.Packet, 10000)}
+	o := &other{server: grpc.NewServer(grpc.MaxRecvMsgSize(64 << 20)), address: l.Addr().String(), packets: make(chan *raftpb.Packet, 10000), ended: make(chan bool, 100)}
 	protoremote.RegisterRemotingServer(o.server, o)
 	go o.server.Serve(l)
 	t.Cleanup(o.server.Stop)
@@ -313,6 +314,7 @@ func listenAs(t *testing.T, address string) *other {
 }
 
 func (o *other) Receive(stream protoremote.Remoting_ReceiveServer) error {
+	defer func() { o.ended <- true }()
 	if _, err := stream.Recv(); err != nil {
 		return err
 	}
@@ -579,4 +581,48 @@ func TestC5_WhatIsLostInTheOtherDirectionIsTold(t *testing.T) {
 	if len(events) > 0 {
 		t.Error("it is told twice")
 	}
+}
+
+// Peers are taken out and come back, or another host comes at their address: its link is
+// not kept waiting for a connection that is there already.
+func TestALinkToAnAddressThatHadOneComesUp(t *testing.T) {
+	v := newVictim(t)
+	o := listenAs(t, "127.0.0.1:0")
+	arrives := func(l actors.Link, events chan actors.LinkEvent) {
+		t.Helper()
+		for !l.Send(everything()) {
+			select {
+			case <-events:
+			case <-time.After(30 * time.Second):
+				t.Fatal("the link does not come up")
+			}
+		}
+		for p := range o.packets {
+			if len(p.Messages) > 0 {
+				return
+			}
+		}
+	}
+	link := func() (actors.Link, chan actors.LinkEvent) {
+		events := make(chan actors.LinkEvent, 100)
+		return v.Link(o.address, func(e actors.LinkEvent) { events <- e }), events
+	}
+	first, events := link()
+	arrives(first, events)
+	first.Close()
+	select {
+	case <-o.ended: // nobody keeps a connection to a host that is gone
+	case <-time.After(30 * time.Second):
+		t.Fatal("the link is closed, and its connection is not")
+	}
+	second, events := link()
+	arrives(second, events)
+	third, events := link() // in the place of the second
+	defer third.Close()
+	if second.Send(everything()) {
+		t.Error("a link whose place another has taken takes a packet")
+	}
+	arrives(third, events)
+	second.Close()
+	arrives(third, events)
 }
