@@ -7,6 +7,21 @@ import (
 	"testing"
 )
 
+// A peer that is taken out is not a member that restarts.
+func TestC5_AForwardToAPeerThatIsGoneCannotReachTheLeader(t *testing.T) {
+	var ends []error
+	gone := idle(3)
+	for i, c := range manyCalls(2, &ends) {
+		gone.tell(&forward{call: c})
+		if i == 0 {
+			gone.box.close()
+		}
+	}
+	if len(ends) != 2 || !errors.Is(ends[0], ErrUnreachable) || !errors.Is(ends[1], ErrUnreachable) {
+		t.Errorf("who waits, and who comes later, are told %v", ends)
+	}
+}
+
 // What a leader's host says of a change means the same where it was asked, and keeps
 // what it says in detail.
 func TestOutcomesOfChangesTravel(t *testing.T) {

@@ -178,7 +178,8 @@ func detail(err error) string {
 //
 // To ask again for the same is harmless, and ChangeMembers does so by itself, until ctx
 // ends, when a leader was lost on the way. The end of ctx ends the waiting, not the
-// change: the error is ErrUnknown then, unless nobody has begun with it. Otherwise it is
+// change: the error is ErrUnknown then, unless nobody has begun with it. With Expect the
+// first steps of a leader that was lost count as a change by somebody else. Otherwise it is
 // ErrBadMembers, ErrConfigChanged, ErrChangeInProgress, ErrNotCaughtUp, or one that any
 // call may end with.
 func (g *Group) ChangeMembers(ctx context.Context, m Members) error {
@@ -188,9 +189,9 @@ func (g *Group) ChangeMembers(ctx context.Context, m Members) error {
 
 // Transfer hands the leadership over to a voter, or with raftcore.Nobody to the one that
 // is furthest. It may be called on any host, and returns nil when that host leads, or
-// with Nobody another than before; also if it has come to that in another way. It waits
-// for the leader for an election timeout, and during that no command is taken. Calls are
-// not lost, they wait, and go to the new leader.
+// with Nobody another than before; also if it has come to that in another way. Meanwhile,
+// for an election timeout at most, the leader takes no commands: proposals wait, and go to
+// the next one.
 //
 // An error is ErrNotVoter, ErrNotCaughtUp, ErrChangeInProgress, ErrTransferFailed, or one
 // that any call may end with.

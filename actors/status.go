@@ -28,9 +28,9 @@ func (s Status) String() string {
 	return out
 }
 
-// Removed reports whether this host's member was one, and is none any more, as far as
-// it knows: the configuration that does so is committed. Nobody tells it if it is down
-// meanwhile. Stop the group then; what is on the disk stays there.
+// Removed reports whether this host was a member of the group, and is none any more: a
+// committed configuration says so. It is false where nobody could say it, because the host
+// was down. A host that was removed may stop its group, or wait to be added again.
 func (s Status) Removed() bool { return removed(s.Status) }
 
 // removed does not mean who has yet to be added, and reads of configurations that were
