@@ -1,0 +1,219 @@
+package actors
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"reflect"
+	"testing"
+
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// table is a table of sessions with a log, and a machine that counts what it carries
+// out.
+type table struct {
+	*sessions
+	index raftcore.Index
+	now   int64
+	ran   []string
+}
+
+func newTable() *table { return &table{sessions: newSessions(), now: 1_000_000} }
+
+func (t *table) do(o sessionOrder) ([]byte, error) {
+	t.index++
+	return t.apply(&raftcore.Entry{EntryID: raftcore.EntryID{Term: 1, Index: t.index}, Time: t.now, Data: o.encode()}, func(data []byte) []byte {
+		t.ran = append(t.ran, string(data))
+		return fmt.Appendf(nil, "%d:%s", len(t.ran), data)
+	})
+}
+
+func (t *table) begin(timeout uint64) SessionID {
+	if _, err := t.do(sessionOrder{kind: sessionOpens, timeout: timeout}); err != nil {
+		panic(err)
+	}
+	return SessionID(t.index)
+}
+
+func (t *table) command(id SessionID, sequence, done uint64, data string) (string, error) {
+	b, err := t.do(sessionOrder{kind: sessionCommand, session: id, sequence: sequence, done: done, data: []byte(data)})
+	return string(b), err
+}
+
+// TestC1_ACommandThatComesAgainIsNotCarriedOutAgain: in any order, until its answer is
+// said to be known.
+func TestC1_ACommandThatComesAgainIsNotCarriedOutAgain(t *testing.T) {
+	tab := newTable()
+	id := tab.begin(1000)
+	for _, step := range []struct {
+		sequence, done uint64
+		want           string
+		err            error
+	}{
+		{1, 0, "1:1", nil}, {1, 0, "1:1", nil}, {3, 0, "2:3", nil}, {2, 0, "3:2", nil}, {3, 0, "2:3", nil}, {1, 0, "1:1", nil},
+		{4, 2, "4:4", nil}, {1, 0, "", ErrUnknown}, {2, 2, "", ErrUnknown}, {3, 2, "2:3", nil}, {4, 2, "4:4", nil},
+		{2 + sessionWindow, 2, "5:1026", nil}, {3 + sessionWindow, 2, "", ErrBusy}, {3 + sessionWindow, 3, "6:1027", nil},
+	} {
+		got, err := tab.command(id, step.sequence, step.done, fmt.Sprint(step.sequence))
+		if got != step.want || !errors.Is(err, step.err) {
+			t.Errorf("command %d, done %d: %q, %v; want %q, %v", step.sequence, step.done, got, err, step.want, step.err)
+		}
+	}
+}
+
+// TestC2C7_AnExpiredSessionCarriesNothingOut: by the time of the log, and whatever of it
+// comes late.
+func TestC2C7_AnExpiredSessionCarriesNothingOut(t *testing.T) {
+	tab := newTable()
+	short, long := tab.begin(1000), tab.begin(5000)
+	must := func(id SessionID, sequence uint64, want error) {
+		t.Helper()
+		if _, err := tab.command(id, sequence, 0, "x"); !errors.Is(err, want) || err != nil && want == nil {
+			t.Errorf("at %d session %d ends with %v, want %v", tab.now, id, err, want)
+		}
+	}
+	tab.now += 1000
+	must(short, 1, nil) // not yet: and a sign of life
+	tab.now += 1000
+	must(short, 2, nil)
+	tab.now += 1001
+	must(short, 3, ErrSessionExpired)
+	must(short, 1, ErrSessionExpired)
+	must(long, 1, nil)
+	if _, err := tab.do(sessionOrder{kind: sessionKeeps, session: short}); !errors.Is(err, ErrSessionExpired) {
+		t.Errorf("a sign of life of an expired session ends with %v", err)
+	}
+	must(short, 3, ErrSessionExpired)
+	tab.now += 4000
+	if _, err := tab.do(sessionOrder{kind: sessionKeeps, session: long}); err != nil {
+		t.Error(err)
+	}
+	tab.now += 5000
+	must(long, 2, nil)
+	if _, err := tab.do(sessionOrder{kind: sessionCloses, session: long}); err != nil {
+		t.Error(err)
+	}
+	must(long, 3, ErrSessionExpired)
+	if len(tab.ran) != 4 || len(tab.byID) != 0 || tab.sessions.bytes != 0 {
+		t.Errorf("%v were carried out, %d sessions are left, with %d bytes", tab.ran, len(tab.byID), tab.sessions.bytes)
+	}
+}
+
+// Results have a budget: who does not say what it knows is refused, and nothing else is.
+func TestSessionsKeepNoMoreThanTheyMay(t *testing.T) {
+	tab := newTable()
+	id, other := tab.begin(1e6), tab.begin(1e6)
+	big := string(make([]byte, 1<<20))
+	n := uint64(0)
+	for err := error(nil); err == nil && n < 100; {
+		n++
+		_, err = tab.command(id, n, 0, big)
+	}
+	if tab.byID[id].bytes > maxSessionBytes+2<<20 || n < 4 {
+		t.Errorf("a session keeps %d bytes after %d commands", tab.byID[id].bytes, n)
+	}
+	if _, err := tab.command(other, 1, 0, "x"); err != nil {
+		t.Errorf("another session ends with %v", err)
+	}
+	if _, err := tab.command(id, n, n-1, big); err != nil {
+		t.Errorf("when it says what it knows it ends with %v", err)
+	}
+	for len(tab.byID) < maxSessions {
+		tab.begin(1e6)
+	}
+	if _, err := tab.do(sessionOrder{kind: sessionOpens, timeout: 5}); !errors.Is(err, ErrBusy) || !errors.Is(err, ErrRejected) {
+		t.Errorf("one session too many ends with %v", err)
+	}
+}
+
+// TestC3_TheTableIsTheSameOnEveryMember: those that go on from a snapshot, too, taken at
+// any moment.
+func TestC3_TheTableIsTheSameOnEveryMember(t *testing.T) {
+	for seed := range uint64(300) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		tables := []*table{newTable(), newTable()}
+		var ids []SessionID
+		for range 200 {
+			if rng.IntN(20) == 0 { // the second member starts again
+				b := tables[1].encode()
+				restored, err := decodeSessions(b)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !bytes.Equal(restored.encode(), b) {
+					t.Fatalf("seed %d: what is restored is another table", seed)
+				}
+				tables[1].sessions = restored
+			}
+			o := sessionOrder{kind: byte(1 + rng.IntN(4)), timeout: 1 + rng.Uint64N(300), sequence: 1 + rng.Uint64N(12), done: rng.Uint64N(6), data: fmt.Append(nil, rng.IntN(9))}
+			if o.kind == sessionOpens {
+				o.session, o.sequence, o.done, o.data = 0, 0, 0, nil
+			} else if o.timeout = 0; len(ids) > 0 {
+				o.session = ids[rng.IntN(len(ids))]
+			}
+			if o.kind != sessionCommand {
+				o.data, o.sequence = nil, 0
+			}
+			step := rng.Int64N(60)
+			var answers [2]string
+			for i, tab := range tables {
+				tab.now += step
+				b, err := tab.do(o)
+				answers[i] = fmt.Sprint(string(b), err)
+			}
+			if o.kind == sessionOpens {
+				ids = append(ids, SessionID(tables[0].index))
+			}
+			if answers[0] != answers[1] || !reflect.DeepEqual(tables[0].ran, tables[1].ran) {
+				t.Fatalf("seed %d: %+v is answered with %q and %q", seed, o, answers[0], answers[1])
+			}
+			sum := 0
+			for s := range maps.Values(tables[0].byID) {
+				sum += s.bytes
+			}
+			if sum != tables[0].sessions.bytes {
+				t.Fatalf("seed %d: the sessions have %d bytes, the table says %d", seed, sum, tables[0].sessions.bytes)
+			}
+		}
+	}
+}
+
+// What is no order is refused before it is proposed; in a log, it is no entry to skip.
+func TestA3_AnOrderThatIsNotUnderstoodIsNotSkipped(t *testing.T) {
+	for _, b := range [][]byte{nil, {0}, {9, 1}, {sessionOpens}, {sessionOpens, 0}, {sessionCommand, 1}, {sessionCommand, 1, 0, 0}, {sessionCloses, 1, 1}, {sessionOpens, 1, 1}, {sessionKeeps, 0xff}} {
+		if o, err := decodeOrder(b); err == nil {
+			t.Errorf("%v was taken for %+v", b, o)
+		}
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("it was skipped")
+		}
+	}()
+	_, _ = newSessions().apply(&raftcore.Entry{Data: []byte{99}}, nil)
+}
+
+func FuzzSessions(f *testing.F) {
+	tab := newTable()
+	id := tab.begin(1000)
+	_, _ = tab.command(id, 1, 0, "x")
+	f.Add(tab.encode(), (&sessionOrder{kind: sessionCommand, session: 1, sequence: 2, data: []byte("x")}).encode())
+	f.Add([]byte{0}, []byte{sessionOpens, 1})
+	f.Fuzz(func(t *testing.T, image, order []byte) {
+		if tab, err := decodeSessions(image); err == nil {
+			again, err := decodeSessions(tab.encode())
+			if err != nil || len(again.byID) != len(tab.byID) {
+				t.Errorf("what was read and written again is refused: %v", err)
+			}
+		}
+		if o, err := decodeOrder(order); err == nil {
+			again, err := decodeOrder(o.encode())
+			if err != nil || again.kind != o.kind || again.session != o.session || !bytes.Equal(again.data, o.data) {
+				t.Errorf("%+v became %+v, %v", o, again, err)
+			}
+		}
+	})
+}
