@@ -5,6 +5,9 @@
 //	group, err := host.Open(ctx, actors.GroupConfig{Name: "counter", Machine: newCounter})
 //	answer, err := group.Propose(ctx, []byte("+1")) // replicated, durable, applied once
 //	answer, err = group.Read(ctx, nil)              // linearizable
+//	response, err := group.Do(ctx, &actors.Request{ // less, and faster
+//		Operation: actors.Read, Consistency: actors.BoundedStale, MaxAge: time.Second,
+//	})
 //
 // Three types to know first: Host is a process's share of everything, Group its
 // share of one replicated state machine and the client of it, StateMachine is
@@ -48,6 +51,32 @@
 // Group.ChangeMembers changes the members of a group, Group.Transfer its leader, both
 // from any host (members.go). Which hosts there are, and where, Host.SetPeers says
 // (peers.go).
+//
+// # Reads
+//
+// Every member answers reads with its own machine, whoever leads; learners, too.
+// For one that has to be linearizable it asks the leader for an index, once for all
+// that wait, and answers when it has applied as much. A single read takes about as long as if the
+// leader's host answered it; but the query and the answer do not travel, and the work
+// is shared by all machines. Measured over remote, on one small computer, with 256
+// readers on the two members that do not lead: 1.6 times as many reads with answers of
+// 16 bytes, 12 times as many with 16 KiB. A lonely reader of small answers has 15 %
+// fewer, of large ones 15 % more.
+//
+// Only a member that is behind sends its reads on to the leader's host: one that
+// is not as far as such an index after a heartbeat's time, because it was away, has
+// just come, or has a slow disk. It is not behind by what its machine has been given
+// and works on: the leader's has the same to do. A member that does not run at all
+// answers nothing: Group waits for it to come back, as long as the context allows.
+//
+// With BoundedStale a member needs to know that it is not too old, and asks the
+// leader for nothing but that: it was at the index that comes back when it asked,
+// or later. That is good for all reads until it has become too old for them, and
+// renewed when half of that time is over, so reads seldom wait. Who has been cut
+// off answers no more when the time is over. A member that starts knows nothing.
+//
+// With Request.After a client sees on one host what it has written or seen on
+// another.
 //
 // # When something fails
 //

@@ -28,7 +28,7 @@ var (
 	// there is room, or when another member leads, which it sees to itself.
 	ErrDiskFull = fmt.Errorf("%w: the leader's disk is full", ErrRejected)
 	// ErrTooLarge: the command is larger than HostConfig.Raft.MaxCommandBytes, or
-	// the query of a Read.
+	// the query of a Read that is not Local.
 	ErrTooLarge = fmt.Errorf("%w: the command is too large", ErrRejected)
 	// ErrOverwritten: another leader's entry took the command's place.
 	ErrOverwritten = fmt.Errorf("%w: overwritten by another leader", ErrRejected)
@@ -37,6 +37,11 @@ var (
 	// ErrFaulted: the member has failed too often, or its log is damaged
 	// (*persistence.CorruptError), and it waits for an operator.
 	ErrFaulted = fmt.Errorf("%w: the member is faulted", ErrRejected)
+	// ErrTooOld: no state was found that is as young as a BoundedStale Read wants
+	// it. Do tries again, and returns it only when the context ends first.
+	ErrTooOld = fmt.Errorf("%w: this member cannot prove to be that young", ErrRejected)
+	// ErrBadRequest: the Request makes no sense. The text says why.
+	ErrBadRequest = fmt.Errorf("%w: bad request", ErrRejected)
 	// ErrUnreachable: the leader's process cannot be reached.
 	ErrUnreachable = fmt.Errorf("%w: the leader cannot be reached", ErrRejected)
 )

@@ -64,31 +64,42 @@ func (g *Group) PID() *actor.PID { return g.pid }
 // every later Read sees it. An error is ErrRejected (it did not happen and
 // never will) or ErrUnknown (it may have). Data must not be changed afterwards.
 func (g *Group) Propose(ctx context.Context, data []byte) ([]byte, error) {
-	return g.do(ctx, Propose, data)
+	o := g.do(ctx, &Request{Operation: Propose, Data: data})
+	return o.data, o.err
 }
 
 // Read answers a query linearizably: it sees every command that was
-// acknowledged to anybody before Read was called. Like Propose it finds the
-// leader. It writes nothing to any disk. An error is ErrRejected, or what Query
-// returned.
+// acknowledged to anybody before Read was called. It may be called on any host,
+// whose own member answers, and waits for a leader as long as ctx allows. It
+// writes nothing to any disk. An error is ErrRejected, or what Query returned.
 func (g *Group) Read(ctx context.Context, query []byte) ([]byte, error) {
-	return g.do(ctx, Read, query)
+	o := g.do(ctx, &Request{Operation: Read, Data: query})
+	return o.data, o.err
 }
 
-// ReadStale answers a query from what this host's member has applied. That may
-// be arbitrarily old, and a later ReadStale on another host may see less.
-func (g *Group) ReadStale(ctx context.Context, query []byte) ([]byte, error) {
-	return g.do(ctx, ReadStale, query)
+// Do is the other calls for who wants to say or to know more: reads of other
+// consistencies, and the index that a command was applied at. The error is that
+// of the Response, which is never nil.
+func (g *Group) Do(ctx context.Context, r *Request) (*Response, error) {
+	o := outcome{err: r.check(&g.host.cfg)}
+	switch {
+	case o.err != nil:
+	case r.Operation.leads():
+		o.err = g.lead(ctx, r)
+	default:
+		o = g.do(ctx, r)
+	}
+	return o.response(r), o.err
 }
 
 // do asks until it has an answer, or an outcome that asking again could make
 // worse, or no time any more.
-func (g *Group) do(ctx context.Context, op Operation, data []byte) ([]byte, error) {
+func (g *Group) do(ctx context.Context, r *Request) outcome {
 	for {
 		_, changed := g.board.latest()
-		o := g.ask(ctx, op, data)
+		o := g.ask(ctx, r)
 		if o.err == nil || !g.worthAsking(o.err) {
-			return o.data, o.err
+			return o
 		}
 		// The leader is about to change, or has: wait for the news, but not for
 		// ever, because the news may be on another host.
@@ -97,22 +108,21 @@ func (g *Group) do(ctx context.Context, op Operation, data []byte) ([]byte, erro
 		case <-changed:
 		case <-retry.C:
 		case <-ctx.Done():
-			retry.Stop()
-			return nil, errors.Join(o.err, ctx.Err())
 		}
 		retry.Stop()
+		if ctx.Err() != nil { // asking again would hide why
+			return outcome{err: errors.Join(o.err, ctx.Err())}
+		}
 	}
 }
 
 // worthAsking reports whether a rejection is one that passes by itself.
 func (g *Group) worthAsking(err error) bool {
-	return errors.Is(err, ErrNotLeader) || errors.Is(err, ErrUnreachable) || errors.Is(err, errGone) || errors.Is(err, errNotReady)
+	return errors.Is(err, ErrNotLeader) || errors.Is(err, ErrUnreachable) || errors.Is(err, ErrTooOld) || errors.Is(err, errGone) || errors.Is(err, errNotReady)
 }
 
 // ask hands a request to the node and waits for the answer.
-func (g *Group) ask(ctx context.Context, op Operation, data []byte) outcome {
-	return g.await(ctx, &call{operation: op, data: data})
-}
+func (g *Group) ask(ctx context.Context, r *Request) outcome { return g.await(ctx, r.newCall(ctx)) }
 
 func (g *Group) await(ctx context.Context, c *call) outcome {
 	if err := ctx.Err(); err != nil {
@@ -122,7 +132,7 @@ func (g *Group) await(ctx context.Context, c *call) outcome {
 	if node == nil {
 		return outcome{err: g.board.unavailable()}
 	}
-	c.ctx, c.done = ctx, make(chan outcome, 1)
+	c.done = make(chan outcome, 1)
 	node.tell(c)
 	select {
 	case o := <-c.done:

@@ -224,6 +224,16 @@ func (w *world) leader(not ...*hostUp) *hostUp {
 	return nil
 }
 
+// settled waits until every member counts: founders whose disks are fresh elect
+// nobody without the first leader.
+func (w *world) settled() *hostUp {
+	w.t.Helper()
+	for _, h := range w.hosts {
+		w.until("it has joined", func() bool { return h.status().Joined })
+	}
+	return w.leader()
+}
+
 func (h *hostUp) status() actors.Status {
 	h.world.t.Helper()
 	s, err := h.group.Status(h.world.ctx)
@@ -261,4 +271,15 @@ func (h *hostUp) read(question string) string {
 		h.world.t.Fatalf("reading %q on host %d: %v", question, h.id, err)
 	}
 	return string(answer)
+}
+
+// ask asks the host's member, and nobody else has to be asked.
+func (h *hostUp) ask(ctx context.Context, c actors.Consistency, maxAge time.Duration, after raftcore.Index, question string) (*actors.Response, error) {
+	return h.group.Do(ctx, &actors.Request{Operation: actors.Read, Consistency: c, MaxAge: maxAge, After: after, Data: []byte(question)})
+}
+
+// local asks for what the host's member has applied.
+func (h *hostUp) local(ctx context.Context, question string) ([]byte, error) {
+	r, err := h.ask(ctx, actors.Local, 0, 0, question)
+	return r.Data, err
 }

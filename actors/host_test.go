@@ -51,7 +51,7 @@ func TestAHostThatWasStoppedCatchesUp(t *testing.T) {
 		}
 		down.start()
 		w.until("the host has caught up", func() bool {
-			answer, err := down.group.ReadStale(w.ctx, []byte("len"))
+			answer, err := down.local(w.ctx, "len")
 			return err == nil && string(answer) == "51"
 		})
 	})
@@ -79,7 +79,7 @@ func TestEverythingAcknowledgedSurvivesARestartOfAllHosts(t *testing.T) {
 func TestE15_AnIsolatedLeaderStepsDownAndItsProposalsEndHonestly(t *testing.T) {
 	inWorld(t, 3, func(w *world) {
 		w.hosts[0].propose("before")
-		old := w.leader()
+		old := w.settled()
 		w.net.Isolate(old.addr)
 
 		outcome := make(chan error, 1)

@@ -21,21 +21,20 @@ func (picky) Query(context.Context, []byte) ([]byte, error) { panic("what a ques
 func (picky) Snapshot() (io.WriterTo, error)                { return nil, errors.New("no") }
 func (picky) Restore(io.Reader) error                       { return errors.New("no") }
 
-// Reads that arrived with earlier work wait for an entry; the first of them is
-// the one at which the machine panics.
-func TestC5_AQueryThatPanicsLeavesNoEarlierReadWaiting(t *testing.T) {
+// The first of two reads is the one at which the machine panics.
+func TestC5_AQueryThatPanicsLeavesNoOtherReadWaiting(t *testing.T) {
 	m := &machine{box: newMailbox(0), sm: picky{}}
 	var ends []error
-	read := func() readyCall {
-		return readyCall{7, &call{operation: Read, ctx: context.Background(), answer: func(o outcome) { ends = append(ends, o.err) }}}
+	read := func() *call {
+		return &call{operation: Read, ctx: context.Background(), answer: func(o outcome) { ends = append(ends, o.err) }}
 	}
-	var working atomic.Int64
-	m.do(&work{working: &working, reads: []readyCall{read(), read()}})
+	w := &work{working: new(atomic.Int64), reads: []*call{read(), read()}}
+	m.box.batch.Messages = []any{w}
 	func() {
 		defer func() { _ = recover() }()
-		m.do(&work{working: &working, entries: []raftcore.Entry{{EntryID: raftcore.EntryID{Term: 1, Index: 7}}}})
+		m.do(w)
 	}()
-	m.abandon()
+	m.box.abandonBatch()
 	if len(ends) != 2 || !errors.Is(ends[0], ErrRejected) || !errors.Is(ends[1], ErrRejected) {
 		t.Errorf("2 reads waited; they end with %v", ends)
 	}

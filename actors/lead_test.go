@@ -28,7 +28,7 @@ func TestOutcomesOfChangesTravel(t *testing.T) {
 	for _, known := range leadResponses {
 		for _, err := range []error{known.err, fmt.Errorf("%w: because", known.err)} {
 			r := response(7, outcome{err: err})
-			_, got := responseOutcome(&r)
+			got := responseOutcome(&r).err
 			if r.Outcome != known.outcome || got == nil || got.Error() != err.Error() || !errors.Is(got, known.err) || errors.Is(got, ErrUnknown) == errors.Is(got, ErrRejected) {
 				t.Errorf("%v is sent as %+v, and understood as %v", err, r, got)
 			}
@@ -39,7 +39,7 @@ func TestOutcomesOfChangesTravel(t *testing.T) {
 		t.Errorf("an error of %d bytes travels", len(long.Message))
 	}
 	for _, later := range []ResponseOutcome{0, 15, 100, 255} {
-		if _, err := responseOutcome(&GroupResponse{Outcome: later, Message: "x"}); !errors.Is(err, ErrUnknown) || errors.Is(err, ErrRejected) {
+		if err := responseOutcome(&GroupResponse{Outcome: later, Message: "x"}).err; !errors.Is(err, ErrUnknown) || errors.Is(err, ErrRejected) {
 			t.Errorf("outcome %d is understood as %v", later, err)
 		}
 	}

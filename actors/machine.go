@@ -26,12 +26,11 @@ type machine struct {
 	sessions    *sessions
 	applied     raftcore.SnapshotMeta // what a snapshot would stand for now
 	working     *atomic.Int64         // counts the calls that were handed over and are not answered
-
-	waiting []readyCall // reads at an index that is not applied yet, ascending
 }
 
 // work is everything that one Drain had for the machine. It is restored first; reads
-// come after the entries that it also brings, and so does the snapshot to take.
+// come after the entries that it also brings, and need no later one; then comes the
+// snapshot to take.
 type work struct {
 	node    ref
 	working *atomic.Int64
@@ -40,16 +39,10 @@ type work struct {
 	cluster raftcore.ClusterID // for the snapshot
 	entries []raftcore.Entry
 	callers []appliedCall // proposals of this node among the entries, in order
-	reads   []readyCall
-	stale   []*call
+	reads   []*call
 }
 
 type appliedCall struct {
-	index raftcore.Index
-	call  *call
-}
-
-type readyCall struct {
 	index raftcore.Index
 	call  *call
 }
@@ -67,7 +60,7 @@ func (m *machine) Receive(ctx actor.Context) {
 			m.node.tell(raftcore.Applied{Index: now})
 		}
 	case *actor.Stopping:
-		m.abandon()
+		m.box.abandonBatch()
 	case *actor.Stopped:
 		m.box.close()
 	}
@@ -81,14 +74,7 @@ func (m *machine) do(w *work) {
 	for i := range w.entries {
 		m.apply(w, &w.entries[i])
 	}
-	for _, r := range w.reads {
-		if r.index > m.applied.Last.Index {
-			m.waiting = append(m.waiting, r)
-		} else {
-			m.query(r.call)
-		}
-	}
-	for _, c := range w.stale {
+	for _, c := range w.reads {
 		m.query(c)
 	}
 	if w.compact {
@@ -105,7 +91,6 @@ func (m *machine) restore(meta *raftcore.SnapshotMeta) {
 		panic(fmt.Errorf("restoring the snapshot of entry %d: %w", meta.Last.Index, err))
 	}
 	m.sm, m.sessions, m.applied = sm, sessions, *meta
-	m.ready()
 }
 
 // snapshot has the state written as it is now.
@@ -139,35 +124,29 @@ func (m *machine) apply(w *work, e *raftcore.Entry) {
 		c := w.callers[0].call
 		w.callers = w.callers[1:]
 		m.working.Add(-1)
-		c.finish(answer, err)
-	}
-	m.ready()
-}
-
-// ready answers the reads that have waited for what is applied now.
-func (m *machine) ready() {
-	for len(m.waiting) > 0 && m.waiting[0].index <= m.applied.Last.Index {
-		m.query(m.waiting[0].call)
-		m.waiting = m.waiting[1:] // not before: a Query that panics leaves nobody waiting
+		c.end(outcome{data: answer, index: e.Index, err: err})
 	}
 }
 
 func (m *machine) query(c *call) {
-	var answer []byte
-	err := ErrRejected // nobody waits for it any more
+	o := outcome{err: ErrRejected} // nobody waits for it any more
 	if c.ctx.Err() == nil {
-		answer, err = m.sm.Query(c.ctx, c.data)
+		o = m.ask(c)
 	}
 	m.working.Add(-1)
-	c.finish(answer, err)
+	c.end(o)
 }
 
-// abandon ends what this machine still had to answer.
-func (m *machine) abandon() {
-	m.box.abandonBatch()
-	for _, r := range m.waiting {
-		r.call.abandon()
+// ask queries, unless the answer would be too old by now.
+func (m *machine) ask(c *call) outcome {
+	o := outcome{index: m.applied.Last.Index}
+	if c.consistency == BoundedStale {
+		if o.age, o.err = c.age(m.group.host.now()); o.err != nil {
+			return o
+		}
 	}
+	o.data, o.err = m.sm.Query(c.ctx, c.data)
+	return o
 }
 
 // orphaned ends the calls of work that will not be done, or not by this machine.
@@ -176,10 +155,7 @@ func (w *work) orphaned() {
 	for _, a := range w.callers {
 		a.call.abandon()
 	}
-	for _, r := range w.reads {
-		r.call.abandon()
-	}
-	for _, c := range w.stale {
+	for _, c := range w.reads {
 		c.abandon()
 	}
 }

@@ -316,7 +316,9 @@ func (m *member) closeOrder() {
 // ask hands an actor's request to the node.
 func (m *member) ask(ctx actor.Context, r *Request) {
 	c := requestCall(ctx.ActorSystem(), r, ctx.Sender())
-	if node := m.group.node.Load(); node != nil {
+	if err := r.check(&m.host.cfg); err != nil {
+		c.finish(nil, err)
+	} else if node := m.group.node.Load(); node != nil {
 		node.tell(c)
 	} else {
 		c.finish(nil, m.group.board.unavailable())

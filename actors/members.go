@@ -24,7 +24,7 @@ const (
 )
 
 // known reports whether this host knows what to do.
-func (o Operation) known() bool { return o >= Propose && o <= ReadStale || o.leads() }
+func (o Operation) known() bool { return o == Propose || o == Read || o.leads() }
 
 // leads reports whether o is about the group itself.
 func (o Operation) leads() bool { return o == ChangeMembers || o == Transfer }
@@ -215,7 +215,7 @@ func (g *Group) lead(ctx context.Context, r *Request) error {
 			err = g.vacant(s) // nobody is asked: whoever leads next is not to be deposed by mistake
 		default:
 			before = s.Leader
-			err = g.await(ctx, &call{operation: r.Operation, members: &r.Members, to: r.To}).err
+			err = g.ask(ctx, r).err
 		}
 		if err == nil || unknown && errors.Is(err, ErrRemoved) && g.removedBy(r) {
 			return nil

@@ -51,7 +51,7 @@ func (h *hostUp) change(m actors.Members) {
 }
 
 func (h *hostUp) applied() string {
-	answer, err := h.group.ReadStale(h.world.ctx, []byte("len"))
+	answer, err := h.local(h.world.ctx, "len")
 	if err != nil {
 		h.world.t.Fatal(err)
 	}

@@ -38,8 +38,9 @@ type node struct {
 
 	out    raftcore.Output
 	calls  calls
-	leader raftcore.NodeID  // the last one known
-	stale  []*call          // stale reads of this batch
+	leader raftcore.NodeID // the last one known
+	reads  reads
+	now    raftcore.Instant // of this batch
 	wake   raftcore.Instant // when the clock will wake this node; 0: it will not
 	naming []namingSave     // Saves that name a snapshot, and are not durable yet
 }
@@ -72,9 +73,7 @@ func (n *node) Receive(ctx actor.Context) {
 	case *actor.Stopping:
 		// After a panic this is the same node, with the requests it had taken.
 		n.calls.abandon()
-		for _, c := range n.stale {
-			c.abandon()
-		}
+		n.reads.abandon()
 		n.box.abandonBatch()
 	case *actor.Stopped:
 		n.box.close()
@@ -82,7 +81,8 @@ func (n *node) Receive(ctx actor.Context) {
 }
 
 func (n *node) tick() {
-	n.core.Step(raftcore.Tick{Now: n.host.now(), Time: time.Now().UnixMilli()})
+	n.now = n.host.now()
+	n.core.Step(raftcore.Tick{Now: n.now, Time: time.Now().UnixMilli()})
 }
 
 func (n *node) receive(message any) {
@@ -117,21 +117,16 @@ func (n *node) receive(message any) {
 
 // request takes a client's request.
 func (n *node) request(c *call) {
-	if c.operation != ReadStale && len(c.data) > n.host.cfg.Raft.MaxCommandBytes {
-		c.finish(nil, ErrTooLarge) // before it travels: no link might take it
+	if c.operation == Read {
+		n.read(c)
 		return
 	}
 	if err := n.mistake(c); err != nil {
 		c.finish(nil, err)
 		return
 	}
-	if c.operation == ReadStale {
-		if n.calls.full() {
-			c.finish(nil, ErrBusy)
-		} else if c.start() {
-			n.calls.working.Add(1)
-			n.stale = append(n.stale, c)
-		}
+	if len(c.data) > n.host.cfg.Raft.MaxCommandBytes {
+		c.finish(nil, ErrTooLarge) // before it travels: no link might take it
 		return
 	}
 	if leader := n.core.Leader(); leader != n.host.cfg.ID {
@@ -157,8 +152,6 @@ func (n *node) request(c *call) {
 		n.core.Step(raftcore.ChangeConfig{Tag: tag, Conf: c.members.conf(), Expect: c.members.Expect})
 	case Transfer:
 		n.core.Step(raftcore.Transfer{Tag: tag, To: c.to})
-	default:
-		n.core.Step(raftcore.Read{Tag: tag})
 	}
 }
 
@@ -169,18 +162,18 @@ func (n *node) redirect(c *call, leader raftcore.NodeID) {
 		p.tell(&forward{group: n.group.key, call: c})
 		return
 	}
-	if leader == raftcore.Nobody && !c.foreign && removed(n.core.Status()) {
-		c.finish(nil, ErrRemoved)
-		return
-	}
 	c.finish(nil, n.notLeader(leader))
 }
 
-// notLeader returns who leads instead, or if nobody is known to, what this node knows.
-func (n *node) notLeader(leader raftcore.NodeID) *NotLeaderError {
+// notLeader returns who leads instead, or if nobody is known to, what this node knows:
+// maybe that it is no member any more.
+func (n *node) notLeader(leader raftcore.NodeID) error {
 	e := &NotLeaderError{Group: n.group.name, Leader: leader}
 	if leader == raftcore.Nobody {
 		s := n.core.Status()
+		if removed(s) {
+			return ErrRemoved
+		}
 		e.Node = &s
 	}
 	return e
@@ -190,6 +183,7 @@ func (n *node) notLeader(leader raftcore.NodeID) *NotLeaderError {
 // consequence: the core has held back what must wait.
 func (n *node) drain() {
 	out := &n.out
+	n.confirm()
 	n.core.Drain(out)
 	if out.Save.Token.Sequence != 0 {
 		if s := out.Save.Snapshot; s != nil {
@@ -201,17 +195,30 @@ func (n *node) drain() {
 		n.log.tell(&loadOrder{from: n.self, group: n.stored, load: l})
 	}
 	n.answer(out.Replies)
+	n.readsAt(out.Reads)
 	n.feedMachine(out)
+	n.sweepReads()
 	if out.StatusChanged {
 		n.publish()
 	}
-	if at := out.Deadline; at != 0 && (n.wake == 0 || at < n.wake) {
-		n.wake = at
-		n.host.clock.tell(wakeOrder{at: at, from: n.self})
+	n.wakeAt(out.Deadline)
+	if len(n.reads.held) > 0 {
+		n.wakeAt(n.reads.lookAt)
 	}
 	if len(out.Send) > 0 {
 		n.send(out.Send)
 		*out = raftcore.Output{} // the peers hold what the messages point to
+	}
+	if n.reads.wanted && n.reads.askedAt == 0 { // the last confirmation did not do for all
+		n.drain()
+	}
+}
+
+// wakeAt has the clock wake this node, unless it will anyway.
+func (n *node) wakeAt(at raftcore.Instant) {
+	if at != 0 && (n.wake == 0 || at < n.wake) {
+		n.wake = at
+		n.host.clock.tell(wakeOrder{at: at, from: n.self})
 	}
 }
 
@@ -255,6 +262,10 @@ func isSnapshot(m *raftcore.Message) bool {
 // answer ends the requests that the core refused.
 func (n *node) answer(replies []raftcore.Reply) {
 	for _, r := range replies {
+		if r.Tag == confirmTag {
+			n.notConfirmed(r)
+			continue
+		}
 		c := n.calls.take(r.Tag)
 		if c.operation.leads() {
 			c.finish(nil, n.leadOutcome(c.operation, r))
@@ -281,27 +292,27 @@ func (n *node) answer(replies []raftcore.Reply) {
 
 // feedMachine hands the machine what is committed, and the reads.
 func (n *node) feedMachine(out *raftcore.Output) {
-	if len(out.Apply.Entries) == 0 && len(out.Reads) == 0 && len(n.stale) == 0 && out.Restore == nil && !out.Compact {
+	if r := out.Restore; r != nil {
+		n.gave(r.Last.Index)
+	}
+	if k := len(out.Apply.Entries); k > 0 {
+		n.gave(out.Apply.Entries[k-1].Index)
+	}
+	if len(out.Apply.Entries) == 0 && len(n.reads.ready) == 0 && out.Restore == nil && !out.Compact {
 		return
 	}
-	w := &work{node: n.self, working: &n.calls.working, restore: out.Restore, compact: out.Compact, entries: out.Apply.Entries, stale: n.stale}
+	w := &work{node: n.self, working: &n.calls.working, restore: out.Restore, compact: out.Compact, entries: out.Apply.Entries, reads: n.reads.ready}
 	if w.compact {
 		w.cluster = n.core.Status().Cluster
 	}
-	n.stale = nil
+	n.reads.ready = nil
 	if len(out.Apply.Tags) > 0 {
 		w.callers = make([]appliedCall, len(out.Apply.Tags))
 		for i, t := range out.Apply.Tags {
 			w.callers[i] = appliedCall{t.Index, n.calls.take(t.Tag)}
 		}
 	}
-	if len(out.Reads) > 0 {
-		w.reads = make([]readyCall, len(out.Reads))
-		for i, r := range out.Reads {
-			w.reads[i] = readyCall{r.Index, n.calls.take(r.Tag)}
-		}
-	}
-	n.calls.working.Add(int64(len(w.callers) + len(w.reads)))
+	n.calls.working.Add(int64(len(w.callers)))
 	n.machine.tell(w)
 }
 

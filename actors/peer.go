@@ -235,7 +235,7 @@ func (p *peer) answered(responses []GroupResponse) {
 		r := &responses[i]
 		if a, waiting := p.asked[r.ID]; waiting { // else it was given up
 			delete(p.asked, r.ID)
-			a.call.finish(responseOutcome(r))
+			a.call.end(a.call.judge(responseOutcome(r), p.host.now()))
 		}
 	}
 }

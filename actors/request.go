@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/raftcore"
@@ -16,28 +17,62 @@ type Operation uint8
 const (
 	// Propose replicates Data as a command and answers with what Apply returned.
 	Propose Operation = iota + 1
-	// Read answers the query Data linearizably: it sees everything that was
-	// acknowledged before it was asked.
+	// Read answers the query Data, without changing anything.
 	Read
-	// ReadStale answers the query Data from what this member has applied, which
-	// may be arbitrarily old.
-	ReadStale
 )
 
-// Request is how an actor, which must not block, asks a member: send it to
-// Group.PID with Request, and receive a *Response. Everybody else calls the
-// methods of Group.
+// Request is what Group.Do asks for. An actor, which must not block, sends it to
+// Group.PID with Request, and receives a *Response.
 type Request struct {
 	Operation Operation
 	Data      []byte
 	Members   Members         // for ChangeMembers
 	To        raftcore.NodeID // for Transfer
+	// Consistency is how much a Read has to see. Default: Linearizable.
+	Consistency Consistency
+	// MaxAge is how old the answer of a BoundedStale Read may be. A member needs a
+	// round trip to a quorum to prove its age: less than that is never answered.
+	MaxAge time.Duration
+	// After has a Read see this entry: it waits until the member has applied it, or
+	// the context ends, or, for an actor, the member stops. With the Index of the
+	// Response to a Propose a client reads what it wrote, with that of a Read what it
+	// has seen, on any host, for example with Local. An index means nothing in another
+	// group, or in another lineage of the same.
+	After raftcore.Index
+}
+
+// check returns what is wrong with r.
+func (r *Request) check(cfg *HostConfig) error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("%w: "+format, append([]any{ErrBadRequest}, args...)...)
+	}
+	switch {
+	case !r.Operation.known():
+		return bad("operation %d is unknown", r.Operation)
+	case r.Operation != Read && (r.Consistency != Linearizable || r.MaxAge != 0 || r.After != 0):
+		return bad("Consistency, MaxAge and After are for a Read")
+	case r.Consistency > Local:
+		return bad("%v is unknown", r.Consistency)
+	case r.Consistency == Lease && !cfg.Raft.LeaseReads:
+		return bad("Lease needs HostConfig.Raft.LeaseReads")
+	case r.Consistency == BoundedStale && r.MaxAge <= 0:
+		return bad("BoundedStale needs a positive MaxAge, it is %v", r.MaxAge)
+	case r.Consistency != BoundedStale && r.MaxAge != 0:
+		return bad("MaxAge is for BoundedStale")
+	}
+	return nil
 }
 
 // Response answers a Request.
 type Response struct {
 	Request *Request
 	Data    []byte
+	// Index is the entry that a Propose became, or the last one that the answer to
+	// a Read reflects.
+	Index raftcore.Index
+	// Age is, after a BoundedStale Read, how old the answer was at most when it was
+	// given.
+	Age time.Duration
 	// Err is nil, ErrRejected or ErrUnknown (see there), or what Query returned.
 	Err error
 }
@@ -49,7 +84,8 @@ type call struct {
 	data      []byte
 	members   *Members
 	to        raftcore.NodeID
-	ctx       context.Context // for Query; of the caller, or the background's
+	reading
+	ctx context.Context // for Query; of the caller, or the background's
 
 	state   atomic.Uint32
 	done    chan outcome // for a caller who waits
@@ -66,8 +102,14 @@ const (
 
 // outcome is how a call ended.
 type outcome struct {
-	data []byte
-	err  error
+	data  []byte
+	index raftcore.Index
+	age   time.Duration
+	err   error
+}
+
+func (o outcome) response(r *Request) *Response {
+	return &Response{Request: r, Data: o.data, Index: o.index, Age: o.age, Err: o.err}
 }
 
 // start reports whether to go on with the call. From here on it may happen.
@@ -89,14 +131,16 @@ func (c *call) giveUp() (error, bool) {
 }
 
 // finish answers the call, unless it has been answered.
-func (c *call) finish(data []byte, err error) {
+func (c *call) finish(data []byte, err error) { c.end(outcome{data: data, err: err}) }
+
+func (c *call) end(o outcome) {
 	if c.state.Swap(callAnswered) == callAnswered {
 		return
 	}
 	if c.done != nil {
-		c.done <- outcome{data, err} // has room for one
+		c.done <- o // has room for one
 	} else {
-		c.answer(outcome{data, err})
+		c.answer(o)
 	}
 }
 
@@ -129,16 +173,23 @@ func (c *call) tooLargeAnswer(size, limit int) outcome {
 	return outcome{err: err}
 }
 
+// newCall makes a call of a Request. Who will answer it, and to whom, is added.
+func (r *Request) newCall(ctx context.Context) *call {
+	return &call{
+		operation: r.Operation, data: r.Data, members: &r.Members, to: r.To, ctx: ctx,
+		reading: reading{consistency: r.Consistency, maxAge: r.MaxAge, after: r.After},
+	}
+}
+
 // requestCall makes a call of an actor's Request.
 func requestCall(system *actor.ActorSystem, r *Request, sender *actor.PID) *call {
-	return &call{
-		operation: r.Operation, data: r.Data, members: &r.Members, to: r.To, ctx: context.Background(),
-		answer: func(o outcome) {
-			if sender != nil {
-				system.Root.Send(sender, &Response{Request: r, Data: o.data, Err: o.err})
-			}
-		},
+	c := r.newCall(context.Background())
+	c.answer = func(o outcome) {
+		if sender != nil {
+			system.Root.Send(sender, o.response(r))
+		}
 	}
+	return c
 }
 
 // calls are the requests that a node has given tags to: a table whose rows are
@@ -146,7 +197,7 @@ func requestCall(system *actor.ActorSystem, r *Request, sender *actor.PID) *call
 type calls struct {
 	rows    []*call // rows[i] has tag i+1
 	free    []raftcore.Tag
-	working atomic.Int64 // calls that the machine has, and no tag any more
+	working atomic.Int64 // calls without a tag: the machine has them, or reads has
 	limit   int          // of both
 }
 

@@ -10,7 +10,7 @@ const maxMessage = 4 << 10
 
 // response puts an outcome into words for another host.
 func response(id uint64, o outcome) GroupResponse {
-	r := GroupResponse{ID: id, Data: o.data}
+	r := GroupResponse{ID: id, Data: o.data, Index: o.index}
 	var notLeader *NotLeaderError
 	switch {
 	case o.err == nil:
@@ -37,25 +37,26 @@ func response(id uint64, o outcome) GroupResponse {
 }
 
 // responseOutcome understands what another host said.
-func responseOutcome(r *GroupResponse) ([]byte, error) {
+func responseOutcome(r *GroupResponse) outcome {
+	o := outcome{data: r.Data, index: r.Index}
 	switch r.Outcome {
 	case ResponseOK:
-		return r.Data, nil
 	case ResponseNotLeader:
-		return nil, &NotLeaderError{Leader: r.Leader}
+		o.err = &NotLeaderError{Leader: r.Leader}
 	case ResponseBusy:
-		return nil, ErrBusy
+		o.err = ErrBusy
 	case ResponseDiskFull:
-		return nil, ErrDiskFull
+		o.err = ErrDiskFull
 	case ResponseTooLarge:
-		return nil, ErrTooLarge
+		o.err = ErrTooLarge
 	case ResponseRejected:
-		return nil, errGone
+		o.err = errGone
 	case ResponseQueryError:
-		return r.Data, errors.New(r.Message)
+		o.err = errors.New(r.Message)
+	default:
+		if o.err = leadError(r); o.err == nil {
+			o.err = fmt.Errorf("%w: the leader's host answered with outcome %d", ErrUnknown, r.Outcome)
+		}
 	}
-	if err := leadError(r); err != nil {
-		return nil, err
-	}
-	return nil, fmt.Errorf("%w: the leader's host answered with outcome %d", ErrUnknown, r.Outcome)
+	return o
 }

@@ -97,7 +97,7 @@ func TestS1S14_AFollowerFarBehindIsSentASnapshot(t *testing.T) {
 
 // stale reads what this member has applied.
 func (h *hostUp) stale(question string) string {
-	answer, err := h.group.ReadStale(h.world.ctx, []byte(question))
+	answer, err := h.local(h.world.ctx, question)
 	if err != nil {
 		return err.Error()
 	}
@@ -215,7 +215,7 @@ func TestD15_ADamagedSnapshotIsNotRestored(t *testing.T) {
 				}
 				h.host = host
 				group, err := host.Open(w.ctx, actors.GroupConfig{Name: "group", Machine: func() actors.StateMachine { return &register{world: w} }})
-				if err != nil {
+				if err != nil && !errors.Is(err, actors.ErrFaulted) { // it may have given up already
 					t.Fatal(err)
 				}
 				var s actors.Status
@@ -223,7 +223,8 @@ func TestD15_ADamagedSnapshotIsNotRestored(t *testing.T) {
 				if !errors.As(s.Fault, new(*persistence.CorruptError)) && !errors.Is(s.Fault, snapshots.ErrNotFound) {
 					t.Errorf("it is faulted because of: %v", s.Fault)
 				}
-				if _, err := group.ReadStale(w.ctx, []byte("len")); !errors.Is(err, actors.ErrFaulted) {
+				h.group = group
+				if _, err := h.local(w.ctx, "len"); !errors.Is(err, actors.ErrFaulted) {
 					t.Errorf("a read ends with %v", err)
 				}
 			})

@@ -18,10 +18,10 @@ import (
 
 var stormSeed = flag.Uint64("storm", 0, "run the storm with this seed; 0 draws a few")
 
-// TestStorm has clients propose through any host while hosts are cut off,
-// stopped and started, and packets are lost and late. Then every acknowledged
-// command must have been applied once, in the same order everywhere, and no
-// command that was rejected at all.
+// TestStorm has clients propose and read through any host while hosts are cut off,
+// stopped and started, and packets are lost and late. Every read must see what its
+// consistency promises. In the end every acknowledged command must have been applied
+// once, in the same order everywhere, and no command that was rejected at all.
 func TestStorm(t *testing.T) {
 	eachSeed(t, 4, 3, func(w *world, seed uint64) { storm(w, seed, nil) })
 }
@@ -85,6 +85,7 @@ func storm(w *world, seed uint64, operate func(*rand.Rand, *actors.Group)) {
 		outcomes = map[string]error{}
 		clients  sync.WaitGroup
 		groups   = make([]*actors.Group, len(w.hosts)) // nil while the host is down
+		readers  = readers{world: w, lengths: map[raftcore.Index]int{}, counts: map[actors.Consistency]int{}}
 	)
 	group := func(i int) *actors.Group {
 		mu.Lock()
@@ -110,8 +111,11 @@ func storm(w *world, seed uint64, operate func(*rand.Rand, *actors.Group)) {
 					continue
 				}
 				ctx, cancel := context.WithTimeout(w.ctx, time.Duration(1+rng.IntN(1000))*time.Millisecond)
-				_, err := g.Propose(ctx, []byte(command))
+				r, err := g.Do(ctx, &actors.Request{Operation: actors.Propose, Data: []byte(command)})
 				cancel()
+				if err == nil {
+					readers.acknowledged(r)
+				}
 				mu.Lock()
 				outcomes[command] = err
 				mu.Unlock()
@@ -125,6 +129,17 @@ func storm(w *world, seed uint64, operate func(*rand.Rand, *actors.Group)) {
 					operate(rng, g)
 				}
 				time.Sleep(time.Duration(rng.IntN(50)) * time.Millisecond)
+			}
+		})
+	}
+	for c := range 4 {
+		clients.Go(func() {
+			rng := rand.New(rand.NewPCG(seed, uint64(c+200)))
+			for time.Now().Before(end) {
+				if g := group(rng.IntN(len(groups))); g != nil {
+					readers.read(g, rng)
+				}
+				time.Sleep(time.Duration(rng.IntN(3)) * time.Millisecond)
 			}
 		})
 	}
@@ -153,6 +168,12 @@ func storm(w *world, seed uint64, operate func(*rand.Rand, *actors.Group)) {
 		w.everybody()
 	}
 	checkStorm(w, outcomes)
+	w.t.Logf("reads answered: %v", readers.counts)
+	for c := range actors.Local + 1 {
+		if c != actors.Lease && readers.counts[c] < 300 {
+			w.t.Errorf("the storm tested too few reads: %v", readers.counts)
+		}
+	}
 }
 
 // everybody makes all hosts voters again. Who was removed while it was down does not know
@@ -183,10 +204,10 @@ func checkStorm(w *world, outcomes map[string]error) {
 	var want string
 	for _, h := range w.hosts {
 		w.until("a host has caught up", func() bool {
-			answer, err := h.group.ReadStale(w.ctx, []byte("len"))
+			answer, err := h.local(w.ctx, "len")
 			return err == nil && string(answer) == strconv.Itoa(length)
 		})
-		all, err := h.group.ReadStale(w.ctx, []byte("all"))
+		all, err := h.local(w.ctx, "all")
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -225,4 +246,65 @@ func checkStorm(w *world, outcomes map[string]error) {
 	if count["acknowledged"] < 1000 || count["unknown"] == 0 {
 		w.t.Errorf("the storm tested too little: %v", count)
 	}
+}
+
+// readers read in a storm, and check what they are told.
+type readers struct {
+	world *world
+	acks  history // what has been acknowledged, or has been seen by a linearizable read
+
+	mu      sync.Mutex
+	lengths map[raftcore.Index]int // of the log of commands, at an index
+	counts  map[actors.Consistency]int
+}
+
+// agrees checks that nobody has seen anything else at an index.
+func (r *readers) agrees(index raftcore.Index, length int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if other, known := r.lengths[index]; known && other != length {
+		r.world.t.Errorf("at entry %d there are %d commands, and %d", index, length, other)
+	}
+	r.lengths[index] = length
+}
+
+func (r *readers) acknowledged(answer *actors.Response) {
+	n, _, _ := strings.Cut(string(answer.Data), ":")
+	r.agrees(answer.Index, number([]byte(n)))
+	r.acks.add(answer.Index)
+}
+
+// read reads once, with a consistency drawn at random.
+func (r *readers) read(g *actors.Group, rng *rand.Rand) {
+	request := &actors.Request{Operation: actors.Read, Data: []byte("len")}
+	began := r.acks.until(time.Now().Add(1))
+	switch rng.IntN(3) {
+	case 0:
+		request.Consistency, request.MaxAge = actors.BoundedStale, time.Duration(5+rng.IntN(200))*time.Millisecond
+	case 1:
+		request.Consistency, request.After = actors.Local, began
+	}
+	ctx, cancel := context.WithTimeout(r.world.ctx, time.Duration(1+rng.IntN(300))*time.Millisecond)
+	defer cancel()
+	answer, err := g.Do(ctx, request)
+	if err != nil {
+		if !errors.Is(err, actors.ErrRejected) || errors.Is(err, actors.ErrBadRequest) {
+			r.world.t.Errorf("a read ends with %v", err)
+		}
+		return
+	}
+	want := began
+	if request.Consistency == actors.BoundedStale {
+		want = r.acks.until(time.Now().Add(-answer.Age))
+	}
+	if answer.Index < want || answer.Age > request.MaxAge {
+		r.world.t.Errorf("a read that is %v (%v) answers at entry %d, %v old; entry %d was acknowledged before", request.Consistency, request.MaxAge, answer.Index, answer.Age, want)
+	}
+	r.agrees(answer.Index, number(answer.Data))
+	if request.Consistency == actors.Linearizable {
+		r.acks.add(answer.Index)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.counts[request.Consistency]++
 }

@@ -141,7 +141,7 @@ func TestAQueryThatPanicsCostsNothingButARestart(t *testing.T) {
 		h.propose("a")
 		ctx, cancel := context.WithTimeout(w.ctx, 20*time.Millisecond)
 		defer cancel()
-		if _, err := h.group.ReadStale(ctx, []byte("panic")); !errors.Is(err, actors.ErrRejected) {
+		if _, err := h.local(ctx, "panic"); !errors.Is(err, actors.ErrRejected) {
 			t.Errorf("a query that panics ends with %v", err)
 		}
 		if got := h.read(""); got != "a" {

@@ -74,7 +74,7 @@ type GroupMessage struct {
 type GroupRequest struct {
 	Group     GroupKey
 	ID        uint64    // the sender's, for the response
-	Operation Operation // the receiver refuses one that it does not know
+	Operation Operation // the receiver refuses one that it does not know; a Read is Linearizable
 	Data      []byte
 	Members   *Members        // for ChangeMembers
 	To        raftcore.NodeID // for Transfer
@@ -84,6 +84,7 @@ type GroupRequest struct {
 type GroupResponse struct {
 	ID      uint64
 	Data    []byte
+	Index   raftcore.Index // for ResponseOK: see Response.Index
 	Outcome ResponseOutcome
 	Leader  raftcore.NodeID // for ResponseNotLeader
 	Message string          // for ResponseQueryError, and those from ResponseBadMembers on

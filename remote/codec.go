@@ -28,7 +28,7 @@ func encode(p *actors.Packet) *raftpb.Packet {
 	for i := range p.Responses {
 		r := &p.Responses[i]
 		out.Responses = append(out.Responses, &raftpb.Response{
-			Id: r.ID, Outcome: uint32(r.Outcome), Data: r.Data, Leader: uint64(r.Leader),
+			Id: r.ID, Outcome: uint32(r.Outcome), Data: r.Data, Leader: uint64(r.Leader), Index: uint64(r.Index),
 			Message: strings.ToValidUTF8(r.Message, "\uFFFD"), // or protobuf would refuse the packet
 		})
 	}
@@ -128,7 +128,7 @@ func decode(in *raftpb.Packet) (*actors.Packet, error) {
 	for _, r := range in.Responses {
 		p.Responses = append(p.Responses, actors.GroupResponse{
 			ID: r.GetId(), Outcome: actors.ResponseOutcome(min(r.GetOutcome(), 255)), Data: r.GetData(),
-			Leader: raftcore.NodeID(r.GetLeader()), Message: r.GetMessage(),
+			Leader: raftcore.NodeID(r.GetLeader()), Message: r.GetMessage(), Index: raftcore.Index(r.GetIndex()),
 		})
 	}
 	for _, s := range in.Snapshots {

@@ -59,7 +59,7 @@ func everything() *actors.Packet {
 			{Group: 5, ID: 82, Operation: 255}, // the host will refuse it
 		},
 		Responses: []actors.GroupResponse{
-			{ID: 77, Outcome: actors.ResponseOK, Data: []byte("2")},
+			{ID: 77, Outcome: actors.ResponseOK, Data: []byte("2"), Index: 43},
 			{ID: 78, Outcome: actors.ResponseNotLeader, Leader: 3},
 			{ID: 79, Outcome: actors.ResponseQueryError, Message: "no such key"},
 			{ID: 80, Outcome: actors.ResponseBadMembers, Message: "nobody votes"},

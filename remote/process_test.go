@@ -108,8 +108,8 @@ func child(spec string) error {
 			answer, err := group.Read(ctx, nil)
 			fmt.Println(string(answer), err)
 		case "local":
-			answer, err := group.ReadStale(ctx, nil)
-			fmt.Println(string(answer), err)
+			answer, err := group.Do(ctx, &actors.Request{Operation: actors.Read, Consistency: actors.Local})
+			fmt.Println(string(answer.Data), err)
 		case "first":
 			s, err := group.Status(ctx)
 			fmt.Println(uint64(s.First), err)

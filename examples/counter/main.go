@@ -24,34 +24,24 @@ type counter struct{ n int }
 func (c *counter) Apply(e actors.Entry) []byte {
 	step, _ := strconv.Atoi(string(e.Data))
 	c.n += step
-	return strconv.AppendInt(nil, int64(c.n), 10)
+	return c.text()
 }
 
-func (c *counter) Query(context.Context, []byte) ([]byte, error) {
-	return strconv.AppendInt(nil, int64(c.n), 10), nil
-}
-
-func (c *counter) Snapshot() (io.WriterTo, error) {
-	return bytes.NewBufferString(strconv.Itoa(c.n)), nil
-}
-
-func (c *counter) Restore(r io.Reader) error {
-	_, err := fmt.Fscan(r, &c.n)
-	return err
-}
+func (c *counter) Query(context.Context, []byte) ([]byte, error) { return c.text(), nil }
+func (c *counter) Snapshot() (io.WriterTo, error)                { return bytes.NewBuffer(c.text()), nil }
+func (c *counter) Restore(r io.Reader) error                     { _, err := fmt.Fscan(r, &c.n); return err }
+func (c *counter) text() []byte                                  { return strconv.AppendInt(nil, int64(c.n), 10) }
 
 func main() {
 	dir := flag.String("dir", "castaway-data-counter", "where the log is kept")
 	flag.Parse()
 	ctx := context.Background()
 	quiet := func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }
-
 	host, err := actors.Start(actor.NewActorSystem(actor.WithLoggerFactory(quiet)), actors.HostConfig{ID: 1, Store: badgerstore.Dir(*dir)})
 	check(err)
 	defer host.Stop(ctx)
 	group, err := host.Open(ctx, actors.GroupConfig{Name: "counter", Machine: func() actors.StateMachine { return &counter{} }})
 	check(err)
-
 	now, err := group.Read(ctx, nil) // sees everything that was ever acknowledged
 	check(err)
 	fmt.Printf("The counter stands at %s.\n", now)

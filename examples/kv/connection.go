@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/castaway-go/castaway/actors"
 )
 
 // The commands about the connection, and about the commands: the front end
@@ -389,13 +391,13 @@ func cmdRaftGet(c *client, args [][]byte, r *reply) {
 	ctx, cancel := context.WithTimeout(c.server.life, c.server.timeout)
 	defer cancel()
 	question := appendBatch(appendQuestion(nil, 0), [][][]byte{{[]byte("get"), args[1]}})
-	answer, err := c.server.group.ReadStale(ctx, question)
+	answer, err := c.server.group.Do(ctx, &actors.Request{Operation: actors.Read, Consistency: actors.Local, Data: question})
 	if err != nil {
 		text, _ := c.server.explain(err)
 		r.fail(text)
 		return
 	}
-	_, replies, _ := decodeAnswer(answer)
+	_, replies, _ := decodeAnswer(answer.Data)
 	if r.resp3 {
 		replies = toRESP3(replies)
 	}

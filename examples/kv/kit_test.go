@@ -107,10 +107,11 @@ func (g *fakeGroup) Read(ctx context.Context, query []byte) ([]byte, error) {
 	return g.log.Query(ctx, query)
 }
 
-func (g *fakeGroup) ReadStale(ctx context.Context, query []byte) ([]byte, error) {
+func (g *fakeGroup) Do(ctx context.Context, r *actors.Request) (*actors.Response, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.log.Query(ctx, query)
+	answer, err := g.log.Query(ctx, r.Data)
+	return &actors.Response{Request: r, Data: answer, Index: g.log.index, Err: err}, err
 }
 
 func (g *fakeGroup) Status(context.Context) (actors.Status, error) {

@@ -20,7 +20,7 @@ import (
 type group interface {
 	Propose(ctx context.Context, data []byte) ([]byte, error)
 	Read(ctx context.Context, query []byte) ([]byte, error)
-	ReadStale(ctx context.Context, query []byte) ([]byte, error)
+	Do(ctx context.Context, r *actors.Request) (*actors.Response, error)
 	Status(ctx context.Context) (actors.Status, error)
 }
 

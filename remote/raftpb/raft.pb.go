@@ -1002,12 +1002,14 @@ func (x *Request) GetTo() uint64 {
 
 // Response answers a Request.
 type Response struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	Outcome       uint32                 `protobuf:"varint,2,opt,name=outcome,proto3" json:"outcome,omitempty"`
-	Data          []byte                 `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
-	Leader        uint64                 `protobuf:"varint,4,opt,name=leader,proto3" json:"leader,omitempty"`
-	Message       string                 `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Id      uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Outcome uint32                 `protobuf:"varint,2,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	Data    []byte                 `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	Leader  uint64                 `protobuf:"varint,4,opt,name=leader,proto3" json:"leader,omitempty"`
+	Message string                 `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
+	// index is the entry that a proposal became, or the last that a read reflects.
+	Index         uint64 `protobuf:"varint,6,opt,name=index,proto3" json:"index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1075,6 +1077,13 @@ func (x *Response) GetMessage() string {
 		return x.Message
 	}
 	return ""
+}
+
+func (x *Response) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
 }
 
 // SnapshotRequest gives a follower a snapshot in place of entries.
@@ -1548,13 +1557,14 @@ const file_raft_proto_rawDesc = "" +
 	"\x06voters\x18\x10 \x03(\x04R\x06voters\x12\x1a\n" +
 	"\blearners\x18\x11 \x03(\x04R\blearners\x12\x16\n" +
 	"\x06expect\x18\x12 \x01(\x04R\x06expect\x12\x0e\n" +
-	"\x02to\x18\x13 \x01(\x04R\x02to\"z\n" +
+	"\x02to\x18\x13 \x01(\x04R\x02to\"\x90\x01\n" +
 	"\bResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
 	"\aoutcome\x18\x02 \x01(\rR\aoutcome\x12\x12\n" +
 	"\x04data\x18\x03 \x01(\fR\x04data\x12\x16\n" +
 	"\x06leader\x18\x04 \x01(\x04R\x06leader\x12\x18\n" +
-	"\amessage\x18\x05 \x01(\tR\amessage\"\x82\x01\n" +
+	"\amessage\x18\x05 \x01(\tR\amessage\x12\x14\n" +
+	"\x05index\x18\x06 \x01(\x04R\x05index\"\x82\x01\n" +
 	"\x0fSnapshotRequest\x12(\n" +
 	"\x04last\x18\x01 \x01(\v2\x14.castaway.v1.EntryIDR\x04last\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x12R\x04time\x12\x1d\n" +

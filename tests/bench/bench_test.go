@@ -9,6 +9,7 @@ package bench
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"log/slog"
@@ -28,13 +29,22 @@ import (
 	"github.com/castaway-go/castaway/tests/rafttest"
 )
 
-// null is a state machine that costs nothing.
+// null is a state machine that costs nothing. Its answers have as many bytes as the
+// question says.
 type null struct{}
 
-func (null) Apply(actors.Entry) []byte                     { return nil }
-func (null) Query(context.Context, []byte) ([]byte, error) { return nil, nil }
-func (null) Snapshot() (io.WriterTo, error)                { return &bytes.Buffer{}, nil }
-func (null) Restore(io.Reader) error                       { return nil }
+func (null) Apply(actors.Entry) []byte { return nil }
+func (null) Query(_ context.Context, question []byte) ([]byte, error) {
+	if len(question) == 0 {
+		return nil, nil
+	}
+	return answers[:binary.BigEndian.Uint16(question)], nil
+}
+
+func (null) Snapshot() (io.WriterTo, error) { return &bytes.Buffer{}, nil }
+func (null) Restore(io.Reader) error        { return nil }
+
+var answers [1 << 16]byte
 
 // wiring is what three members are made of.
 type wiring struct {
@@ -54,7 +64,10 @@ func (w wiring) String() string {
 }
 
 // group starts three members and returns the leader's.
-func (w wiring) group(b *testing.B) *actors.Group {
+func (w wiring) group(b *testing.B) *actors.Group { return w.groups(b)[0] }
+
+// groups starts three members, the leader's first.
+func (w wiring) groups(b *testing.B) []*actors.Group {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	b.Cleanup(cancel)
@@ -86,9 +99,10 @@ func (w wiring) group(b *testing.B) *actors.Group {
 	if _, err := groups[0].Read(ctx, nil); err != nil { // waits for a leader
 		b.Fatal(err)
 	}
-	for _, g := range groups {
+	for i, g := range groups {
 		if s, err := g.Status(ctx); err == nil && s.Role == raftcore.Leader {
-			return g
+			groups[0], groups[i] = groups[i], groups[0]
+			return groups
 		}
 	}
 	b.Fatal("nobody leads")
@@ -167,6 +181,35 @@ func BenchmarkRead(b *testing.B) {
 					return err
 				})
 			})
+		}
+	}
+}
+
+// BenchmarkReadAnywhere reads on the two members that do not lead.
+func BenchmarkReadAnywhere(b *testing.B) {
+	reads := []*actors.Request{
+		{Consistency: actors.Linearizable},
+		{Consistency: actors.BoundedStale, MaxAge: 100 * time.Millisecond},
+		{Consistency: actors.Local},
+	}
+	for _, w := range wirings[:2] {
+		for _, size := range []int{16, 16 << 10} {
+			for _, clients := range []int{1, 256} {
+				for _, read := range reads {
+					r := *read
+					r.Operation = actors.Read
+					r.Data = binary.BigEndian.AppendUint16(nil, uint16(size))
+					b.Run(fmt.Sprintf("%v/answer=%d/clients=%d/%v", w, size, clients, r.Consistency), func(b *testing.B) {
+						followers := w.groups(b)[1:]
+						var turn atomic.Int64
+						b.ReportAllocs()
+						run(b, clients, "reads/s", func(ctx context.Context) error {
+							_, err := followers[turn.Add(1)%2].Do(ctx, &r)
+							return err
+						})
+					})
+				}
+			}
 		}
 	}
 }

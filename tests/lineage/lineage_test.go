@@ -152,17 +152,17 @@ func (w *islands) propose(id raftcore.NodeID, command string) {
 }
 
 // reads returns what a host reads: linearizably, or what it has itself.
-func (w *islands) reads(id raftcore.NodeID, stale bool) string {
+func (w *islands) reads(id raftcore.NodeID, local bool) string {
 	w.t.Helper()
-	read := w.up[id].group.Read
-	if stale {
-		read = w.up[id].group.ReadStale
+	r := &actors.Request{Operation: actors.Read}
+	if local {
+		r.Consistency = actors.Local
 	}
-	answer, err := read(w.ctx, nil)
+	answer, err := w.up[id].group.Do(w.ctx, r)
 	if err != nil {
 		w.t.Fatalf("reading on host %d: %v", id, err)
 	}
-	return string(answer)
+	return string(answer.Data)
 }
 
 func (w *islands) status(id raftcore.NodeID) actors.Status {

@@ -697,6 +697,40 @@ var actorMutants = []mutant{
 	{"P8", "a group is opened twice on a host", []edit{
 		{"supervisor.go", "if other := h.groups[g.key]; other != nil {", "if other := h.groups[g.key]; other != nil && false {"},
 	}},
+	{"Q2", "a member reads without asking who leads", []edit{
+		{"read.go", "default:\n\t\tc.asOf = n.now\n\t\tn.core.Step(raftcore.Read{Tag: n.calls.add(c)})", "default:\n\t\tn.calls.working.Add(1)\n\t\tn.hold(c)"},
+	}},
+	{"Q3", "a lease is given to whoever wants one", []edit{
+		{"request.go", "case r.Consistency == Lease && !cfg.Raft.LeaseReads:", "case r.Consistency == Lease && false:"},
+	}},
+	{"Q4", "a state is as young as the word that confirms it", []edit{
+		{"read.go", "asOf := n.reads.askedAt", "asOf := n.now"},
+	}},
+	{"Q4", "a confirmation is good for ever", []edit{
+		{"read.go", "if age > r.maxAge {", "if false {"},
+		{"read.go", "if r.asOf == 0 || age > c.maxAge {", "if r.asOf == 0 {"},
+	}},
+	{"Q4", "a machine does not look how late it is", []edit{
+		{"machine.go", "if c.consistency == BoundedStale {", "if false {"},
+	}},
+	{"Q5", "a read does not wait for the index that it was given", []edit{
+		{"read.go", "if c.index <= r.given {", "if true {"},
+	}},
+	{"Q5", "a read does not wait for the entry that it was told of", []edit{
+		{"read.go", "c.index = max(c.index, c.after)", "_ = c.after"},
+	}},
+	{"Q7", "reads that are held are forgotten by a node that stops", []edit{
+		{"read.go", "slices.Concat(r.ready, r.held, r.waiting)", "slices.Concat(r.ready, r.waiting)"},
+	}},
+	{"Q7", "reads that wait for a confirmation are not told that there is none", []edit{
+		{"read.go", "for _, c := range r.waiting {\n\t\tc.finish(nil, err)\n\t}\n", "_ = err\n"},
+	}},
+	{"Q7", "reads that come during a confirmation are not asked for again", []edit{
+		{"read.go", "r.wanted = len(r.waiting) > 0", "r.wanted = false"},
+	}},
+	{"Q7", "a member that is behind lets its reads wait", []edit{
+		{"read.go", "late := known && ", "late := false && known && "},
+	}},
 	{"P8", "a member that recovers leaves its group open when it stops", []edit{
 		{"member.go", "case *actor.Stopped:\n\t\tm.closeGroup()", "case *actor.Stopped:"},
 	}},

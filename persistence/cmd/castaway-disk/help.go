@@ -332,7 +332,7 @@ answers nothing. Its members say so: Status, with State running, names no Leader
 as Silent the voters that do not answer. Propose and Read look for a leader until their
 context ends, and end with ErrRejected then; the text has who is silent, the last entry,
 and up to where they are known to be committed. What a leader had taken before it lost
-the others ends with ErrUnknown. ReadStale still answers.
+the others ends with ErrUnknown. Local reads are still answered.
 
   -group G            The group: its name, or '#' and its number.
   -all                All groups of the first DIR: all of them are begun, or none. Those
@@ -341,7 +341,7 @@ the others ends with ErrUnknown. ReadStale still answers.
                       not say; with the wrong one nobody leads, and it is to be done again.
                       Needed for -accept-data-loss.
   -learners L         Members that are to join anew, with fresh disks: 2,3. They receive
-                      everything, and answer ReadStale. They cannot be voters from the
+                      everything, and answer reads. They cannot be voters from the
                       start: who comes with a fresh disk does not vote, and with a
                       majority of such nobody could be elected. If they were forgotten,
                       say them and -despite quorum: another lineage is begun, with them.
