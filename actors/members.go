@@ -24,17 +24,19 @@ const (
 )
 
 // known reports whether this host knows what to do.
-func (o Operation) known() bool { return o == Propose || o == Read || o.leads() }
+func (o Operation) known() bool {
+	return o == Propose || o == Read || o.leads() || o >= OpenSession && o <= SessionOrder
+}
 
 // leads reports whether o is about the group itself.
 func (o Operation) leads() bool { return o == ChangeMembers || o == Transfer }
 
 // acts reports whether o has an effect. Who does not know what became of an operation
 // without one may as well ask again.
-func (o Operation) acts() bool { return o == Propose || o.leads() }
+func (o Operation) acts() bool { return o != Read }
 
 // writes reports whether o needs room on the leader's disk.
-func (o Operation) writes() bool { return o == Propose || o == ChangeMembers }
+func (o Operation) writes() bool { return o != Read && o != Transfer }
 
 // Members are the hosts that take part in a group, as they are to be.
 type Members struct {
@@ -60,7 +62,16 @@ func (n *node) mistake(c *call) error {
 	if !c.operation.known() {
 		return fmt.Errorf("%w: operation %d is unknown", ErrRejected, c.operation)
 	}
-	if c.operation != ChangeMembers {
+	switch c.operation {
+	case OpenSession, KeepSession, CloseSession: // of an actor or another host: it is encoded before
+		return fmt.Errorf("%w: operation %d does not travel", ErrRejected, c.operation)
+	case SessionOrder:
+		if _, err := decodeOrder(c.data); err != nil {
+			return fmt.Errorf("%w: %w", ErrRejected, err)
+		}
+		return nil
+	case ChangeMembers:
+	default:
 		return nil
 	}
 	m, known := c.members, len(*n.host.peers.Load())+1

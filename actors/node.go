@@ -148,6 +148,8 @@ func (n *node) request(c *call) {
 	switch c.operation {
 	case Propose:
 		n.core.Step(raftcore.Propose{Tag: tag, Data: c.data})
+	case SessionOrder:
+		n.core.Step(raftcore.Propose{Tag: tag, Data: c.data, Host: true})
 	case ChangeMembers:
 		n.core.Step(raftcore.ChangeConfig{Tag: tag, Conf: c.members.conf(), Expect: c.members.Expect})
 	case Transfer:

@@ -28,6 +28,8 @@ type Request struct {
 	Data      []byte
 	Members   Members         // for ChangeMembers
 	To        raftcore.NodeID // for Transfer
+	Session   InSession       // for Propose, KeepSession and CloseSession
+	Timeout   time.Duration   // for OpenSession; 0: DefaultSessionTimeout
 	// Consistency is how much a Read has to see. Default: Linearizable.
 	Consistency Consistency
 	// MaxAge is how old the answer of a BoundedStale Read may be. A member needs a
@@ -47,8 +49,10 @@ func (r *Request) check(cfg *HostConfig) error {
 		return fmt.Errorf("%w: "+format, append([]any{ErrBadRequest}, args...)...)
 	}
 	switch {
-	case !r.Operation.known():
+	case !r.Operation.known() || r.Operation == SessionOrder:
 		return bad("operation %d is unknown", r.Operation)
+	case r.checkSession() != "":
+		return bad("%s", r.checkSession())
 	case r.Operation != Read && (r.Consistency != Linearizable || r.MaxAge != 0 || r.After != 0):
 		return bad("Consistency, MaxAge and After are for a Read")
 	case r.Consistency > Local:
@@ -70,6 +74,8 @@ type Response struct {
 	// Index is the entry that a Propose became, or the last one that the answer to
 	// a Read reflects.
 	Index raftcore.Index
+	// Session is what an OpenSession has opened.
+	Session SessionID
 	// Age is, after a BoundedStale Read, how old the answer was at most when it was
 	// given.
 	Age time.Duration
@@ -109,7 +115,11 @@ type outcome struct {
 }
 
 func (o outcome) response(r *Request) *Response {
-	return &Response{Request: r, Data: o.data, Index: o.index, Age: o.age, Err: o.err}
+	out := &Response{Request: r, Data: o.data, Index: o.index, Age: o.age, Err: o.err}
+	if r.Operation == OpenSession && o.err == nil {
+		out.Session, out.Data = sessionOpened(o.data), nil
+	}
+	return out
 }
 
 // start reports whether to go on with the call. From here on it may happen.
@@ -175,6 +185,9 @@ func (c *call) tooLargeAnswer(size, limit int) outcome {
 
 // newCall makes a call of a Request. Who will answer it, and to whom, is added.
 func (r *Request) newCall(ctx context.Context) *call {
+	if o, is := r.order(); is {
+		return &call{operation: SessionOrder, data: o.encode(), ctx: ctx}
+	}
 	return &call{
 		operation: r.Operation, data: r.Data, members: &r.Members, to: r.To, ctx: ctx,
 		reading: reading{consistency: r.Consistency, maxAge: r.MaxAge, after: r.After},

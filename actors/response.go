@@ -23,6 +23,8 @@ func response(id uint64, o outcome) GroupResponse {
 		r.Outcome = ResponseDiskFull
 	case errors.Is(o.err, ErrTooLarge):
 		r.Outcome = ResponseTooLarge
+	case errors.Is(o.err, ErrSessionExpired):
+		r.Outcome = ResponseSessionExpired
 	case leadResponse(o.err) != 0:
 		r.Outcome, r.Message = leadResponse(o.err), detail(o.err)
 	case errors.Is(o.err, ErrUnknown):
@@ -47,6 +49,8 @@ func responseOutcome(r *GroupResponse) outcome {
 		o.err = ErrBusy
 	case ResponseDiskFull:
 		o.err = ErrDiskFull
+	case ResponseSessionExpired:
+		o.err = errNoSession
 	case ResponseTooLarge:
 		o.err = ErrTooLarge
 	case ResponseRejected:

@@ -154,3 +154,6 @@ const (
 	ResponseTransferFailed
 	ResponseNotReady
 )
+
+// ResponseSessionExpired: the session is not open, or not any more.
+const ResponseSessionExpired ResponseOutcome = 32
