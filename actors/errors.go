@@ -51,6 +51,12 @@ var (
 // carried out before. Open another.
 var ErrSessionExpired = errors.New("the session has expired")
 
+// ErrQuarantined: the state machine has panicked twice at the same entry, and applies
+// neither that nor what comes after it. It comes with ErrRejected, or for a command that
+// has its place behind that entry already, with ErrUnknown. Local reads are answered, with
+// the state before. Open the group anew when the machine is mended.
+var ErrQuarantined = errors.New("the state machine is quarantined")
+
 // errGone: the actor that was asked is not there any more; another may be.
 var errGone = fmt.Errorf("%w: the member is restarting", ErrRejected)
 

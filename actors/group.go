@@ -46,7 +46,9 @@ type Group struct {
 	ending   atomic.Bool         // the member has been told to stop
 	gone     atomic.Bool         // it has stopped
 	board    *board
-	files    *files // the member's; nil: not open, or there are none
+
+	quarantine atomic.Pointer[error] // why nothing is proposed here, if the machine is quarantined
+	files      *files                // the member's; nil: not open, or there are none
 }
 
 // Name returns the group's name.

@@ -30,12 +30,13 @@ import (
 // unless it was told not to any more.
 type register struct {
 	world *world
+	on    raftcore.NodeID
 	log   []string
 }
 
 func (r *register) Apply(e actors.Entry) []byte {
 	command := string(e.Data)
-	if r.world.panics(command) {
+	if r.world.panics(command, r.on) {
 		panic("the machine does not like " + command)
 	}
 	r.log = append(r.log, command)
@@ -88,8 +89,9 @@ type world struct {
 	peers map[raftcore.NodeID]string
 
 	mu        sync.Mutex
-	panicking string // the command that machines panic at
-	failing   string // the method that fails
+	panicking string          // the command that machines panic at
+	panicOn   raftcore.NodeID // on this host alone, if it is not zero
+	failing   string          // the method that fails
 }
 
 type hostUp struct {
@@ -128,10 +130,10 @@ func inWorld(t *testing.T, n int, f func(w *world)) {
 	})
 }
 
-func (w *world) panics(command string) bool {
+func (w *world) panics(command string, on raftcore.NodeID) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.panicking != "" && command == w.panicking
+	return w.panicking != "" && command == w.panicking && (w.panicOn == 0 || w.panicOn == on)
 }
 
 func (w *world) fails(method string) bool {
@@ -181,7 +183,7 @@ func (h *hostUp) startWith(cfg actors.HostConfig) {
 
 func (h *hostUp) open(name string) *actors.Group {
 	h.world.t.Helper()
-	g, err := h.host.Open(h.world.ctx, actors.GroupConfig{Name: name, Join: h.join, Machine: func() actors.StateMachine { return &register{world: h.world} }})
+	g, err := h.host.Open(h.world.ctx, actors.GroupConfig{Name: name, Join: h.join, Machine: func() actors.StateMachine { return &register{world: h.world, on: h.id} }})
 	if err != nil {
 		h.world.t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"fmt"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,7 @@ type machine struct {
 	sessions    *sessions
 	applied     raftcore.SnapshotMeta // what a snapshot would stand for now
 	working     *atomic.Int64         // counts the calls that were handed over and are not answered
+	poison      raftcore.Index        // neither this entry is applied nor what follows; 0: all are
 }
 
 // work is everything that one Drain had for the machine. It is restored first; reads
@@ -91,6 +93,10 @@ func (m *machine) restore(meta *raftcore.SnapshotMeta) {
 		panic(fmt.Errorf("restoring the snapshot of entry %d: %w", meta.Last.Index, err))
 	}
 	m.sm, m.sessions, m.applied = sm, sessions, *meta
+	if m.poison != 0 && meta.Last.Index >= m.poison { // others had no trouble with it
+		m.poison = 0
+		m.group.release()
+	}
 }
 
 // snapshot has the state written as it is now.
@@ -105,32 +111,62 @@ func (m *machine) snapshot(cluster raftcore.ClusterID) {
 }
 
 func (m *machine) apply(w *work, e *raftcore.Entry) {
+	if m.poison != 0 && e.Index >= m.poison {
+		m.answer(w, e.Index, outcome{err: fmt.Errorf("%w: %w", ErrUnknown, ErrQuarantined)})
+		return
+	}
 	var answer []byte
 	var err error
-	run := func(data []byte) []byte {
-		return m.sm.Apply(Entry{Index: e.Index, Term: e.Term, Time: time.UnixMilli(e.Time), Data: data})
-	}
 	switch e.Kind {
 	case raftcore.EntryCommand:
-		answer = run(e.Data)
+		answer = m.run(e, e.Data)
 	case raftcore.EntryHost:
-		answer, err = m.sessions.apply(e, run)
+		answer, err = m.sessions.apply(e, func(data []byte) []byte { return m.run(e, data) })
 	}
 	m.applied.Last, m.applied.Time = e.EntryID, e.Time
 	if e.Kind == raftcore.EntryConfig {
 		m.applied.Conf = raftcore.ConfigAt{Index: e.Index, Conf: *e.Config}
 	}
-	if len(w.callers) > 0 && w.callers[0].index == e.Index {
+	m.answer(w, e.Index, outcome{data: answer, index: e.Index, err: err})
+}
+
+// answer tells whoever has proposed an entry here.
+func (m *machine) answer(w *work, index raftcore.Index, o outcome) {
+	if len(w.callers) > 0 && w.callers[0].index == index {
 		c := w.callers[0].call
 		w.callers = w.callers[1:]
 		m.working.Add(-1)
-		c.end(outcome{data: answer, index: e.Index, err: err})
+		c.end(o)
 	}
+}
+
+// poisoned is why the machine panicked: at an entry, which every member will be given.
+type poisoned struct {
+	index  raftcore.Index
+	reason any
+	stack  []byte
+}
+
+func (p *poisoned) Error() string {
+	return fmt.Sprintf("panic at entry %d: %v\n%s", p.index, p.reason, p.stack)
+}
+
+// run has the user's machine apply a command.
+func (m *machine) run(e *raftcore.Entry, data []byte) []byte {
+	defer func() {
+		if reason := recover(); reason != nil {
+			panic(&poisoned{e.Index, reason, debug.Stack()})
+		}
+	}()
+	return m.sm.Apply(Entry{Index: e.Index, Term: e.Term, Time: time.UnixMilli(e.Time), Data: data})
 }
 
 func (m *machine) query(c *call) {
 	o := outcome{err: ErrRejected} // nobody waits for it any more
-	if c.ctx.Err() == nil {
+	switch {
+	case m.poison != 0 && c.index >= m.poison:
+		o.err = fmt.Errorf("%w: %w", ErrRejected, ErrQuarantined)
+	case c.ctx.Err() == nil:
 		o = m.ask(c)
 	}
 	m.working.Add(-1)

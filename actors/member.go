@@ -39,6 +39,7 @@ type member struct {
 	pauses    int
 	restarts  restarts
 	lastFault error
+	poison    raftcore.Index // the entry at which the machine has panicked the last time
 }
 
 // The messages of a member.
@@ -157,12 +158,15 @@ func (m *member) start(ctx actor.Context, o *groupOpened) {
 		return
 	}
 	m.spawned++
-	files := m.group.files
+	files, poison, fault := m.group.files, raftcore.Index(0), error(nil)
+	if q := m.group.quarantine.Load(); q != nil {
+		poison, fault = m.poison, *q
+	}
 	snapshots := m.host.spawn(ctx, fmt.Sprintf("snapshots-%d", m.spawned), 0, func(box *mailbox) actor.Actor {
 		return &snapshotter{group: m.group, host: m.host, box: box, files: files}
 	})
 	machines := m.host.spawn(ctx, fmt.Sprintf("machine-%d", m.spawned), 0, func(box *mailbox) actor.Actor {
-		return &machine{group: m.group, host: m.host, box: box, snapshotter: snapshots, files: files}
+		return &machine{group: m.group, host: m.host, box: box, snapshotter: snapshots, files: files, poison: poison}
 	})
 	couriers := m.host.spawn(ctx, fmt.Sprintf("courier-%d", m.spawned), 0, func(box *mailbox) actor.Actor {
 		return &courier{group: m.group, host: m.host, box: box, files: files}
@@ -179,7 +183,7 @@ func (m *member) start(ctx actor.Context, o *groupOpened) {
 	if last := o.opened.Recovered.Snapshot.Last; last.Index > 0 {
 		snapshots.tell(keepOrder{last}) // nobody may have been left to do it the last time
 	}
-	m.set(Running, nil)
+	m.set(Running, fault)
 	m.host.logger.Info("member started", "group", m.group.name, "term", uint64(o.opened.Recovered.HardState.Term), "last", uint64(o.opened.Recovered.Last))
 	if c := o.opened.Recovered.HardState.Cluster; c != 0 && m.group.cluster != 0 && c != m.group.cluster {
 		m.host.logger.Info("the disk has a lineage that these founders have not founded: it goes on", "group", m.group.name, "cluster", fmt.Sprintf("%016x", uint64(c)))
@@ -196,6 +200,15 @@ func (m *member) childFailed(ctx actor.Context, f *childFailed) {
 	err, isError := f.reason.(error)
 	if !isError {
 		err = fmt.Errorf("panic: %v", f.reason)
+	}
+	var p *poisoned
+	if errors.As(err, &p) && m.group.quarantine.Load() == nil {
+		if p.index == m.poison {
+			why := fmt.Errorf("%w: %w, it has panicked twice at entry %d: %v", ErrRejected, ErrQuarantined, p.index, p.reason)
+			m.group.quarantine.Store(&why)
+			m.host.logger.Error("the state machine is quarantined: open the group anew when it is mended", "group", m.group.name, "index", uint64(p.index), "err", p.reason)
+		}
+		m.poison = p.index
 	}
 	m.failed(ctx, fmt.Errorf("%s: %w", f.child.Id, err))
 }

@@ -36,13 +36,14 @@ type node struct {
 	stored      persistence.GroupID
 	core        *raftcore.Node
 
-	out    raftcore.Output
-	calls  calls
-	leader raftcore.NodeID // the last one known
-	reads  reads
-	now    raftcore.Instant // of this batch
-	wake   raftcore.Instant // when the clock will wake this node; 0: it will not
-	naming []namingSave     // Saves that name a snapshot, and are not durable yet
+	out     raftcore.Output
+	calls   calls
+	leader  raftcore.NodeID // the last one known
+	reads   reads
+	now     raftcore.Instant // of this batch
+	wake    raftcore.Instant // when the clock will wake this node; 0: it will not
+	yielded bool             // it has led with a machine that is quarantined, and wanted another to
+	naming  []namingSave     // Saves that name a snapshot, and are not durable yet
 }
 
 // namingSave is a Save from which on a member starts from another snapshot.
@@ -68,6 +69,10 @@ func (n *node) Receive(ctx actor.Context) {
 		n.tick()
 		for _, message := range m.Messages {
 			n.receive(message)
+		}
+		if n.group.quarantine.Load() != nil && !n.yielded && n.core.Leader() == n.host.cfg.ID {
+			n.yielded = true // once: the others may have the same trouble
+			n.core.Step(raftcore.Transfer{})
 		}
 		n.drain()
 	case *actor.Stopping:
@@ -135,6 +140,10 @@ func (n *node) request(c *call) {
 	}
 	if c.operation.writes() && n.host.full.Load() != nil {
 		c.finish(nil, ErrDiskFull)
+		return
+	}
+	if q := n.group.quarantine.Load(); q != nil && !c.operation.leads() {
+		c.finish(nil, *q)
 		return
 	}
 	if !c.start() {

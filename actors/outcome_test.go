@@ -520,7 +520,7 @@ func TestAChildThatAStrangerStopsIsMissed(t *testing.T) {
 type quitter struct{ register }
 
 func (q *quitter) Apply(e actors.Entry) []byte {
-	if q.world.panics(string(e.Data)) {
+	if q.world.panics(string(e.Data), 0) {
 		runtime.Goexit()
 	}
 	return q.register.Apply(e)

@@ -25,6 +25,8 @@ func response(id uint64, o outcome) GroupResponse {
 		r.Outcome = ResponseTooLarge
 	case errors.Is(o.err, ErrSessionExpired):
 		r.Outcome = ResponseSessionExpired
+	case errors.Is(o.err, ErrQuarantined) && errors.Is(o.err, ErrRejected):
+		r.Outcome = ResponseQuarantined
 	case leadResponse(o.err) != 0:
 		r.Outcome, r.Message = leadResponse(o.err), detail(o.err)
 	case errors.Is(o.err, ErrUnknown):
@@ -49,6 +51,8 @@ func responseOutcome(r *GroupResponse) outcome {
 		o.err = ErrBusy
 	case ResponseDiskFull:
 		o.err = ErrDiskFull
+	case ResponseQuarantined:
+		o.err = fmt.Errorf("%w: %w on the leader's host", ErrRejected, ErrQuarantined)
 	case ResponseSessionExpired:
 		o.err = errNoSession
 	case ResponseTooLarge:

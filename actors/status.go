@@ -14,7 +14,8 @@ type Status struct {
 	Group string
 	State MemberState
 	// Fault is why the member pauses or is faulted; while it runs, why it cannot save
-	// what it is told at the moment: the disk is full.
+	// what it is told at the moment: the disk is full; or why its machine applies nothing
+	// any more: ErrQuarantined.
 	Fault error
 	// Status is the node's; while the member does not run, the last one known.
 	raftcore.Status
@@ -96,6 +97,13 @@ func (b *board) enter(s MemberState, fault error) {
 			st.Role, st.Leader = raftcore.Follower, raftcore.Nobody
 		}
 	})
+}
+
+// release ends a quarantine: a snapshot from another member holds what this machine could
+// not apply.
+func (g *Group) release() {
+	g.quarantine.Store(nil)
+	g.board.update(func(s *Status) { s.Fault = nil })
 }
 
 // latest returns the status, and a channel that is closed when there is a newer

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -89,14 +90,14 @@ func TestP7_AMachineThatPanicsComesBackFromTheDisk(t *testing.T) {
 		if !errors.Is(err, actors.ErrUnknown) {
 			t.Errorf("a command at which the machine panics ends with %v", err)
 		}
-		if _, err := other.Propose(w.ctx, []byte("x")); err != nil {
-			t.Errorf("another group on the host: %v", err)
-		}
 		w.until("the member pauses", func() bool {
 			s := leader.status()
 			return s.State == actors.Pausing && s.Fault != nil
 		})
-		w.panicAt("")
+		w.panicAt("") // at the second time it would be quarantined
+		if _, err := other.Propose(w.ctx, []byte("x")); err != nil {
+			t.Errorf("another group on the host: %v", err)
+		}
 		if got := leader.propose("b"); got != "3:b" {
 			t.Errorf("after the restart the machine answers %q: it must have applied the log once, in order", got)
 		}
@@ -112,19 +113,19 @@ func TestAMemberThatFailsTooOftenIsFaulted(t *testing.T) {
 	inWorld(t, 1, func(w *world) {
 		h := w.hosts[0]
 		other := h.open("other")
-		w.panicAt("boom")
-		if _, err := h.group.Propose(w.ctx, []byte("boom")); !errors.Is(err, actors.ErrUnknown) {
-			t.Fatal(err)
-		}
-		w.until("the member is faulted", func() bool { return h.status().State == actors.Faulted })
+		h.propose("before")
+		w.until("the member is faulted", func() bool {
+			ctx, cancel := context.WithTimeout(w.ctx, 10*time.Millisecond)
+			defer cancel()
+			_, _ = h.local(ctx, "panic")
+			return h.status().State == actors.Faulted
+		})
 		if _, err := h.group.Propose(w.ctx, []byte("x")); !errors.Is(err, actors.ErrFaulted) || !errors.Is(err, actors.ErrRejected) {
 			t.Errorf("a faulted member answers %v", err)
 		}
 		if _, err := other.Propose(w.ctx, []byte("x")); err != nil {
 			t.Errorf("another group on the host: %v", err)
 		}
-		// The operator mends the machine, and opens the group anew.
-		w.panicAt("")
 		if err := h.group.Stop(w.ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -443,5 +444,112 @@ func TestActorsAskWithMessages(t *testing.T) {
 			t.Errorf("the read is answered with %q, %v", r.Data, r.Err)
 		}
 		h.host.System().Root.Stop(asker)
+	})
+}
+
+// TestA2_AMachineThatPanicsTwiceAtAnEntryIsQuarantined: on every member, as it would
+// again and again. The log and the votes live, reads of what was before are answered,
+// proposals are refused, and who has proposed it knows no more than there is to know.
+func TestA2_AMachineThatPanicsTwiceAtAnEntryIsQuarantined(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		l := w.leader()
+		l.propose("before")
+		w.panicAt("boom")
+		if _, err := l.group.Propose(w.ctx, []byte("boom")); !errors.Is(err, actors.ErrUnknown) {
+			t.Errorf("a command at which the machine panics ends with %v", err)
+		}
+		for _, h := range w.hosts {
+			w.until("it is quarantined", func() bool {
+				s := h.status()
+				return s.State == actors.Running && errors.Is(s.Fault, actors.ErrQuarantined)
+			})
+		}
+		terms := func() (terms []raftcore.Term) {
+			for _, h := range w.hosts {
+				terms = append(terms, h.status().Term)
+			}
+			return terms
+		}
+		time.Sleep(5 * time.Second) // fake: each that leads hands over once
+		before := terms()
+		time.Sleep(10 * time.Minute)
+		if now := terms(); !slices.Equal(now, before) {
+			t.Errorf("the terms went from %v to %v", before, now)
+		}
+		l = w.leader()
+		for _, h := range w.hosts {
+			if _, err := h.group.Propose(w.ctx, []byte("x")); !errors.Is(err, actors.ErrQuarantined) || !errors.Is(err, actors.ErrRejected) {
+				t.Errorf("on host %d a proposal ends with %v", h.id, err)
+			}
+			if _, err := h.group.OpenSession(w.ctx, 0); !errors.Is(err, actors.ErrQuarantined) {
+				t.Errorf("on host %d OpenSession ends with %v", h.id, err)
+			}
+			if _, err := h.group.Read(w.ctx, []byte("len")); !errors.Is(err, actors.ErrQuarantined) || !errors.Is(err, actors.ErrRejected) {
+				t.Errorf("on host %d a read ends with %v", h.id, err)
+			}
+			if got, err := h.local(w.ctx, "last"); string(got) != "before" {
+				t.Errorf("on host %d a local read is answered with %q, %v", h.id, got, err)
+			}
+			if h.status().State != actors.Running {
+				t.Errorf("host %d is %v", h.id, h.status().State)
+			}
+		}
+		// The votes are alive: the leader may change, and members, too.
+		if err := l.group.Transfer(w.ctx, raftcore.Nobody); err != nil {
+			t.Errorf("the leadership cannot be handed over: %v", err)
+		}
+		// The operator mends the machine, and opens the group anew: one host after the other.
+		w.panicAt("")
+		for _, h := range w.hosts {
+			if err := h.group.Stop(w.ctx); err != nil {
+				t.Fatal(err)
+			}
+			h.group = h.open("group")
+			w.leader()
+		}
+		if got := w.hosts[0].propose("after"); got != "3:after" {
+			t.Errorf("after it was mended it answers %q", got)
+		}
+	})
+}
+
+// A machine that fails alone is left alone: the others lead and answer, and it is sent
+// their snapshot.
+func TestA2_AMachineThatFailsAloneIsLeftAlone(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		w.compacting(10)
+		l := w.leader()
+		l.propose("before")
+		w.mu.Lock()
+		w.panicking, w.panicOn = "boom", l.id
+		w.mu.Unlock()
+		ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
+		defer cancel()
+		if _, err := l.group.Propose(ctx, []byte("boom")); err != nil && !errors.Is(err, actors.ErrUnknown) {
+			t.Errorf("it ends with %v", err)
+		}
+		f := w.leader(l)
+		for i := range 5 {
+			f.propose(fmt.Sprint(i))
+		}
+		w.until("it is quarantined, and does not lead", func() bool {
+			s := l.status()
+			return errors.Is(s.Fault, actors.ErrQuarantined) && s.Role != raftcore.Leader
+		})
+		if got := l.propose("by way of it"); got != "8:by way of it" {
+			t.Errorf("a proposal by way of its host is answered with %q", got)
+		}
+		for i := range 40 {
+			f.propose(fmt.Sprint(i))
+		}
+		l.stop() // its log ends before what the others still have
+		for i := range 40 {
+			f.propose(fmt.Sprint(i))
+		}
+		l.start()
+		w.until("it has what the others have", func() bool {
+			got, _ := l.local(w.ctx, "len")
+			return string(got) == "88" && l.status().Fault == nil
+		})
 	})
 }

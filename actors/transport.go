@@ -155,5 +155,8 @@ const (
 	ResponseNotReady
 )
 
-// ResponseSessionExpired: the session is not open, or not any more.
-const ResponseSessionExpired ResponseOutcome = 32
+// Other outcomes of a GroupRequest.
+const (
+	ResponseSessionExpired ResponseOutcome = iota + 32 // it is not open, or not any more
+	ResponseQuarantined                                // the leader's state machine is
+)

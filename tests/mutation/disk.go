@@ -697,6 +697,70 @@ var actorMutants = []mutant{
 	{"P8", "a group is opened twice on a host", []edit{
 		{"supervisor.go", "if other := h.groups[g.key]; other != nil {", "if other := h.groups[g.key]; other != nil && false {"},
 	}},
+	{"C1", "a command that comes again is carried out again", []edit{
+		{"sessions.go", "if result, known := s.results[o.sequence]; known {", "if result, known := s.results[o.sequence]; known && false {"},
+	}},
+	{"C1", "a command that was said to be answered is carried out", []edit{
+		{"sessions.go", "if o.sequence <= s.done {", "if false {"},
+	}},
+	{"C1", "a session sends a command again with another number", []edit{
+		{"session.go", "maybe, again = true, true", "maybe, again = true, true\n\t\t\tsequence, _ = s.take(ctx)"},
+	}},
+	{"C2", "a session never expires", []edit{
+		{"sessions.go", "if ends := s.last + s.timeout; ends < now {", "if ends := s.last + s.timeout; ends < now && false {"},
+	}},
+	{"C2", "a command opens the session that it lacks", []edit{
+		{"sessions.go", "return nil, errNoSession\n\t}\n\ts.last", "s = &sessionState{timeout: 60000, results: map[uint64][]byte{}}\n\t\tt.byID[o.session] = s\n\t}\n\ts.last"},
+	}},
+	{"C3", "a snapshot has no sessions", []edit{
+		{"machine.go", "sessions: m.sessions.encode(),", "sessions: newSessions().encode(),"},
+	}},
+	{"C3", "a restored table has forgotten the results", []edit{
+		{"sessions.go", "s.results[sequence] = result\n\t\t\ts.bytes", "_ = sequence\n\t\t\ts.bytes"},
+	}},
+	{"C4", "what may have happened is called rejected", []edit{
+		{"session.go", "err = &perhaps{err}", "_ = maybe"},
+	}},
+	{"C7", "a session expires by this member's clock", []edit{
+		{"sessions.go", "t.expire(e.Time)", "t.expire(time.Now().UnixMilli())"},
+		{"sessions.go", "\t\"slices\"\n", "\t\"slices\"\n\t\"time\"\n"},
+	}},
+	{"A2", "a machine that panics again and again is restarted until it is given up", []edit{
+		{"member.go", "if p.index == m.poison {", "if false {"},
+	}},
+	{"A2", "a machine is quarantined at its first panic", []edit{
+		{"member.go", "if p.index == m.poison {", "if true {"},
+	}},
+	{"A2", "a machine that is quarantined skips the entry and goes on", []edit{
+		{"machine.go", "if m.poison != 0 && e.Index >= m.poison {", "if m.poison != 0 && e.Index == m.poison {"},
+	}},
+	{"A2", "a leader whose machine is quarantined takes commands", []edit{
+		{"node.go", "if q := n.group.quarantine.Load(); q != nil && !c.operation.leads() {", "if q := n.group.quarantine.Load(); q != nil && false {"},
+	}},
+	{"A2", "a machine that is quarantined answers reads of what it has not applied", []edit{
+		{"machine.go", "case m.poison != 0 && c.index >= m.poison:", "case m.poison != 0 && c.index >= m.poison && false:"},
+	}},
+	{"A3", "an order that is not understood is skipped", []edit{
+		{"sessions.go", "panic(fmt.Errorf(\"entry %d: %w, or one of a later version\", e.Index, err))", "return nil, err"},
+	}},
+	{"S4", "older snapshots go before the Save that names the new one is durable", []edit{
+		{"node.go", "n.naming = append(n.naming, namingSave{out.Save.Token.Sequence, s.Last})", "n.snapshotter.tell(keepOrder{s.Last})"},
+	}},
+	{"S5", "a snapshot has the configuration of the beginning", []edit{
+		{"machine.go", "if e.Kind == raftcore.EntryConfig {", "if e.Kind == raftcore.EntryConfig && m.applied.Conf.Index == 0 {"},
+	}},
+	{"S12", "a snapshot begins anew after every interruption", []edit{
+		{"courier.go", "if err := in.file.Close(); err != nil {", "in.file.Abort()\n\t\tif err := error(nil); err != nil {"},
+	}},
+	{"S12", "what was lost of a snapshot is not sent again", []edit{
+		{"courier.go", "d.next, d.taken = a.Offset, a.Offset", "d.taken = a.Offset"},
+	}},
+	{"S14", "a node is told of a snapshot before it has arrived", []edit{
+		{"courier.go", "\t\tc.in = &arriving{from: from, message: o.Message, file: file}\n", "\t\tc.in = &arriving{from: from, message: o.Message, file: file}\n\t\tc.tellNode(&o.Message)\n"},
+	}},
+	{"D15", "a snapshot is believed without its end", []edit{
+		{"snapshots.go", "_, err = io.Copy(io.Discard, r) // the end", "_ = io.Copy // the end"},
+	}},
 	{"Q2", "a member reads without asking who leads", []edit{
 		{"read.go", "default:\n\t\tc.asOf = n.now\n\t\tn.core.Step(raftcore.Read{Tag: n.calls.add(c)})", "default:\n\t\tn.calls.working.Add(1)\n\t\tn.hold(c)"},
 	}},
