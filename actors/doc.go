@@ -83,8 +83,10 @@
 // Nothing is restarted in place. A member whose node or machine panics stops
 // both and starts fresh ones from the disk; a Store that fails a write is
 // closed and opened again, and all members with it; who fails ten times within
-// a minute is Faulted, and so is at once who finds its log damaged. No call is left
-// without an answer.
+// a minute is Faulted, and so is at once who finds its log damaged. A machine that
+// panics twice at the same entry would do so for ever, most likely on every member: it
+// is quarantined. Its member goes on to vote and to keep the log, hands over if it leads,
+// and says so in its Status; see ErrQuarantined. No call is left without an answer.
 //
 // # Transport
 //

@@ -294,3 +294,56 @@ func TestAStoreWithoutAPlaceForSnapshots(t *testing.T) {
 		t.Errorf("with a place it returns %v", err)
 	}
 }
+
+// TestS4_TheLastSnapshotIsThereUntilAnotherIsNamed: the file of the next one is durable, and
+// then the Save that names it fails. What the disk names is what there must be.
+func TestS4_TheLastSnapshotIsThereUntilAnotherIsNamed(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		h := w.hosts[0]
+		disk := &faultyDisk{Opener: h.disk}
+		h.disk = disk
+		w.compacting(10)
+		for i := range 25 {
+			h.propose(fmt.Sprint(i))
+		}
+		w.until("a snapshot is named", func() bool { return h.status().First > 10 })
+		for n := range 5 {
+			disk.failName.Store(true)
+			w.until("a Save that names one has failed", func() bool {
+				ctx, cancel := context.WithTimeout(w.ctx, 100*time.Millisecond)
+				defer cancel()
+				_, _ = h.group.Propose(ctx, fmt.Append(nil, "more ", n))
+				return !disk.failName.Load()
+			})
+			w.until("it is back", func() bool { return h.status().State == actors.Running })
+			if got := h.read("last"); !strings.HasPrefix(got, "more") {
+				t.Errorf("after the store came back it has %q", got)
+			}
+		}
+	})
+}
+
+// TestS5_ASnapshotHasTheMembersOfItsTime: who is sent one knows who they are.
+func TestS5_ASnapshotHasTheMembersOfItsTime(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		w.compacting(10)
+		w.leader()
+		if err := w.hosts[0].group.ChangeMembers(w.ctx, actors.Members{Voters: []raftcore.NodeID{1, 2}, Learners: []raftcore.NodeID{3}}); err != nil {
+			t.Fatal(err)
+		}
+		f := w.hosts[2]
+		f.stop()
+		for i := range 40 {
+			w.hosts[0].propose(fmt.Sprint(i))
+		}
+		f.start()
+		w.until("it has caught up", func() bool { return f.stale("len") == "40" })
+		f.stop()
+		f.start()
+		w.until("it is back", func() bool { return f.stale("len") == "40" })
+		s := f.status()
+		if want := (&raftcore.ConfState{Voters: []raftcore.NodeID{1, 2}, Learners: []raftcore.NodeID{3}}); !s.Conf.Equal(want) || s.First < 20 {
+			t.Errorf("it knows of %v, and its log begins at %d", &s.Conf, s.First)
+		}
+	})
+}

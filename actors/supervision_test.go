@@ -24,6 +24,7 @@ type faultyDisk struct {
 	failOpen atomic.Bool
 	full     atomic.Bool
 	damaged  atomic.Bool // entries that are wanted again are
+	failName atomic.Bool // once: the next Save that names a snapshot
 	opened   atomic.Int32
 }
 
@@ -68,7 +69,8 @@ func (s *faultyStore) Save(saves []persistence.Save) error {
 	if s.disk.panics.Load() {
 		panic("a disk that nobody has thought of")
 	}
-	if s.disk.failSave.Load() || s.poisoned.Load() {
+	names := slices.ContainsFunc(saves, func(s persistence.Save) bool { return s.Snapshot != nil })
+	if names && s.disk.failName.CompareAndSwap(true, false) || s.disk.failSave.Load() || s.poisoned.Load() {
 		s.poisoned.Store(true)
 		return fmt.Errorf("%w: input/output error", persistence.ErrPoisoned)
 	}
