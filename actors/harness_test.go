@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -92,6 +93,8 @@ type world struct {
 	panicking string          // the command that machines panic at
 	panicOn   raftcore.NodeID // on this host alone, if it is not zero
 	failing   string          // the method that fails
+
+	chunks atomic.Int64 // bytes of snapshots that were sent
 }
 
 type hostUp struct {
@@ -156,13 +159,37 @@ func (w *world) panicAt(command string) {
 
 func (h *hostUp) config() actors.HostConfig {
 	cfg := actors.HostConfig{
-		ID: h.id, Store: h.disk, Transport: h.world.net.Transport(h.addr), Peers: h.world.peers,
+		ID: h.id, Store: h.disk, Transport: countingTransport{h.world.net.Transport(h.addr), &h.world.chunks}, Peers: h.world.peers,
 		Raft: raftcore.Config{ElectionTimeout: 100 * time.Millisecond, Seed: uint64(h.id)},
 	}
 	if h.every > 0 {
 		cfg.Raft.SnapshotEntries, cfg.Raft.KeepEntries = h.every, -1
 	}
 	return cfg
+}
+
+// countingTransport counts the bytes of snapshots.
+type countingTransport struct {
+	actors.Transport
+	chunks *atomic.Int64
+}
+
+func (c countingTransport) Link(address string, notify func(actors.LinkEvent)) actors.Link {
+	return countingLink{c.Transport.Link(address, notify), c.chunks}
+}
+
+type countingLink struct {
+	actors.Link
+	chunks *atomic.Int64
+}
+
+func (c countingLink) Send(p *actors.Packet) bool {
+	for i := range p.Snapshots {
+		if chunk := p.Snapshots[i].Chunk; chunk != nil {
+			c.chunks.Add(int64(len(chunk.Data)))
+		}
+	}
+	return c.Link.Send(p)
 }
 
 // start brings the host up, with its group.

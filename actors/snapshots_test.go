@@ -347,3 +347,33 @@ func TestS5_ASnapshotHasTheMembersOfItsTime(t *testing.T) {
 		}
 	})
 }
+
+// TestS12_WhatHasArrivedIsNotSentAgain: after the receiver has started again, twice.
+func TestS12_WhatHasArrivedIsNotSentAgain(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		w.compacting(10)
+		l := w.leader()
+		f := w.hosts[l.id%3]
+		f.stop()
+		l = w.leader(f)
+		big := strings.Repeat("x", 100_000)
+		for i := range 80 {
+			l.propose(fmt.Sprint(i, big))
+		}
+		w.until("the snapshot is there", func() bool { return l.status().First > 75 })
+		w.net.SetFaults(0, 20*time.Millisecond) // so that it takes a while
+		w.chunks.Store(0)
+		const size = 80 * 100_000
+		f.start()
+		for range 2 {
+			before := w.chunks.Load()
+			w.until("some of it has arrived", func() bool { return w.chunks.Load() > before+size*2/5 })
+			f.stop()
+			f.start()
+		}
+		w.until("it has caught up", func() bool { return f.stale("len") == "80" })
+		if sent := w.chunks.Load(); sent > size*3/2 {
+			t.Errorf("%d bytes were sent of a snapshot of %d", sent, size)
+		}
+	})
+}
