@@ -19,6 +19,10 @@ package raftcore
 // vote of the life before can still matter when this one votes, and whatever that one
 // helped to commit is in the leader's log.
 //
+// So however many disks are lost or damaged, at once or one after the other, nothing
+// that was acknowledged is overruled; but while fewer than a majority of the voters
+// count, nobody can lead.
+//
 // There is one exception, because somebody has to be first: in an election of
 // nodes that hold nothing but the founding entry, newcomers vote, and so become
 // founders; but not those who wait to be added to a group (Config.Joins). It

@@ -406,3 +406,22 @@ func TestD9_ADamagedDiskCountsForNothingUntilItIsRepaired(t *testing.T) {
 		t.Error("a damaged disk was taken for a whole one")
 	}
 }
+
+// What a damaged disk has kept may be what others have overruled. A log that is long
+// enough is not one that has what was committed.
+func TestD9_ADamagedLogCountsForWhatTheLeaderHasSeenOfIt(t *testing.T) {
+	r := Recovered{HardState: HardState{Term: 2, Cluster: cluster}, Damaged: true}
+	log := append([]Entry{setting(1, 1, conf(voters(1, 2, 3)))}, commands(2, 1, 2, 2)...)
+	for i := range log {
+		r.Note(&log[i])
+	}
+	n := alone(t, r)
+	n.hears(2, 3, &AppendRequest{Prev: id(1, 2), Commit: 4, Round: 1, Admit: true})
+	if n.node.Status().Joined {
+		t.Error("it counts, with entries that were overruled")
+	}
+	n.hears(2, 3, &AppendRequest{Prev: id(1, 2), Entries: commands(3, 3, 3), Commit: 4, Round: 2, Admit: true})
+	if !n.node.Status().Joined {
+		t.Error("it does not count, though it has everything")
+	}
+}

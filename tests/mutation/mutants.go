@@ -438,6 +438,25 @@ var coreMutants = []mutant{
 			return p.round`, `if p := n.peer(id); p != nil {
 			return p.round`},
 	}},
+	{"D9", "a damaged disk counts at once, because it has a log", []edit{
+		{"node.go", "b.Newcomer = !n.hard.Joined", "b.Newcomer = !n.hard.Joined && n.log.last <= founding"},
+	}},
+	{"D9", "a damaged disk votes, because it has a log", []edit{
+		{"newcomer.go", "return n.hard.Joined || !n.cfg.Joins", "return n.hard.Joined || n.log.last > founding || !n.cfg.Joins"},
+	}},
+	{"D9", "a damaged log counts for what it was", []edit{
+		{"newcomer.go", "n.following.verified >= r.Commit", "n.log.last >= r.Commit"},
+	}},
+	{"D10", "what admitted one life admits the next", []edit{
+		{"progress.go", "if i != p.incarnation || p.met == 0 {", "if p.met == 0 {"},
+	}},
+	{"D10", "who was welcome once counts in every life", []edit{
+		{"leader.go", "if p.newcomer = r.Newcomer; p.newcomer", "if p.newcomer = r.Newcomer && !p.welcomed; p.newcomer"},
+	}},
+	{"D10", "a newcomer is told once that it may count", []edit{
+		{"leader.go", "Admit: p.newcomer && n.mayAdmit(p),", "Admit: p.newcomer && !p.welcomed && n.mayAdmit(p),"},
+		{"leader.go", "	p.welcomed = p.newcomer && n.mayAdmit(p)", "	p.welcomed = p.welcomed || p.newcomer && n.mayAdmit(p)"},
+	}},
 	{"D10", "who is to join a group helps to found it again", []edit{
 		{"newcomer.go", "!n.cfg.Joins && last", "last"},
 	}},
