@@ -3,6 +3,7 @@ package rafttest
 import (
 	"container/heap"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -23,6 +24,8 @@ type Cluster struct {
 
 	founders raftcore.ConfState
 	conf     raftcore.ConfState // the newest committed one
+	// appended are those that leaders have put into their logs after it.
+	appended map[raftcore.EntryID]raftcore.ConfState
 
 	check *checker
 	cut   map[link]bool // links that a partition cuts, one-way
@@ -30,7 +33,7 @@ type Cluster struct {
 
 	reads   map[raftcore.Tag]raftcore.Index // what was acknowledged when a read was asked for
 	writes  map[raftcore.Tag]raftcore.Index // and a proposal
-	changes map[raftcore.Tag]bool
+	changes map[raftcore.Tag]change
 	lastTag raftcore.Tag
 	trace   func(string)
 
@@ -40,11 +43,18 @@ type Cluster struct {
 
 // Stats counts what happened in a run.
 type Stats struct {
-	Steps, Messages, Lost, Elections, Crashes, Partitions          int
-	Proposed, Acknowledged, Refused, Overwritten                   int
-	Reads, FollowerReads, ReadsRefused, Loads                      int
-	Changes, ChangesDone, Transfers, TransfersDone, Wiped, Damaged int
-	Snapshots, Installs, Quiescent                                 int
+	Steps, Messages, Lost, Elections, Crashes, Partitions int
+	Proposed, Acknowledged, Refused, Overwritten          int
+	Reads, FollowerReads, ReadsRefused, Loads             int
+	Changes, ChangesDone, Transfers, TransfersDone        int
+	Snapshots, Installs, Quiescent                        int
+
+	Wiped, Damaged, Rotten int // disks that were lost, have lost their end, have rotted in the middle
+	RottenLoads            int // rot that a Load has met; else it is found at the next start
+	LostCommitted          int // disks that have lost committed entries, and not all they had
+	LostTerms              int // and have gone back to an earlier term
+	Together               int // disks that were struck while another member was not repaired
+	Repaired               int // members whose disks were struck, and who count again
 }
 
 type link struct{ from, to raftcore.NodeID }
@@ -63,6 +73,7 @@ type node struct {
 	wake    time.Duration // when a tick is scheduled for; 0: none
 	diskAt  time.Duration // when the newest pending Save completes
 	quiet   bool
+	forgot  bool // the disk of a member was struck, and it does not count again yet
 }
 
 // machine is a simulated state machine: its state is the chain hash of what it
@@ -86,14 +97,15 @@ func (n *node) due(at raftcore.Instant) time.Duration {
 // NewCluster returns a group of plan.Voters fresh nodes, founded.
 func NewCluster(plan Plan) (*Cluster, error) {
 	c := &Cluster{
-		plan:    plan,
-		rng:     rand.New(rand.NewPCG(plan.Seed, 0x73_69_6d)),
-		now:     time.Millisecond,
-		check:   newChecker(),
-		cut:     map[link]bool{},
-		reads:   map[raftcore.Tag]raftcore.Index{},
-		writes:  map[raftcore.Tag]raftcore.Index{},
-		changes: map[raftcore.Tag]bool{},
+		plan:     plan,
+		rng:      rand.New(rand.NewPCG(plan.Seed, 0x73_69_6d)),
+		now:      time.Millisecond,
+		check:    newChecker(),
+		cut:      map[link]bool{},
+		appended: map[raftcore.EntryID]raftcore.ConfState{},
+		reads:    map[raftcore.Tag]raftcore.Index{},
+		writes:   map[raftcore.Tag]raftcore.Index{},
+		changes:  map[raftcore.Tag]change{},
 	}
 	conf := raftcore.ConfState{}
 	for i := range plan.Voters {
@@ -130,6 +142,9 @@ func (c *Cluster) tracef(format string, args ...any) {
 
 // start brings a node up from its disk.
 func (c *Cluster) start(n *node) error {
+	if n.disk.rot > 0 {
+		c.cutOff(n, n.disk.rot-1)
+	}
 	n.boot++
 	tail := 0
 	if !c.plan.Forgetful {
@@ -155,39 +170,14 @@ func (c *Cluster) start(n *node) error {
 	return c.step(n, raftcore.Bootstrap{Cluster: 1, Conf: c.founders})
 }
 
-// wipe gives a node a new disk. It joins, whatever it was before.
-func (c *Cluster) wipe(n *node) {
-	c.tracef("%d lost its disk", n.id)
-	c.Stats.Wiped++
-	n.disk = disk{incarnation: raftcore.Incarnation(c.rng.Uint64())}
-	n.founder = false
-}
-
-// damage has a disk lose the end of what it holds, and notice.
-func (c *Cluster) damage(n *node) {
-	k := &n.disk.kept
-	lost := c.rng.IntN(int(k.last()-k.snapshot.Last.Index) + 1)
-	if c.chance(0.2) {
-		lost = 0 // the last Save was of the hard state alone
-	}
-	k.entries = slices.Clip(k.entries[:len(k.entries)-lost])
-	k.hard.Vote, k.hard.Joined = raftcore.Nobody, false
-	if n := len(k.entries); n > 0 && c.chance(0.5) {
-		k.hard.Term = k.entries[n-1].Term
-	} else if n == 0 && c.chance(0.5) {
-		k.hard.Term = k.base.Last.Term
-	}
-	c.tracef("%d lost the last %d entries", n.id, lost)
-	c.Stats.Damaged++
-	n.disk.incarnation, n.disk.damaged = raftcore.Incarnation(c.rng.Uint64()), true
-}
-
 // crash takes a node down. Of the Saves under way a random number made it.
 func (c *Cluster) crash(n *node) {
 	kept := c.rng.IntN(len(n.disk.pending) + 1)
 	c.tracef("%d crash, %d of %d pending saves kept", n.id, kept, len(n.disk.pending))
 	n.disk.crash(kept)
 	n.core, n.diskAt = nil, 0
+	maps.DeleteFunc(c.changes, func(_ raftcore.Tag, asked change) bool { return asked.of == n })
+	c.repaired(n)
 	c.Stats.Crashes++
 }
 
@@ -215,6 +205,11 @@ func (c *Cluster) act(n *node, out *raftcore.Output) error {
 			return err
 		}
 		save := out.Save
+		for _, e := range save.Entries {
+			if e.Kind == raftcore.EntryConfig {
+				c.appended[e.EntryID] = *e.Config
+			}
+		}
 		n.disk.pending = append(n.disk.pending, save)
 		n.diskAt = max(n.diskAt, c.now) + c.diskTime()
 		c.at(n.diskAt, func() error { return c.diskDone(n, save.Token) })
@@ -280,6 +275,13 @@ func (c *Cluster) load(n *node, l raftcore.Load) {
 		if c.calm || c.rng.IntN(20) > 0 {
 			loaded.Entries = n.disk.load(l)
 		}
+		if n.disk.rotten(loaded.Entries) { // its host stops such a member at once
+			c.tracef("%d cannot read what it has saved", n.id)
+			c.Stats.RottenLoads++
+			c.crash(n)
+			c.at(c.now+c.around(c.plan.Restart), func() error { return c.restart(n) })
+			return nil
+		}
 		return c.step(n, loaded)
 	})
 }
@@ -308,6 +310,7 @@ func (c *Cluster) diskDone(n *node, token raftcore.Token) error {
 		return nil // lost in a crash
 	}
 	n.disk.complete()
+	c.repaired(n)
 	c.tracef("disk -> %d  Saved #%d", n.id, token.Sequence)
 	return c.step(n, raftcore.Saved{Token: token})
 }
@@ -371,11 +374,13 @@ func (c *Cluster) replied(n *node, r raftcore.Reply) {
 		c.Stats.ReadsRefused++
 		return
 	}
+	_, isChange := c.changes[r.Tag]
+	delete(c.changes, r.Tag)
 	switch r.Outcome {
 	case raftcore.Done:
 		switch {
 		case r.Tag == 0:
-		case c.changes[r.Tag]:
+		case isChange:
 			c.Stats.ChangesDone++
 		default:
 			c.Stats.TransfersDone++
@@ -479,11 +484,11 @@ func (c *Cluster) run(t time.Duration, done func() bool) error {
 	return nil
 }
 
-// converged reports whether every member is up and has applied everything that
-// was ever committed, and no change is under way.
+// converged reports whether every member is up, counts, and has applied everything
+// that was ever committed, and no change is under way.
 func (c *Cluster) converged() bool {
 	for _, id := range c.conf.Members() {
-		if n := c.nodes[id-1]; n.core == nil || int(n.machine.applied) < len(c.check.committed) {
+		if n := c.nodes[id-1]; n.core == nil || int(n.machine.applied) < len(c.check.committed) || !n.disk.kept.hard.Joined {
 			return false
 		}
 	}
@@ -532,10 +537,16 @@ func (s Stats) Add(o Stats) Stats {
 	s.ChangesDone += o.ChangesDone
 	s.Transfers += o.Transfers
 	s.TransfersDone += o.TransfersDone
-	s.Wiped += o.Wiped
-	s.Damaged += o.Damaged
 	s.Snapshots += o.Snapshots
 	s.Installs += o.Installs
 	s.Quiescent += o.Quiescent
+	s.Wiped += o.Wiped
+	s.Damaged += o.Damaged
+	s.Rotten += o.Rotten
+	s.RottenLoads += o.RottenLoads
+	s.LostCommitted += o.LostCommitted
+	s.LostTerms += o.LostTerms
+	s.Together += o.Together
+	s.Repaired += o.Repaired
 	return s
 }

@@ -1,6 +1,7 @@
 package rafttest
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/castaway-go/castaway/raftcore"
@@ -9,12 +10,20 @@ import (
 // disk is a simulated disk: Saves take effect in order, each one whole; the
 // ones that have not completed may or may not survive a crash.
 type disk struct {
-	kept        contents
+	kept contents
+	// journal are the newest Saves that have made kept of early.
+	early       contents
+	journal     []raftcore.Save
+	rot         int                        // which Save of the journal cannot be read any more, from 1; 0: none
 	files       map[raftcore.Index]machine // snapshots, by their last index
 	incarnation raftcore.Incarnation
-	damaged     bool // it has lost its end, and its node has not joined again
+	damaged     bool // it has lost something, and its node has not joined again
 	pending     []raftcore.Save
 }
+
+// journalLength is how many Saves a journal has at least, if there were so many:
+// so far back a disk can be thrown by damage.
+const journalLength = 50
 
 // contents is what a disk holds.
 type contents struct {
@@ -26,6 +35,14 @@ type contents struct {
 
 func (c *contents) last() raftcore.Index {
 	return c.base.Last.Index + raftcore.Index(len(c.entries))
+}
+
+// has reports whether the log, its base included, has an entry.
+func (c *contents) has(id raftcore.EntryID) bool {
+	if id.Index <= c.base.Last.Index || id.Index > c.last() {
+		return id == c.base.Last
+	}
+	return c.entries[id.Index-c.base.Last.Index-1].EntryID == id
 }
 
 func (c *contents) apply(s raftcore.Save) {
@@ -53,7 +70,57 @@ func (d *disk) complete() raftcore.Token {
 	s := d.pending[0]
 	d.pending = d.pending[1:]
 	d.kept.apply(s)
+	d.journal = append(d.journal, s)
+	if s.Snapshot != nil { // nothing needs those before it any more
+		maps.DeleteFunc(d.files, func(last raftcore.Index, _ machine) bool { return last < s.Snapshot.Last.Index })
+	}
+	if len(d.journal) >= 2*journalLength && d.rot == 0 {
+		for _, old := range d.journal[:journalLength] {
+			d.early.apply(old)
+		}
+		d.journal = slices.Clone(d.journal[journalLength:])
+	}
 	return s.Token
+}
+
+// cutOff has a disk go on with the first n Saves of its journal, as a Store does
+// that repairs itself: under another incarnation, without a vote, and not joined.
+// ahead: what is kept beside the journal is newer than that: the term, and the
+// snapshot, which stands for all of a log that does not have its entry. Without that,
+// too, the newest snapshot takes the place of all if the one that is named is gone.
+func (d *disk) cutOff(n int, ahead bool, incarnation raftcore.Incarnation) {
+	c := d.early
+	c.entries = slices.Clone(c.entries)
+	for _, s := range d.journal[:n] {
+		c.apply(s)
+	}
+	newest := d.kept.snapshot
+	_, there := d.files[c.snapshot.Last.Index]
+	gone := c.snapshot.Last.Index > 0 && !there
+	if ahead {
+		c.hard = d.kept.hard
+	}
+	if ahead || gone {
+		c.snapshot, c.hard.Term = newest, max(c.hard.Term, newest.Last.Term)
+	}
+	if ahead && newest.Last.Index > 0 && !c.has(newest.Last) || gone {
+		c.base, c.entries = newest, nil
+	}
+	c.hard.Vote, c.hard.Joined = raftcore.Nobody, false
+	d.kept, d.early, d.journal, d.rot = c, c, nil, 0
+	d.early.entries = slices.Clone(c.entries)
+	d.incarnation, d.damaged = incarnation, true
+}
+
+// rotten reports whether one of some saved entries cannot be read.
+func (d *disk) rotten(entries []raftcore.Entry) bool {
+	if d.rot == 0 {
+		return false
+	}
+	lost := d.journal[d.rot-1].Entries
+	return slices.ContainsFunc(entries, func(e raftcore.Entry) bool {
+		return len(lost) > 0 && e.Index >= lost[0].Index && e.Index <= lost[len(lost)-1].Index && e.EntryID == lost[e.Index-lost[0].Index].EntryID
+	})
 }
 
 // crash keeps the first n of the pending Saves and loses the others.

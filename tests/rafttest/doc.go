@@ -1,6 +1,8 @@
 // Package rafttest simulates whole groups of Raft nodes in one goroutine: with
 // a virtual clock, a network that loses, repeats, delays, reorders and
-// partitions, and disks that lose what was not saved when a node crashes.
+// partitions, and disks that lose what was not saved when a node crashes, and also
+// what was: all of it, the end, or what comes after a place that has rotted, of as many
+// nodes at once as the group can spare (enough, in strike.go).
 // Everything is drawn from one seed, so a run that fails can be run again.
 //
 // A Cluster runs bare cores (package raftcore). After every step it checks the

@@ -31,8 +31,10 @@ type Plan struct {
 	Heal      time.Duration // mean length of a partition
 	Crash     time.Duration // mean time between crashes; 0: none
 	Restart   time.Duration // mean time a crashed node stays down
-	Wipe      float64       // a node that crashes loses its disk, if the others can spare it
+	Together  float64       // another node crashes in the same moment
+	Wipe      float64       // a node that crashes loses its disk, if it can be spared
 	Damage    float64       // or only the end of what it holds
+	Rot       time.Duration // mean time until something in the middle of a disk cannot be read any more, if it can be spared; 0: never
 
 	Disk      time.Duration // the usual time of a Save; drawn between a tenth and twice
 	SlowDisk  float64       // a Save takes up to a hundred times as long
@@ -97,6 +99,8 @@ func DrawPlan(seed uint64) Plan {
 		p.Crash, p.Restart = 2*p.ElectionTimeout, p.ElectionTimeout/4
 	}
 	p.Damage = pick(0, 0, 0.1, 0.5)
+	p.Together = pick(0, 0, 0.3, 0.7)
+	p.Rot = ms(0, 0, 300, 1000, 4000)
 	return p
 }
 

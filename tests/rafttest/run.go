@@ -70,6 +70,7 @@ func (c *Cluster) scheduleFaults() {
 		}
 		c.at(c.around(c.plan.Partition), cut)
 	}
+	c.every(c.plan.Rot, func() error { c.rot(c.nodes[c.rng.IntN(len(c.nodes))]); return nil })
 	c.every(c.plan.Change, c.ChangeConfig)
 	c.every(c.plan.Transfer, c.TransferLeader)
 	if c.plan.Crash > 0 {
@@ -78,48 +79,19 @@ func (c *Cluster) scheduleFaults() {
 			if c.calm {
 				return nil
 			}
-			if n := c.nodes[c.rng.IntN(len(c.nodes))]; n.core != nil {
-				c.crash(n)
-				if c.chance(c.plan.Wipe) && c.spareable(n) {
-					c.wipe(n)
-				} else if c.chance(c.plan.Damage) && c.spareable(n) {
-					c.damage(n)
+			for again := true; again; again = c.chance(c.plan.Together) {
+				n := c.nodes[c.rng.IntN(len(c.nodes))]
+				if n.core != nil {
+					c.crash(n)
+					c.at(c.now+c.around(c.plan.Restart), func() error { return c.restart(n) })
 				}
-				c.at(c.now+c.around(c.plan.Restart), func() error { return c.restart(n) })
+				c.strike(n)
 			}
 			c.at(c.now+c.around(c.plan.Crash), crash)
 			return nil
 		}
 		c.at(c.around(c.plan.Crash), crash)
 	}
-}
-
-// spareable reports whether a node may lose its disk: all others must have
-// theirs, and be a majority of the configuration, about which they agree. While it
-// changes, the node may be the only one who could lead: a learner with a longer log
-// than all other voters refuses those, and cannot lead itself.
-func (c *Cluster) spareable(n *node) bool {
-	if len(c.conf.Voters) < 3 {
-		return false
-	}
-	var confIndex raftcore.Index
-	for _, o := range c.nodes {
-		hard := o.disk.kept.hard
-		if o != n && (!hard.Joined || o.core == nil || !o.core.Status().Joined) {
-			return false
-		}
-		if o.core == nil {
-			continue
-		}
-		st := o.core.Status()
-		if confIndex == 0 {
-			confIndex = st.ConfIndex
-		}
-		if len(st.Conf.Voters) < 3 || st.Conf.Joint() || st.ConfIndex > st.Commit || st.ConfIndex != confIndex {
-			return false
-		}
-	}
-	return true
 }
 
 // every has f happen again and again while the faults go on.
@@ -157,16 +129,16 @@ func (c *Cluster) ChangeConfig() error {
 			conf.Voters = append(conf.Voters, m.id)
 		}
 	}
-	if len(conf.Voters) == 0 || len(conf.Voters) < 3 && c.plan.Wipe+c.plan.Damage > 0 {
-		return nil // with disks that are lost, a majority of few cannot be spared
+	if len(conf.Voters) == 0 || c.struck() && !c.enough(nil, conf) {
+		return nil
 	}
 	for _, m := range c.nodes {
-		if known := c.nodes[n.id-1].core.Status().Conf; m.core == nil && !c.conf.Contains(m.id) && !known.Contains(m.id) && c.chance(0.3) {
+		if known := c.nodes[n.id-1].core.Status().Conf; m.core == nil && !c.conf.Contains(m.id) && !known.Contains(m.id) && c.chance(0.3) && c.enough(m, conf) {
 			c.wipe(m)
 		}
 	}
 	c.lastTag++
-	c.changes[c.lastTag] = true
+	c.changes[c.lastTag] = change{n, conf}
 	c.Stats.Changes++
 	in := raftcore.ChangeConfig{Tag: c.lastTag, Conf: conf}
 	if c.chance(0.3) {
