@@ -17,7 +17,7 @@ import (
 //
 //	host   → log    Started
 //	log    → host   logReady, logFailed
-//	member → log    openGroup (answered by groupOpened), closeGroup
+//	member → log    openGroup (answered by groupOpened), closeGroup; saveOrder, before there is a node
 //	node   → log    saveOrder (answered by raftcore.Saved), loadOrder
 //	log    → reader loadOrder (answered to the node by raftcore.Loaded, or loadDamaged)
 type log struct {
@@ -54,7 +54,7 @@ type owedSave struct {
 // The messages of the log.
 type (
 	saveOrder struct {
-		from  ref
+		from  ref // who is told; the zero ref: nobody
 		group persistence.GroupID
 		save  raftcore.Save
 	}
@@ -212,7 +212,7 @@ func (l *log) portion() int {
 func (l *log) saved(n int) {
 	for i, o := range l.owed[:n] {
 		// A completion stands for all before it: one per node is enough.
-		if i+1 == n || l.owed[i+1].to != o.to {
+		if (i+1 == n || l.owed[i+1].to != o.to) && o.to != (ref{}) {
 			o.to.tell(raftcore.Saved{Token: o.token})
 		}
 	}

@@ -148,10 +148,11 @@ func (m *member) start(ctx actor.Context, o *groupOpened) {
 	var core *raftcore.Node
 	err := o.err
 	if err == nil {
-		core, err = raftcore.New(cfg, o.opened.Recovered)
+		err = m.openFiles()
 	}
 	if err == nil {
-		err = m.openFiles()
+		m.replaceSnapshot(o)
+		core, err = raftcore.New(cfg, o.opened.Recovered)
 	}
 	if err != nil {
 		m.failed(ctx, err)
@@ -188,6 +189,21 @@ func (m *member) start(ctx actor.Context, o *groupOpened) {
 	if c := o.opened.Recovered.HardState.Cluster; c != 0 && m.group.cluster != 0 && c != m.group.cluster {
 		m.host.logger.Info("the disk has a lineage that these founders have not founded: it goes on", "group", m.group.name, "cluster", fmt.Sprintf("%016x", uint64(c)))
 	}
+}
+
+// replaceSnapshot has a member whose disk was damaged go on from a snapshot that is
+// there, if the one that its log follows is not. The node orders nothing before this is
+// ordered.
+func (m *member) replaceSnapshot(o *groupOpened) {
+	lost := o.opened.Recovered.Snapshot.Last
+	save := m.group.files.replacement(&o.opened.Recovered)
+	if save == nil {
+		return
+	}
+	save.Token.Boot = o.opened.Boot
+	o.order.log.tell(&saveOrder{group: o.opened.Group, save: *save})
+	m.host.logger.Warn("the snapshot that the log follows is gone, as is the end of the log: a newer snapshot takes the place of both",
+		"group", m.group.name, "index", uint64(lost.Index), "newer", uint64(save.Base.Last.Index))
 }
 
 // HandleFailure makes the member its children's supervisor. The child stays

@@ -123,6 +123,35 @@ func folder(group string) string {
 	return fmt.Sprintf("%.40s-%x", readable, sum[:8])
 }
 
+// replacement returns the Save that has a newer snapshot take the place of a log, and
+// of the snapshot that it follows, and has recovered be what is there then; or nil, if
+// that is not to be. A journal that was cut off may name a snapshot that was removed
+// when there was a newer one, which the journal has forgotten. What that stands for was
+// committed; the log has not got that far, or it is not known to lead there. Only a
+// newcomer may lose what it has.
+func (f *files) replacement(r *raftcore.Recovered) *raftcore.Save {
+	if f == nil || !r.Damaged || r.Snapshot.Last.Index == 0 {
+		return nil
+	}
+	if _, err := f.dir.Find(r.Snapshot.Last); err == nil {
+		return nil
+	}
+	for _, found := range f.dir.List() {
+		meta := found.Meta
+		if found.Damage != nil || found.Cluster != r.HardState.Cluster || meta.Last.Index <= r.Snapshot.Last.Index {
+			continue
+		}
+		hard := r.HardState
+		hard.Term = max(hard.Term, meta.Last.Term)
+		*r = raftcore.Recovered{
+			HardState: hard, Incarnation: r.Incarnation, Damaged: true,
+			Snapshot: meta, Base: meta.Last, BaseConf: meta.Conf, Last: meta.Last.Index, LastTime: meta.Time,
+		}
+		return &raftcore.Save{HardState: hard, Snapshot: &meta, Base: &meta, Reset: true}
+	}
+	return nil
+}
+
 // imageVersion is the version of what stands before the state in a snapshot:
 //
 //	version  = uvarint

@@ -619,6 +619,12 @@ var snapshotMutants = []mutant{
 
 // actorMutants are those of package actors.
 var actorMutants = []mutant{
+	{"D9", "a snapshot that a repaired log follows, and that is gone, is looked for for ever", []edit{
+		{"snapshots.go", "if f == nil || !r.Damaged || r.Snapshot.Last.Index == 0 {", "if f == nil || r.Damaged || r.Snapshot.Last.Index == 0 {"},
+	}},
+	{"D9", "the disk is not told what takes the place of a repaired log", []edit{
+		{"member.go", "o.order.log.tell(&saveOrder{group: o.opened.Group, save: *save})", "_ = o.order.log"},
+	}},
 	{"D2", "a Save is acknowledged when it is ordered", []edit{
 		{"log.go", "l.owed = append(l.owed, owedSave{to: m.from, token: m.save.Token})", "m.from.tell(raftcore.Saved{Token: m.save.Token})"},
 	}},

@@ -11,7 +11,8 @@
 // are the package's own tests, and, as long as nobody finds anything, the tests of
 // those that stand on it: for raftcore the random simulations of tests/sim, for
 // what the Store is made of the tests of badgerstore, which hold it against the
-// contract (rafttest.TestStore), with crashes at random.
+// contract (rafttest.TestStore), with crashes at random, and for actors those of
+// tests/repair, with real disks.
 package main
 
 import (
@@ -58,7 +59,7 @@ func suites() []suite {
 		{"persistence/badgerstore", [][]string{{store}}, storeMutants},
 		{"persistence/snapshots", [][]string{{"./persistence/snapshots"}}, snapshotMutants},
 		{"persistence/cmd/castaway-disk", [][]string{{"./persistence/cmd/castaway-disk", "-run", "Lineage|GroupsAreBegun"}}, toolMutants},
-		{"actors", [][]string{{"./actors"}}, actorMutants},
+		{"actors", [][]string{{"./actors"}, {"./tests/repair"}}, actorMutants},
 	}
 }
 
