@@ -54,6 +54,7 @@ type Stats struct {
 	LostCommitted          int // disks that have lost committed entries, and not all they had
 	LostTerms              int // and have gone back to an earlier term
 	Together               int // disks that were struck while another member was not repaired
+	Lame                   int // groups that had no majority left in the end, as their plan allowed
 	Repaired               int // members whose disks were struck, and who count again
 }
 
@@ -547,6 +548,7 @@ func (s Stats) Add(o Stats) Stats {
 	s.LostCommitted += o.LostCommitted
 	s.LostTerms += o.LostTerms
 	s.Together += o.Together
+	s.Lame += o.Lame
 	s.Repaired += o.Repaired
 	return s
 }

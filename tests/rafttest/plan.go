@@ -34,6 +34,7 @@ type Plan struct {
 	Together  float64       // another node crashes in the same moment
 	Wipe      float64       // a node that crashes loses its disk, if it can be spared
 	Damage    float64       // or only the end of what it holds
+	Reckless  bool          // or if it cannot be spared: then no progress is demanded in the end
 	Rot       time.Duration // mean time until something in the middle of a disk cannot be read any more, if it can be spared; 0: never
 
 	Disk      time.Duration // the usual time of a Save; drawn between a tenth and twice
@@ -101,6 +102,7 @@ func DrawPlan(seed uint64) Plan {
 	p.Damage = pick(0, 0, 0.1, 0.5)
 	p.Together = pick(0, 0, 0.3, 0.7)
 	p.Rot = ms(0, 0, 300, 1000, 4000)
+	p.Reckless = r.IntN(10) == 0
 	return p
 }
 

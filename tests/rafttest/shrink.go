@@ -23,6 +23,7 @@ var simplifications = []func(*Plan){
 	func(p *Plan) { p.Damage = 0 },
 	func(p *Plan) { p.Rot = 0 },
 	func(p *Plan) { p.Together = 0 },
+	func(p *Plan) { p.Reckless = false },
 	func(p *Plan) { p.Crash = 0 },
 	func(p *Plan) { p.Partition = 0 },
 	func(p *Plan) { p.Loss = 0 },

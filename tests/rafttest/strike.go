@@ -129,7 +129,8 @@ func (c *Cluster) confs() []raftcore.ConfState {
 //
 // What is promised is two things. Nothing that was acknowledged is lost, no two lead in
 // a term, and so on, whatever becomes of whichever disks, as long as it is noticed: those
-// who have forgotten something do not vote. That needs no guard. And the group goes on,
+// who have forgotten something do not vote. That needs no guard, and some plans have none
+// (Plan.Reckless). And the group goes on,
 // as long as a majority of the voters have whole disks, which have held everything since
 // they joined: they are enough to elect one of them, who sends the others what they lack
 // and admits them. That is the guard. It does not matter who is up, how many disks were
@@ -146,6 +147,9 @@ func (c *Cluster) confs() []raftcore.ConfState {
 // configuration that counts on it. So while somebody is not repaired, the same is
 // demanded of the configurations that are asked for.
 func (c *Cluster) enough(without *node, asked ...raftcore.ConfState) bool {
+	if c.plan.Reckless {
+		return true
+	}
 	confs := append(c.confs(), asked...)
 	counts := func(id raftcore.NodeID) bool {
 		n := c.nodes[id-1]
