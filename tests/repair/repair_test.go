@@ -28,11 +28,14 @@ import (
 	"github.com/castaway-go/castaway/tests/rafttest"
 )
 
-// list is a state machine that remembers its commands.
+// list is a state machine that remembers its commands, each once: one of which it is
+// not known whether it happened is proposed again.
 type list struct{ all []string }
 
 func (l *list) Apply(e actors.Entry) []byte {
-	l.all = append(l.all, string(e.Data))
+	if command := string(e.Data); !slices.Contains(l.all, command) {
+		l.all = append(l.all, command)
+	}
 	return nil
 }
 
@@ -122,7 +125,11 @@ func (f *fleet) propose(n int) {
 	ids := slices.Sorted(maps.Keys(f.up))
 	for i := range n {
 		command := fmt.Sprintf("command %d %s", len(f.acknowledged), strings.Repeat("x", 3000))
-		if _, err := f.up[ids[i%len(ids)]].group.Propose(f.ctx, []byte(command)); err != nil {
+		_, err := f.up[ids[i%len(ids)]].group.Propose(f.ctx, []byte(command))
+		for errors.Is(err, actors.ErrUnknown) && f.ctx.Err() == nil {
+			_, err = f.up[ids[i%len(ids)]].group.Propose(f.ctx, []byte(command))
+		}
+		if err != nil {
 			f.t.Fatalf("command %d: %v", len(f.acknowledged), err)
 		}
 		f.acknowledged = append(f.acknowledged, command)
