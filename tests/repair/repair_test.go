@@ -145,8 +145,8 @@ func (f *fleet) agree() {
 			f.t.Fatalf("host %d reads %s, %v; acknowledged is %s", id, got, err, want)
 		}
 		f.until(id, "it has what was acknowledged", func(actors.Status) bool {
-			got, err := m.group.ReadStale(f.ctx, nil)
-			return err == nil && string(got) == want
+			got, err := m.group.Do(f.ctx, &actors.Request{Operation: actors.Read, Consistency: actors.Local})
+			return err == nil && string(got.Data) == want
 		})
 	}
 }
