@@ -457,8 +457,17 @@ func TestA2_AMachineThatPanicsTwiceAtAnEntryIsQuarantined(t *testing.T) {
 		l := w.leader()
 		l.propose("before")
 		w.panicAt("boom")
-		if _, err := l.group.Propose(w.ctx, []byte("boom")); !errors.Is(err, actors.ErrUnknown) {
-			t.Errorf("a command at which the machine panics ends with %v", err)
+		w.net.Isolate(l.addr) // until both are in its log, one after the other
+		last := l.status().Last
+		boom := l.proposing("boom")
+		w.until("it is in the log", func() bool { return l.status().Last > last })
+		later := l.proposing("later")
+		w.until("both are", func() bool { return l.status().Last > last+1 })
+		w.net.Heal()
+		for _, outcome := range []chan error{boom, later} {
+			if err := <-outcome; !errors.Is(err, actors.ErrUnknown) {
+				t.Errorf("a command at which the machine panics, or one behind it, ends with %v", err)
+			}
 		}
 		for _, h := range w.hosts {
 			w.until("it is quarantined", func() bool {
@@ -509,7 +518,7 @@ func TestA2_AMachineThatPanicsTwiceAtAnEntryIsQuarantined(t *testing.T) {
 			h.group = h.open("group")
 			w.leader()
 		}
-		if got := w.hosts[0].propose("after"); got != "3:after" {
+		if got := w.hosts[0].propose("after"); got != "4:after" {
 			t.Errorf("after it was mended it answers %q", got)
 		}
 	})
