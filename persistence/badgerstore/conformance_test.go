@@ -57,8 +57,8 @@ func (d *crashingDir) Open() (persistence.Store, error) {
 }
 
 func (d *crashingDir) crash() {
-	s := d.s.(*store)
-	if s.closed.Load() {
+	s, opened := d.s.(*store)
+	if !opened || s.closed.Load() { // it was too full to be opened, or is closed
 		return
 	}
 	close(s.quit) // nothing may happen while it is copied: a process dies at one moment
