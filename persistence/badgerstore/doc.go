@@ -40,6 +40,17 @@
 // left, under a new incarnation; and only then the marker says that all is well.
 // Until a leader has admitted it, such a group's Recovered is Damaged.
 //
+// A Badger that is damaged is made anew, with what can be read of the old one, and of
+// the journal (rebuild.go). Where a value is lost, an older one of its key comes up: what
+// is kept of a group is the beginning of a log that it once had, and not more. The new
+// Badger is written beside the old one, which nothing changes until it is set aside; then
+// all groups are damaged, as above. The same steps are taken again, or gone on with, when
+// that is interrupted.
+//
+// Opening does not read the entries in Badger. Damage there is met by who loads them:
+// its member is faulted, and a note is left in the directory. The next opening with
+// Options.Repair repairs it.
+//
 // # Why not Badger alone
 //
 // Measured with power cuts: without SyncWrites it loses what it had acknowledged,
@@ -54,6 +65,7 @@
 //	lock              held while it is open
 //	journal/          see package journal
 //	badger/           see values.go
+//	damage            a note that damage of Badger was met
 //	snapshots/        of the groups: see package snapshots. Hosts write them
 //
 // FORMAT.md, in the directory above, has the bytes. What must never live here:

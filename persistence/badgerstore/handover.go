@@ -28,7 +28,7 @@ func (s *store) retire() {
 			}
 			if err != nil {
 				if !errors.Is(err, errQuit) {
-					s.fail(fmt.Errorf("handing over %s: %w", s.journal.File(oldest), err))
+					s.fail(fmt.Errorf("handing over %s: %w", s.journal.File(oldest), s.notice(err)))
 				}
 				return
 			}

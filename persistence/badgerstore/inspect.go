@@ -37,7 +37,8 @@ type Inspection struct {
 	Format  int
 	ID      uint64
 	Fresh   bool // the store was being made when that was interrupted
-	Cutting bool // its journal was being cut off, before a damage, when that was interrupted
+	Cutting bool // a damage was being repaired when that was interrupted
+	Noted   bool // damage of Badger's was met, and is repaired when it is opened with Repair
 	InUse   bool // somebody has it open
 	Journal *journal.Inspection
 	Table   TableInfo
@@ -199,6 +200,8 @@ func (in *Inspection) begin(live bool) error {
 	}
 	in.Format, in.ID, in.Fresh = m.format, m.id, m.fresh
 	in.Cutting = err == nil && strings.Contains(string(b), "\nstate damaged\n")
+	_, err = os.Stat(in.s.path(noteName))
+	in.Noted = err == nil
 	in.before, _ = in.fingerprint()
 	return nil
 }
@@ -592,7 +595,8 @@ func (in *Inspection) next(g *InspectedGroup, from raftcore.Index) raftcore.Inde
 type Rehearsal struct {
 	Err     error // what Open would fail with, or nil
 	Journal *journal.Plan
-	Repair  *Repair // what it would do with Options.Repair; nil if that would not help
+	// Repair is what it would do with Options.Repair; nil if that would do nothing.
+	Repair *Repair
 	// Records are how many the replay takes from each segment.
 	Records map[uint32]int
 	// Oldest is the segment up to which, itself not included, Badger has everything;
@@ -603,7 +607,8 @@ type Rehearsal struct {
 // Repair is what opening a damaged store with Options.Repair would do, beside what
 // becomes of its groups.
 type Repair struct {
-	File   string // where the journal would be cut off; "" if it has ended too early already
+	Badger bool   // it would be made anew, of what can be read of it and of the journal
+	File   string // else where the journal would be cut off; "" if it has ended too early already
 	Offset int64
 }
 
@@ -642,6 +647,10 @@ func (in *Inspection) Rehearse() (*Rehearsal, error) {
 	if errors.As(err, &corrupt) {
 		in.concern(corrupt)
 	}
+	strange := in.rooted && in.s.root.store != in.ID
+	if in.markerErr == nil && !strange && (in.Noted || corrupt != nil && s.isBadgers(corrupt)) {
+		out.Repair = &Repair{Badger: true}
+	}
 	return out, in.Unchanged()
 }
 
@@ -651,7 +660,7 @@ func (s *store) plannedRepair(short bool) *Repair {
 	damage, err := journal.Damaged(s.path(journalName), journal.Options{ID: s.root.store, First: s.root.next})
 	switch {
 	case damage != nil:
-		return &Repair{damage.File, damage.Offset}
+		return &Repair{File: damage.File, Offset: damage.Offset}
 	case err == nil && short:
 		return &Repair{}
 	}

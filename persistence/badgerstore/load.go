@@ -35,7 +35,7 @@ func (s *store) Load(id persistence.GroupID, l raftcore.Load) ([]raftcore.Entry,
 	}
 	entries, err := s.load(g, l.From, l.To, l.MaxBytes)
 	if err != nil {
-		return nil, fmt.Errorf("group %q: entries %d to %d: %w", g.name, l.From, l.To, err)
+		return nil, fmt.Errorf("group %q: entries %d to %d: %w", g.name, l.From, l.To, s.notice(err))
 	}
 	return entries, nil
 }

@@ -20,6 +20,9 @@ const (
 	lockName    = "lock"
 	journalName = "journal"
 	badgerName  = "badger"
+	anewName    = "badger.draft"   // one that is being made in the place of a damaged one
+	asideName   = "badger.damaged" // such a one
+	noteName    = "damage"         // it has been met
 
 	maxMarkerBytes = 4096
 )
@@ -39,8 +42,9 @@ type marker struct {
 	// fresh: the store is being made. Nobody has been told that it is there, so
 	// if that was interrupted, it begins anew.
 	fresh bool
-	// damaged: the journal is damaged, and is being cut off. Until all groups know,
-	// it must not be taken for whole because it looks so.
+	// damaged: the journal is damaged, and is being cut off, or Badger is, and is being
+	// made anew. Until all groups know, they must not be taken for whole because they
+	// look so.
 	damaged bool
 }
 

@@ -60,7 +60,7 @@ func open(o Options) (*store, error) {
 		if s.table != nil {
 			closing = within(o.hooks.closeWait, "badger in "+s.path(badgerName), s.table.close)
 		}
-		if !errors.Is(closing, errStillOpen) {
+		if !errors.Is(closing, errStillOpen) && !errors.Is(err, errStillOpen) {
 			lock.Close()
 		}
 		return nil, o.concern(err)
@@ -104,21 +104,14 @@ func (s *store) open() error {
 			return err
 		}
 	}
-	if s.table, err = s.o.hooks.openTable(s.path(badgerName), s.logger, func(err error) { s.fail(err) }); err != nil {
+	if err := s.finishRebuild(m); err != nil {
 		return err
 	}
-	if m.fresh {
-		s.root = root{store: m.id, next: 1}
-		if err = s.commitRoot(&s.root, nil); err == nil {
-			err = s.table.sync()
-		}
-	} else {
-		err = s.readTable(m)
+	cause := s.noted(m)
+	if cause == nil {
+		cause = s.openParts(&m)
 	}
-	if err != nil {
-		return err
-	}
-	if err := s.openJournal(&m); err != nil {
+	if err := s.rebuildIfNeeded(&m, cause); err != nil {
 		return err
 	}
 	if m.fresh || m.damaged || m.format != storeFormat {
@@ -128,6 +121,27 @@ func (s *store) open() error {
 		}
 	}
 	return s.usable() // Badger may have complained meanwhile
+}
+
+// openParts opens Badger and the journal, and reads what they have.
+func (s *store) openParts(m *marker) error {
+	t, err := s.o.hooks.openTable(s.path(badgerName), s.logger, func(err error) { s.fail(err) })
+	if err != nil {
+		return err
+	}
+	s.table = t
+	if m.fresh {
+		s.root = root{store: m.id, next: 1}
+		if err = s.commitRoot(&s.root, nil); err == nil {
+			err = s.table.sync()
+		}
+	} else {
+		err = s.readTable(*m)
+	}
+	if err != nil {
+		return err
+	}
+	return s.openJournal(m)
 }
 
 // openJournal opens the journal and replays it. If it is damaged, and that is to
@@ -144,7 +158,7 @@ func (s *store) openJournal(m *marker) (err error) {
 			err = r.finish()
 		}
 		var corrupt *persistence.CorruptError
-		if err == nil || !s.o.Repair || !errors.As(err, &corrupt) {
+		if err == nil || !s.o.Repair || !errors.As(err, &corrupt) || s.isBadgers(corrupt) {
 			return err
 		}
 		if s.journal != nil {

@@ -31,14 +31,19 @@ type Options struct {
 	// MaxSegments is how many full segments there may be: if Badger does not keep
 	// up, Saves wait. Default 8.
 	MaxSegments int
-	// Repair has a store open whose journal is damaged, has lost its end, or has parts
-	// that the disk cannot read. What comes after the damage is lost, acknowledged or not, so all of its groups come back
+	// Repair has a store open that is damaged: its journal, the end of which may be lost,
+	// or its Badger, also where the disk cannot read it. Of the journal what comes after
+	// the damage is lost, acknowledged or not; of Badger what cannot be read, and in every
+	// group what follows from it. So all of the groups come back
 	// as newcomers (raftcore.Recovered.Damaged), who count for nothing until their
 	// peers have sent them what is missing, and so do groups that are not known any
 	// more, or new: until some segments have been filled, nobody can tell them apart.
 	// Groups without other members never count again, unless castaway-disk lineage has
 	// them go on. Without Repair such a store does not open, and the error names the place.
-	// The damaged files are kept, as *.damaged.
+	// The damaged files are kept, as *.damaged. A Badger that is damaged is copied: that
+	// takes as much of the disk again, and time.
+	//
+	// What only a Load has met is repaired when the store is opened the next time.
 	Repair bool
 	// Logger hears what goes wrong in the background. Default slog.Default().
 	Logger *slog.Logger
@@ -51,6 +56,7 @@ type hooks struct {
 	fs          journal.FS
 	openTable   func(dir string, logger *slog.Logger, failed func(error)) (table, error)
 	removeTable func(dir string) error
+	readTable   func(dir string) (*remains, error)
 	noRetirer   bool  // the test calls handOver itself
 	commitBytes int   // instead of maxCommitBytes
 	badgerRoom  int64 // instead of badgerRoom
@@ -122,6 +128,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.hooks.removeTable == nil {
 		o.hooks.removeTable = removeBadger
+	}
+	if o.hooks.readTable == nil {
+		o.hooks.readTable = readBadger
 	}
 	return o
 }

@@ -209,10 +209,6 @@ func (h *history) damageAndRepair(disk *journaltest.Disk) (damages int, err erro
 	if err := s.Close(); err != nil {
 		return 0, err
 	}
-	before := map[string]raftcore.Incarnation{}
-	for name, g := range h.logs {
-		before[name] = g.opened.Recovered.Incarnation
-	}
 	h.damage(disk)
 
 	s, err = o.Open()
@@ -223,65 +219,76 @@ func (h *history) damageAndRepair(disk *journaltest.Disk) (damages int, err erro
 	case !errors.As(err, &corrupt):
 		return 0, err
 	}
+	return 1, h.repair(disk, o, 25)
+}
+
+// repair has a store repaired, with crashes in the middle of that, within so many
+// operations of the disk, and uses it then.
+func (h *history) repair(disk *journaltest.Disk, o Options, ops int) error {
+	before := map[string]raftcore.Incarnation{}
+	for name, g := range h.logs {
+		before[name] = g.opened.Recovered.Incarnation
+	}
 	o.Repair = true
 	for h.rng.IntN(3) > 0 { // it is interrupted
-		disk.CrashAt(1 + h.rng.IntN(25))
-		if s, err = o.Open(); err == nil {
+		disk.CrashAt(1 + h.rng.IntN(ops))
+		if s, err := o.Open(); err == nil {
 			s.Close()
 		}
 		disk.Crash(h.rng.IntN(2) == 0)
 	}
-	o.Repair = h.rng.IntN(2) == 0 // if it has begun, it is finished whatever is said now
-	if s, err = o.Open(); errors.As(err, &corrupt) {
+	o.Repair = h.rng.IntN(2) == 0 || slices.Contains(disk.Files(), "d/"+noteName) // if it has begun, it is finished whatever is said now
+	s, err := o.Open()
+	if errors.As(err, new(*persistence.CorruptError)) {
 		o.Repair = true
 		s, err = o.Open()
 	}
 	if err != nil {
-		return 0, fmt.Errorf("it is not repaired: %w", err)
+		return fmt.Errorf("it is not repaired: %w", err)
 	}
 	for range 2 { // also when it is opened once more
 		if err := h.open(s); err != nil {
-			return 0, err
+			return err
 		}
 		for name, g := range h.logs {
 			r := &g.opened.Recovered
 			if !r.Damaged || r.HardState.Joined || r.HardState.Vote != raftcore.Nobody || r.Incarnation == before[name] {
-				return 0, fmt.Errorf("group %s does not know: %v damaged=%v, incarnation %x before and %x now", name, r, r.Damaged, before[name], r.Incarnation)
+				return fmt.Errorf("group %s does not know: %v damaged=%v, incarnation %x before and %x now", name, r, r.Damaged, before[name], r.Incarnation)
 			}
 		}
 		if err := s.Close(); err != nil {
-			return 0, err
+			return err
 		}
 		o.Repair = false
 		if s, err = o.Open(); err != nil {
-			return 0, err
+			return err
 		}
 	}
 	// They join again, and that is kept.
 	if err := h.open(s); err != nil {
-		return 0, err
+		return err
 	}
 	for _, g := range h.logs {
 		save := raftcore.Save{Token: raftcore.Token{Boot: g.opened.Boot, Sequence: 1}, HardState: raftcore.HardState{Term: g.term, Cluster: 5, Joined: true}}
 		if err := s.Save([]persistence.Save{{Group: g.opened.Group, Save: save}}); err != nil {
-			return 0, err
+			return err
 		}
 	}
 	if err := h.use(s.(*store), h.rng.IntN(100)); err != nil {
-		return 0, err
+		return err
 	}
 	want := map[string][]raftcore.EntryID{}
 	for name, g := range h.logs {
 		want[name] = g.entries
 	}
 	if err := s.Close(); err != nil {
-		return 0, err
+		return err
 	}
 	if s, err = o.Open(); err != nil {
-		return 0, err
+		return err
 	}
 	if err := h.open(s); err != nil {
-		return 0, err
+		return err
 	}
 	for name, g := range h.logs {
 		// A replay that finds a newer snapshot in Badger than there was at the time of
@@ -291,10 +298,10 @@ func (h *history) damageAndRepair(disk *journaltest.Disk) (damages int, err erro
 			kept = kept[1:]
 		}
 		if r := &g.opened.Recovered; r.Damaged || r.Base.Index > r.Snapshot.Last.Index || !slices.Equal(g.entries, kept) {
-			return 0, fmt.Errorf("group %s: %v damaged=%v, it should have %v", name, r, r.Damaged, kept)
+			return fmt.Errorf("group %s: %v damaged=%v, it should have %v", name, r, r.Damaged, kept)
 		}
 	}
-	return 1, s.Close()
+	return s.Close()
 }
 
 // damage spoils a file of the journal.

@@ -50,7 +50,7 @@ func simulated(disk *journaltest.Disk) Options {
 		RetainSegments: 1,
 		MaxSegments:    1 << 20,
 		Logger:         slog.New(slog.NewTextHandler(io.Discard, nil)),
-		hooks:          hooks{fs: disk, openTable: openLogTable(disk), removeTable: removeLogTable(disk), noRetirer: true, commitBytes: 5000},
+		hooks:          hooks{fs: disk, openTable: openLogTable(disk), removeTable: removeLogTable(disk), readTable: readLogTable(disk), noRetirer: true, commitBytes: 5000},
 	}
 }
 

@@ -49,6 +49,7 @@ type store struct {
 	// have been lost with the rest.
 	repaired bool
 
+	noticed sync.Once // damage: there is a note of it
 	failure atomic.Pointer[error]
 	closed  atomic.Bool
 	room    roomKeeper
@@ -107,7 +108,7 @@ func (s *store) Open(name string) (persistence.Opened, error) {
 	}
 	recovered, err := s.recovered(g)
 	if err != nil {
-		return persistence.Opened{}, fmt.Errorf("group %q: %w", name, err)
+		return persistence.Opened{}, fmt.Errorf("group %q: %w", name, s.notice(err))
 	}
 	boot := random()
 	s.mu.Lock()

@@ -13,6 +13,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/castaway-go/castaway/persistence"
 	"github.com/dgraph-io/badger/v4"
@@ -43,6 +44,8 @@ type tableFiles struct {
 	in       *Inspection
 	progress func(int64)
 	refused  error // why Badger would not open this
+	// partial: more may be lost than chunks of entries and pieces of them.
+	partial bool
 
 	cells map[string]cell
 	keys  []string // those that are not deleted, ascending
@@ -64,6 +67,7 @@ func (t *tableFiles) path(file int) string { return filepath.Join(t.dir, t.in.Ta
 
 // refuse notes a damage because of which Badger does not open.
 func (t *tableFiles) refuse(file string, offset, bytes int64, format string, args ...any) {
+	t.partial = true
 	d := t.in.damage(file, offset, bytes, format, args...)
 	if t.refused == nil {
 		corrupt := d.CorruptError
@@ -83,7 +87,7 @@ func (t *tableFiles) read() error {
 	if err != nil {
 		return err
 	}
-	tables := t.manifest()
+	tables, listed := t.manifest()
 	if _, err := badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: t.dir, ReadOnly: true}); err != nil {
 		t.refuse(filepath.Join(t.dir, badger.KeyRegistryFileName), 0, 0, "%v", err)
 	}
@@ -96,7 +100,7 @@ func (t *tableFiles) read() error {
 			continue
 		}
 		t.in.Table.Files = append(t.in.Table.Files, TableFile{Name: name.Name(), Kind: "other", Size: info.Size(), End: info.Size()})
-		if err := t.file(len(t.in.Table.Files)-1, tables); err != nil {
+		if err := t.file(len(t.in.Table.Files)-1, tables, listed); err != nil {
 			return err
 		}
 	}
@@ -121,45 +125,47 @@ func (t *tableFiles) read() error {
 	return nil
 }
 
-// manifest reads the list of tables.
-func (t *tableFiles) manifest() map[uint64]badger.TableManifest {
+// manifest reads the list of tables. Without one that can be read, all that there are
+// count: one that Badger has merged into others, and not removed yet, has nothing that is
+// newer than theirs.
+func (t *tableFiles) manifest() (tables map[uint64]badger.TableManifest, listed bool) {
 	name := filepath.Join(t.dir, badger.ManifestFilename)
 	f, err := os.Open(name)
 	if err != nil {
 		if !t.in.Fresh {
 			t.refuse(name, 0, 0, "the list of tables cannot be read: %v", err)
 		}
-		return nil
+		return nil, false
 	}
 	defer f.Close()
 	m, err := replayManifest(t.dir, f)
 	if err != nil {
 		t.refuse(name, 0, 0, "the list of tables: %v", err)
-		return m.Tables
+		return nil, false
 	}
 	if b, err := os.ReadFile(name); err == nil {
 		if kept, notes := withoutMissing(t.dir, b); notes > 0 { // as they will be when the store is opened
-			return tablesOf(kept)
+			return tablesOf(kept), true
 		}
 	}
-	return m.Tables
+	return m.Tables, true
 }
 
 // file reads a file of Badger.
-func (t *tableFiles) file(n int, tables map[uint64]badger.TableManifest) error {
+func (t *tableFiles) file(n int, tables map[uint64]badger.TableManifest, listed bool) error {
 	f := &t.in.Table.Files[n]
 	stem, isTable := strings.CutSuffix(f.Name, ".sst")
 	id, err := strconv.ParseUint(stem, 10, 64)
-	m, listed := tables[id]
+	m, lists := tables[id]
 	switch {
 	case f.Name == badger.ManifestFilename:
 		f.Kind = "list of tables"
-	case isTable && err == nil && !listed:
+	case isTable && err == nil && listed && !lists:
 		f.Kind, f.Void = "table", true
 	case isTable && err == nil:
 		f.Kind, f.Level = "table", int(m.Level)
-		b, err := os.ReadFile(t.path(n))
-		if err != nil {
+		b, err := t.contents(n)
+		if b == nil {
 			return err
 		}
 		if m.Compression != 0 || m.KeyID != 0 {
@@ -169,8 +175,8 @@ func (t *tableFiles) file(n int, tables map[uint64]badger.TableManifest) error {
 		t.table(n, b)
 	case filepath.Ext(f.Name) == ".mem":
 		f.Kind = "log"
-		b, err := os.ReadFile(t.path(n))
-		if err != nil {
+		b, err := t.contents(n)
+		if b == nil {
 			return err
 		}
 		if wrong := wrongHead(b); wrong != "" {
@@ -186,6 +192,20 @@ func (t *tableFiles) file(n int, tables map[uint64]badger.TableManifest) error {
 	}
 	t.progress(f.Size)
 	return nil
+}
+
+// contents reads a file as a whole, or returns nil: if the disk cannot read it, that is
+// damage, not an error.
+func (t *tableFiles) contents(n int) ([]byte, error) {
+	b, err := os.ReadFile(t.path(n))
+	if errors.Is(err, syscall.EIO) {
+		t.refuse(t.path(n), 0, 0, "it cannot be read: %v", err)
+		return nil, nil
+	}
+	if err == nil && b == nil {
+		b = []byte{}
+	}
+	return b, err
 }
 
 // table reads a table: blocks, and an index of them at the end.
@@ -211,10 +231,19 @@ func (t *tableFiles) table(n int, b []byte) {
 			until := "the end of the table"
 			if i+1 < blocks && index.Offsets(&next, i+1) {
 				until = describe(next.KeyBytes())
+				t.partial = t.partial || !onlyEntries(this.KeyBytes(), next.KeyBytes())
+			} else {
+				t.partial = true // nobody knows where it ends
 			}
 			t.in.damage(name, from, to-from, "block %d of the table has a wrong checksum; it begins with %s and ends before %s", i, describe(this.KeyBytes()), until)
 		}
 	}
+}
+
+// onlyEntries reports whether there are only chunks, or only pieces, from one key up to
+// another.
+func onlyEntries(from, to []byte) bool {
+	return len(from) > 0 && len(to) > 0 && from[0] == to[0] && (from[0] == prefixChunk || from[0] == prefixPiece)
 }
 
 // block reads a block of a table. It reports false if that is damaged.
@@ -266,6 +295,7 @@ func (t *tableFiles) put(n int, key []byte, meta byte, offset int64, length int)
 		return
 	}
 	if meta&badgerValuePointer != 0 {
+		t.partial = true
 		t.in.damage(t.path(n), offset, int64(length), "%s lies in the value log: no value of ours does", describe(key))
 	}
 	t.cells[name] = cell{version, n, offset, length, meta&badgerDeleted != 0}

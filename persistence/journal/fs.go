@@ -18,7 +18,7 @@ type FS interface {
 	// persistence.ErrDiskFull, leaving none, if there is not so much space.
 	Create(name string, size int64) (File, error)
 	// Rename gives a file another name. A file that has that name is replaced,
-	// at once: there is never neither.
+	// at once: there is never neither. A directory takes along what is in it.
 	Rename(from, to string) error
 	// Remove removes a file.
 	Remove(name string) error

@@ -425,7 +425,7 @@ var storeMutants = []mutant{
 		{"marker.go", "if err != nil || string(m.encode()) != string(b) {", "if err != nil {"},
 	}},
 	{"D15", "a store is repaired without being told to", []edit{
-		{"open.go", "if err == nil || !s.o.Repair || !errors.As(err, &corrupt) {", "if err == nil || !errors.As(err, &corrupt) {"},
+		{"open.go", "if err == nil || !s.o.Repair || !errors.As(err, &corrupt) ||", "if err == nil || !errors.As(err, &corrupt) ||"},
 	}},
 	{"D15", "a journal that lacks its oldest segment is opened", []edit{
 		{"open.go", "case oldest > s.root.next:", "case oldest > s.root.next && false:"},

@@ -199,6 +199,7 @@ type recoveryFacts struct {
 }
 
 type repairFacts struct {
+	Badger bool   `json:"badger"`
 	File   string `json:"file"`
 	Offset int64  `json:"offset"`
 }
@@ -363,7 +364,7 @@ func recoveryOf(in *badgerstore.Inspection, r *badgerstore.Rehearsal) recoveryFa
 		f.Error = r.Err.Error()
 	}
 	if r.Repair != nil {
-		f.Repair = &repairFacts{r.Repair.File, r.Repair.Offset}
+		f.Repair = &repairFacts{r.Repair.Badger, r.Repair.File, r.Repair.Offset}
 	}
 	if p := r.Journal; p != nil && r.Err == nil {
 		f.Segment, f.Replaces, f.Torn, f.Spares = p.Segment, p.Replaces, tornOf(p.Torn), list(p.Spares)

@@ -38,9 +38,10 @@ At three in the morning, with a member that does not start:
   castaway-disk recovery DIR     does the store open? If not, why not?
   castaway-disk verify DIR       what is damaged, and whom does it concern?
 
-Leave the directory as it is. A member whose disk is damaged is replaced by one
-with an empty directory: the others bring it up to date. Copy the damaged one
-away first.
+Leave the directory as it is. A store that is opened with badgerstore.Options.Repair
+goes on with what is left: recovery says how. Or a member whose disk is damaged is
+replaced by one with an empty directory. The others bring it up to date in either case.
+Copy the damaged directory away first.
 
 When no member finds a leader any more, because a majority of them is gone and does
 not come back: castaway-disk lineage -h.
@@ -56,7 +57,7 @@ const storeFields = `  dir        the directory
   store      the store's id, 16 hexadecimal digits
   inUse      a process has it open
   fresh      it was being made when that was interrupted: nothing is in it
-  cutting    its journal was being cut off before a damage when that was interrupted
+  cutting    a damage was being repaired when that was interrupted
 `
 
 const damageFields = `  damage     a list, empty if nothing is damaged:
@@ -208,7 +209,8 @@ with, and what Options.Repair would do about it; the exit status is 1.
 
 Opening reads all of the journal, and of Badger what says which groups there are. A
 damaged chunk of entries is met only by who reads it: it is reported here as damage
-that opening does not notice.
+that opening does not notice. Who meets it leaves a note in the directory, the file
+damage, by which the next opening with Options.Repair knows that it is to be repaired.
 
   -json   Print JSON.
 
@@ -216,8 +218,9 @@ JSON:
 
 ` + storeFields + `  opens      opening succeeds
   error      what it fails with otherwise
-  repair     null if Options.Repair does not help, or file and offset where that would
-             cut the journal off; file is empty if it has ended too early already
+  repair     null if Options.Repair would do nothing, or does not help; else badger:
+             Badger would be made anew; or file and offset where the journal would be
+             cut off; file is empty if it has ended too early already
   segment    the segment of the journal that is begun
   replaces   there is one of this number already: it is replaced
   torn       null, or file, offset, bytes, batch, records: the torn tail, dropped

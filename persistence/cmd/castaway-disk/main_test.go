@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/castaway-go/castaway/persistence/badgerstore"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
@@ -121,6 +122,43 @@ func TestAFlippedBitInATableOfBadger(t *testing.T) {
 		flip(t, table, info.Size()-40) // of the index
 	}
 	golden(t, "table-index", m.dir, transcript(t, m.dir, "groups", "verify", "recovery"))
+}
+
+// TestDamageThatWasMet: of a chunk that nobody has read yet, opening knows nothing.
+func TestDamageThatWasMet(t *testing.T) {
+	m := full(t)
+	m.close()
+	tables, err := filepath.Glob(filepath.Join(m.dir, "badger", "*.sst"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range tables {
+		b, err := os.ReadFile(table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at := bytes.Index(b, []byte("set key95 ")); at >= 0 {
+			flip(t, table, int64(at))
+		}
+	}
+	s, err := badgerstore.Options{Dir: m.dir}.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o, err := s.Open("orders"); err == nil {
+		_, err = s.Load(o.Group, raftcore.Load{From: 95, To: 95})
+		if err == nil {
+			t.Fatal("the damage was read")
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for line, want := range map[string]string{"recovery": "there is a note of it", "recovery -json": `"badger": true`} {
+		if got := transcript(t, m.dir, line); !strings.Contains(got, want) {
+			t.Errorf("%s does not say %q:\n%s", line, want, got)
+		}
+	}
 }
 
 func TestALogOfBadgerThatHasLostItsEnd(t *testing.T) {

@@ -63,7 +63,7 @@ func (s *storeFacts) text(w io.Writer) {
 		fmt.Fprintln(w, "It was being made when that was interrupted: nothing was ever saved in it, and opening it begins anew.")
 	}
 	if s.Cutting {
-		fmt.Fprintln(w, "Its journal was being cut off before a damage when that was interrupted: opening goes on with it.")
+		fmt.Fprintln(w, "A damage was being repaired when that was interrupted: opening goes on with it.")
 	}
 	if s.InUse {
 		fmt.Fprintln(w, "A process has it open: this is how it was a moment ago.")
@@ -315,13 +315,17 @@ func (f *recoveryFacts) failText(w io.Writer) {
 	fmt.Fprintf(w, "Opening this store FAILS, and changes nothing:\n  %s\n", f.Error)
 	switch r := f.Repair; {
 	case r == nil:
-		fmt.Fprintln(w, "Options.Repair does not help: it repairs the journal only. Move the directory away, and\nlet the member come back with an empty one: its peers bring it up to date.")
+		fmt.Fprintln(w, "Options.Repair does not help. Move the directory away, and let the member come back\nwith an empty one: its peers bring it up to date.")
+	case r.Badger:
+		fmt.Fprintf(w, "With Options.Repair it opens: %s\n", rebuilds)
 	case r.File == "":
 		fmt.Fprintln(w, "With Options.Repair it opens, and goes on with what is left.", damagedGroups)
 	default:
 		fmt.Fprintf(w, "With Options.Repair it opens: the journal is cut off at offset %d of\n  %s,\nand what comes after that is kept under other names. %s\n", r.Offset, r.File, damagedGroups)
 	}
 }
+
+const rebuilds = "Badger is made anew, of what can be read of it and\nof the journal, as far as that is certain, and the damaged files are kept under other\nnames. " + damagedGroups
 
 const damagedGroups = "All groups of this store come\nback without a vote, and count again when their peers have brought them up to date."
 
@@ -336,6 +340,9 @@ func (f *recoveryFacts) text(w io.Writer) {
 		f.failText(w)
 		damageText(w, f.Damage)
 		return
+	}
+	if f.Repair != nil {
+		fmt.Fprintf(w, "Damage has been met when Badger was read, and there is a note of it. With\nOptions.Repair opening repairs it: %s\n\n", rebuilds)
 	}
 	fmt.Fprintln(w, "Opening this store succeeds. This is what it does; nothing of it has been done now.")
 	if t := f.Torn; t != nil {

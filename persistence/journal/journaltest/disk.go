@@ -28,6 +28,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -76,7 +77,8 @@ type change struct {
 	resize bool // to offset
 }
 
-// move is a change of a name: from is empty for a new file, to for a removal.
+// move is a change of a name: from is empty for a new file, to for a removal. Without
+// a file it is that of a directory.
 type move struct {
 	from, to string
 	file     *inode
@@ -249,7 +251,8 @@ func (d *Disk) MkdirAll(string) error {
 	return nil
 }
 
-// List names the files in a directory, in an order that is different each time.
+// List names the files in a directory, and the directories in it that are not empty, in
+// an order that is different each time.
 func (d *Disk) List(dir string) ([]string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -257,9 +260,12 @@ func (d *Disk) List(dir string) ([]string, error) {
 		return nil, ErrCrashed
 	}
 	var names []string
+	below := filepath.Clean(dir) + string(filepath.Separator)
 	for _, name := range sorted(d.names) {
-		if filepath.Dir(name) == filepath.Clean(dir) {
-			names = append(names, filepath.Base(name))
+		rest, ok := strings.CutPrefix(name, below)
+		first, _, _ := strings.Cut(rest, string(filepath.Separator))
+		if ok && !slices.Contains(names, first) {
+			names = append(names, first)
 		}
 	}
 	d.rng.Shuffle(len(names), func(i, k int) { names[i], names[k] = names[k], names[i] })
@@ -300,13 +306,13 @@ func (d *Disk) Create(name string, size int64) (journal.File, error) {
 	return &handle{disk: d, life: d.life, name: name, file: f}, nil
 }
 
-// Rename gives a file another name.
+// Rename gives a file another name, or a directory with all that is in it.
 func (d *Disk) Rename(from, to string) error {
 	from, to = filepath.Clean(from), filepath.Clean(to)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	f := d.names[from]
-	if f == nil && !d.crashed {
+	if f == nil && !d.crashed && !slices.ContainsFunc(sorted(d.names), func(name string) bool { return within(name, from) }) {
 		return &fs.PathError{Op: "rename", Path: from, Err: fs.ErrNotExist}
 	}
 	return d.rename(d.life, move{from: from, to: to, file: f})
@@ -343,6 +349,15 @@ func (d *Disk) rename(life int, m move) error {
 }
 
 func (m move) in(names map[string]*inode) {
+	if m.file == nil {
+		for _, name := range sorted(names) {
+			if within(name, m.from) {
+				names[m.to+strings.TrimPrefix(name, m.from)] = names[name]
+				delete(names, name)
+			}
+		}
+		return
+	}
 	if m.from != "" {
 		if names[m.from] != m.file {
 			return // what came before was lost
@@ -418,6 +433,11 @@ func (u *unlocker) Close() error {
 		delete(u.disk.locks, u.name)
 	}
 	return nil
+}
+
+// within reports whether a file is in a directory.
+func within(name, dir string) bool {
+	return strings.HasPrefix(name, dir+string(filepath.Separator))
 }
 
 func sorted(names map[string]*inode) []string {

@@ -1,0 +1,339 @@
+package badgerstore
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/persistence/journal/journaltest"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// TestP1D9D15_ADamagedBadgerIsMadeAnewAndItsGroupsKnow loses values of Badger's, so that
+// older ones come up, or none, has the store repaired, with crashes in the middle of that,
+// and demands that every group has what it had at some time, knows that more may be lost,
+// and goes on.
+func TestP1D9D15_ADamagedBadgerIsMadeAnewAndItsGroupsKnow(t *testing.T) {
+	rounds(t, func(seed uint64) error {
+		h := newHistory(seed)
+		disk := journaltest.New(seed)
+		for range 2 {
+			if err := h.loseAndRepair(disk); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (h *history) loseAndRepair(disk *journaltest.Disk) error {
+	o := simulated(disk)
+	s, err := o.Open()
+	if err != nil {
+		return err
+	}
+	if err := h.open(s); err != nil {
+		return err
+	}
+	if err := h.use(s.(*store), 20+h.rng.IntN(200)); err != nil {
+		return err
+	}
+	if err := s.Close(); err != nil {
+		return err
+	}
+	onlyEntries := h.loseValues(disk)
+	if h.rng.IntN(4) == 0 {
+		h.damage(disk)
+	}
+	if onlyEntries {
+		disk.Put("d/badger/"+onlyEntriesName, nil)
+	}
+	disk.Put("d/"+noteName, nil)
+	return h.repair(disk, o, 80)
+}
+
+// loseValues takes values away that Badger has had since it was opened. It reports
+// whether those were only of chunks and pieces.
+func (h *history) loseValues(disk *journaltest.Disk) (onlyEntries bool) {
+	const name = "d/badger/log"
+	contents := disk.Contents(name)
+	var history [][]write
+	for {
+		writes, n := parseTransaction(contents)
+		if n == 0 {
+			break
+		}
+		history, contents = append(history, writes), contents[n:]
+	}
+	from := h.rng.IntN(len(history))
+	to := from + h.rng.IntN(len(history)-from)
+	kind, odds := h.rng.IntN(6), 1+h.rng.IntN(4)
+	blocks := "cgprt"
+	at := h.rng.IntN(len(blocks))
+	lost := func(i int, key []byte) bool {
+		switch entries := key[0] == prefixChunk || key[0] == prefixPiece; kind {
+		case 0: // blocks that have nothing else
+			return entries && h.rng.IntN(odds) == 0
+		case 1: // a table that is missing
+			return from <= i && i <= to
+		case 2: // the end of a log
+			return i >= from
+		case 3: // a table that ends too early
+			return from <= i && i <= to && key[0] >= blocks[at]
+		case 4: // any
+			return h.rng.IntN(odds+1) == 0
+		}
+		return true // all
+	}
+	var left []byte
+	for i, writes := range history {
+		var kept []write
+		for _, w := range writes {
+			switch {
+			case !lost(i, w.key):
+				kept = append(kept, w)
+			case kind != 2 && h.rng.IntN(8) == 0 && len(w.value) > 0: // there, and not what it was
+				spoilt := slices.Clone(w.value)
+				spoilt[h.rng.IntN(len(spoilt))] ^= 1 << h.rng.IntN(8)
+				kept = append(kept, write{key: w.key, value: spoilt})
+			}
+		}
+		left = append(left, encodeTransaction(kept)...)
+	}
+	disk.Put(name, left)
+	return kind == 0 || kind == 2 // Badger's own files do not tell of a lost end
+}
+
+// chunkPlace returns where the value of a chunk lies in Badger's tables.
+func chunkPlace(t *testing.T, dir string, number uint64, first raftcore.Index) (file string, offset int64) {
+	t.Helper()
+	in, err := Inspect(dir, InspectOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	c, ok := in.files.cells[string(chunkKey(number, first))]
+	if !ok {
+		t.Fatalf("there is no chunk from entry %d on", first)
+	}
+	return in.files.path(c.file), c.offset
+}
+
+func flipByte(t *testing.T, name string, offset int64) {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[offset] ^= 0x10
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// firstChunks returns where the chunks of a group begin, ascending.
+func firstChunks(t *testing.T, dir string, number uint64) (firsts []raftcore.Index) {
+	t.Helper()
+	in, err := Inspect(dir, InspectOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	for _, key := range in.files.keys {
+		if strings.HasPrefix(key, string(chunksOf(number))) {
+			firsts = append(firsts, firstOf([]byte(key)))
+		}
+	}
+	slices.Sort(firsts)
+	return firsts
+}
+
+// TestD15_DamageThatALoadMeetsIsRepairedWhenTheStoreIsOpenedAgain: opening does not read
+// all of Badger, so whoever meets damage leaves a note.
+func TestD15_DamageThatALoadMeetsIsRepairedWhenTheStoreIsOpenedAgain(t *testing.T) {
+	dir, log := tabled(t)
+	s := mustOpen(t, handedOverByHand(dir))
+	incarnation := mustOpenGroup(t, s, "orders").Recovered.Incarnation
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	firsts := firstChunks(t, dir, 1)
+	hole := firsts[len(firsts)/2]
+	name, offset := chunkPlace(t, dir, 1, hole)
+	flipByte(t, name, offset+20)
+	o := handedOverByHand(dir)
+	o.Repair = true
+	s = mustOpen(t, o)         // nobody has met it
+	_, err := s.Open("orders") // which reads the newest entries
+	if !errors.As(err, new(*persistence.CorruptError)) || !strings.Contains(err.Error(), "Options.Repair") {
+		t.Fatalf("the damage was read with %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	damaged, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	in := wantRepair(t, dir)
+	in.Close()
+	s = mustOpen(t, o)
+	again := mustOpenGroup(t, s, "orders")
+	r := &again.Recovered
+	if !r.Damaged || r.HardState != (raftcore.HardState{Term: 1, Cluster: 5}) || r.Incarnation == incarnation {
+		t.Errorf("it has come back as %+v", r)
+	}
+	if next := firsts[len(firsts)/2+1]; r.Last >= next || r.Last < hole-1 { // an older value of the chunk may come up
+		t.Errorf("the chunk from entry %d on is damaged, and the log ends at %d", hole, r.Last)
+	}
+	wantLog(t, s, again, log[:r.Last])
+	aside, err := os.ReadFile(filepath.Join(dir, asideName, filepath.Base(name)))
+	if err != nil || !bytes.Equal(aside, damaged) {
+		t.Errorf("the damaged file was not kept as it was: %v", err)
+	}
+	mustSave(t, s, saveOf(again, 2, commands(2, r.Last+1, r.Last+3)...))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, o) // once is enough
+	joined := mustOpenGroup(t, s, "orders")
+	if joined.Recovered.Damaged || joined.Recovered.Incarnation != r.Incarnation {
+		t.Errorf("opened again it is %+v", &joined.Recovered)
+	}
+	wantLog(t, s, joined, append(log[:r.Last:r.Last], commands(2, r.Last+1, r.Last+3)...))
+	s.Close()
+	wantFormat(t, dir, storeFormat)
+}
+
+// wantRepair checks that whoever looks says that Badger would be made anew, and changes
+// nothing.
+func wantRepair(t *testing.T, dir string) *Inspection {
+	t.Helper()
+	before := state(t, dir)
+	in, err := Inspect(dir, InspectOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { in.Close() })
+	r, err := in.Rehearse()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Repair == nil || !r.Repair.Badger {
+		t.Errorf("who looks says that a repair would do %+v, because of %v", r.Repair, r.Err)
+	}
+	if after := state(t, dir); !reflect.DeepEqual(after, before) {
+		t.Errorf("looking has changed the files")
+	}
+	return in
+}
+
+// twoGroups makes a closed store like tabled, with another group, of which the journal
+// has everything.
+func twoGroups(t *testing.T) (dir string, log, others []raftcore.Entry) {
+	t.Helper()
+	dir, log = tabled(t)
+	s := mustOpen(t, handedOverByHand(dir))
+	orders, stock := mustOpenGroup(t, s, "orders"), mustOpenGroup(t, s, "stock")
+	last := raftcore.Index(len(log))
+	log, others = append(log, commands(1, last+1, last+3)...), commands(1, 1, 9)
+	mustSave(t, s, saveOf(orders, 1, log[last:]...), saveOf(stock, 1, others...))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir, log, others
+}
+
+// TestP1D9_ABadgerThatDoesNotOpenIsMadeAnew: whatever is damaged, or missing.
+func TestP1D9_ABadgerThatDoesNotOpenIsMadeAnew(t *testing.T) {
+	whole, log, others := twoGroups(t)
+	in := func(dir, name string) string { return filepath.Join(dir, badgerName, name) }
+	table := filepath.Base(tablesIn(t, whole)[0])
+	flip := func(fromEnd int64) func(string) error {
+		return func(name string) error {
+			b, err := os.ReadFile(name)
+			if err == nil {
+				b[int64(len(b))-fromEnd] ^= 0x10
+				err = os.WriteFile(name, b, 0o600)
+			}
+			return err
+		}
+	}
+	cut := func(size int64) func(string) error {
+		return func(name string) error { return os.Truncate(name, size) }
+	}
+	values, err := filepath.Glob(in(whole, "*.vlog"))
+	if err != nil || len(values) == 0 {
+		t.Fatal(values, err)
+	}
+	key := func(name string) error { // its head names one
+		b := make([]byte, 100)
+		b[7] = 1
+		return os.WriteFile(name, b, 0o600)
+	}
+	for what, c := range map[string]struct {
+		name string
+		harm func(name string) error
+	}{
+		"a table's checksum":       {table, flip(5)},
+		"a table's index":          {table, flip(60)},
+		"a table is empty":         {table, cut(0)},
+		"a table is half":          {table, cut(40 << 10)},
+		"a table is missing":       {table, os.Remove},
+		"the list of tables":       {"MANIFEST", flip(2)},
+		"the list is missing":      {"MANIFEST", os.Remove},
+		"the key registry":         {"KEYREGISTRY", flip(1)},
+		"the head of the values":   {filepath.Base(values[0]), key},
+		"all of Badger is missing": {"", os.RemoveAll},
+		"the head of a log":        {"00077.mem", key},
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "store")
+			copyDir(t, whole, dir)
+			if err := c.harm(in(dir, c.name)); err != nil {
+				t.Fatal(err)
+			}
+			wantRepair(t, dir)
+			o := handedOverByHand(dir)
+			o.Repair = true
+			s := mustOpen(t, o)
+			wantPrefixes(t, s, log, others)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = mustOpen(t, handedOverByHand(dir))
+			wantPrefixes(t, s, log, others)
+			s.Close()
+			wantFormat(t, dir, storeFormat)
+		})
+	}
+}
+
+// wantPrefixes checks that two groups are damaged, and have what they had, up to some
+// entry; of the second one the journal has everything.
+func wantPrefixes(t *testing.T, s persistence.Store, log, others []raftcore.Entry) {
+	t.Helper()
+	for name, all := range map[string][]raftcore.Entry{"orders": log, "stock": others} {
+		g := mustOpenGroup(t, s, name)
+		r := &g.Recovered
+		if !r.Damaged || r.HardState.Joined || r.HardState.Vote != raftcore.Nobody {
+			t.Errorf("group %q does not know: %+v", name, r)
+		}
+		if r.Last > 0 {
+			wantLog(t, s, g, all[:r.Last])
+		}
+		if name == "stock" && int(r.Last) != len(all) {
+			t.Errorf("group %q has %d entries of the %d that the journal has", name, r.Last, len(all))
+		}
+		if err := s.CloseGroup(g.Group); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
