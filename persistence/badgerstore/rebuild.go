@@ -173,10 +173,10 @@ func (s *store) rebuild(m *marker, cause error) error {
 		}
 	}
 	from := &salvor{s: s, m: *m, t: t}
+	defer from.close()
 	if err := from.read(); err != nil {
 		return err
 	}
-	defer from.j.Close()
 	if err := from.write(); err != nil {
 		return err
 	}
@@ -273,6 +273,13 @@ func (w *salvor) read() error {
 	}
 	w.source = w.alone
 	return w.keep(w.alone.groups, w.values)
+}
+
+// close closes the journal. Badger's files are the caller's.
+func (w *salvor) close() {
+	if w.j != nil {
+		w.j.Close()
+	}
 }
 
 func (w *salvor) options() journal.Options {

@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -305,6 +306,9 @@ func TestP1D9_ABadgerThatDoesNotOpenIsMadeAnew(t *testing.T) {
 			o.Repair = true
 			s := mustOpen(t, o)
 			wantPrefixes(t, s, log, others)
+			if g := s.(*store).names["orders"]; strings.HasPrefix(what, "the ") && g.log.Last < 110 {
+				t.Errorf("all tables can be read, and of what was in them it has %d entries", g.log.Last)
+			}
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -335,5 +339,194 @@ func wantPrefixes(t *testing.T, s persistence.Store, log, others []raftcore.Entr
 		if err := s.CloseGroup(g.Group); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// putTable writes what Badger's stand-in has.
+func putTable(disk *journaltest.Disk, tab *logTable) {
+	var all []write
+	for _, key := range tab.keys {
+		all = append(all, write{key: []byte(key), value: tab.data[key]})
+	}
+	disk.Put("d/badger/log", encodeTransaction(all))
+}
+
+// TestP1D9_TheJournalIsNotReplayedOverAnOldValue: what Badger has of a group is from
+// before a leader replaced its entries, and the count of versions happens to be right. The
+// journal goes on behind what came in their place. Or all of Badger is from before.
+func TestP1D9_TheJournalIsNotReplayedOverAnOldValue(t *testing.T) {
+	for _, lostEnd := range []bool{false, true} {
+		replayOverAnOldValue(t, lostEnd)
+	}
+}
+
+func replayOverAnOldValue(t *testing.T, lostEnd bool) {
+	disk := journaltest.New(1)
+	o := simulated(disk)
+	s := mustOpen(t, o).(*store)
+	tab := s.table.(*logTable)
+	a := mustOpenGroup(t, s, "a")
+	mustSave(t, s, saveOf(a, 1, commands(1, 1, 100)...))
+	handAllOver(t, s, a)
+	old := map[string][]byte{}
+	for _, key := range tab.keys {
+		if lostEnd || key == string(groupKey(1)) || strings.HasPrefix(key, string(chunksOf(1))) {
+			old[key] = tab.data[key]
+		}
+	}
+	mustSave(t, s, saveOf(a, 2, commands(2, 51, 100)...))
+	other := s.groups[1]
+	for next := other.log.Last + 1; s.sealed() == 0 || s.groups[0].touched == s.segment; next += 50 {
+		mustSave(t, s, persistence.Save{Group: 2, Save: raftcore.Save{Token: raftcore.Token{Boot: other.boot, Sequence: 1}, HardState: other.log.HardState, Entries: commands(1, next, next+49)}})
+	}
+	for s.sealed() > 0 {
+		oldest, _ := s.journal.Segments()
+		if err := s.handOver(oldest); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustSave(t, s, saveOf(a, 2, commands(2, 101, 110)...))
+	lost := s.groups[0].version
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, v, err := decodeGroup(groupKey(1), old[string(groupKey(1))])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key := range tab.data {
+		if lostEnd || strings.HasPrefix(key, string(chunksOf(1))) {
+			delete(tab.data, key)
+		}
+	}
+	for key, value := range old {
+		tab.data[key] = value
+	}
+	var writes []write
+	if r := s.root; lostEnd {
+		disk.Put("d/badger/"+onlyEntriesName, nil)
+	} else {
+		r.versions -= lost - v.version
+		writes = []write{{key: rootKey, value: r.encode()}}
+	}
+	tab.apply(writes)
+	putTable(disk, tab)
+	disk.Put("d/"+noteName, nil)
+
+	o.Repair = true
+	again := mustOpen(t, o)
+	g := mustOpenGroup(t, again, "a")
+	if !g.Recovered.Damaged || g.Recovered.Last > 100 {
+		t.Errorf("entries 51 to 100 are lost, and it has come back as %+v", &g.Recovered)
+	}
+	if g.Recovered.Last > 0 {
+		wantLog(t, again, g, commands(1, 1, g.Recovered.Last))
+	}
+}
+
+// TestD15_ARepairThatIsInterruptedLosesNoMore: wherever that is, what is kept in the end
+// is the same, and the damaged Badger is there as it was.
+func TestD15_ARepairThatIsInterruptedLosesNoMore(t *testing.T) {
+	prepare := func() (*journaltest.Disk, Options, []byte) {
+		disk := journaltest.New(1)
+		o := simulated(disk)
+		s := mustOpen(t, o).(*store)
+		a := mustOpenGroup(t, s, "a")
+		mustSave(t, s, saveOf(a, 1, commands(1, 1, 4*maxChunkEntries)...))
+		handAllOver(t, s, a)
+		mustSave(t, s, saveOf(a, 1, commands(1, 4*maxChunkEntries+1, 4*maxChunkEntries+5)...))
+		if err := s.table.commit([]write{{key: chunkKey(1, 1+2*maxChunkEntries)}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		disk.Put("d/badger/"+onlyEntriesName, nil)
+		disk.Put("d/"+noteName, nil)
+		o.Repair = true
+		return disk, o, disk.Contents("d/badger/log")
+	}
+	for at := 1; ; at++ {
+		for _, power := range []bool{false, true} {
+			disk, o, damaged := prepare()
+			disk.CrashAt(at)
+			s, err := o.Open()
+			if err == nil {
+				s.Close()
+			}
+			disk.Crash(power)
+			o.Repair = slices.Contains(disk.Files(), "d/"+noteName)
+			again := mustOpen(t, o)
+			g := mustOpenGroup(t, again, "a")
+			if !g.Recovered.Damaged || g.Recovered.Last != 2*maxChunkEntries {
+				t.Fatalf("interrupted at operation %d, power lost: %v: it has come back as %+v", at, power, &g.Recovered)
+			}
+			wantLog(t, again, g, commands(1, 1, 2*maxChunkEntries))
+			if files := disk.Files(); !slices.Contains(files, "d/badger.damaged/log") || slices.Contains(files, "d/badger.damaged.2/log") {
+				t.Fatalf("interrupted at operation %d, power lost: %v: there are %q", at, power, files)
+			}
+			if kept := disk.Contents("d/badger.damaged/log"); !bytes.Equal(kept, damaged) {
+				t.Fatalf("interrupted at operation %d, power lost: %v: the damaged Badger is not what it was", at, power)
+			}
+			again.Close()
+			if err == nil && power {
+				return // the repair has no operation of that number any more
+			}
+		}
+	}
+}
+
+// TestP1_ABlockThatMayHaveHadMoreThanEntriesIsNotPassedOver: a flipped bit anywhere in
+// the value of a group, the root or a ticket.
+func TestP1_ABlockThatMayHaveHadMoreThanEntriesIsNotPassedOver(t *testing.T) {
+	dir, _, _ := twoGroups(t)
+	s := mustOpen(t, handedOverByHand(dir)).(*store)
+	for i := range 50 { // so that they fill several blocks
+		mustOpenGroup(t, s, fmt.Sprint(i, strings.Repeat("x", 3000)))
+	}
+	for s.sealed() > 0 {
+		oldest, _ := s.journal.Segments()
+		if err := s.handOver(oldest); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	in, err := Inspect(dir, InspectOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	badger := filepath.Join(dir, badgerName)
+	if r, err := readBadger(badger); err != nil || r.damage != nil || r.partial {
+		t.Fatalf("what is whole is read as %+v, %v", r, err)
+	}
+	tables, kinds := 0, map[byte]map[bool]int{}
+	for key, c := range in.files.cells {
+		if in.Table.Files[c.file].Kind != "table" || key[0] == prefixTicket && tables > 40 {
+			continue
+		}
+		tables++
+		name := in.files.path(c.file)
+		flipByte(t, name, c.offset+1)
+		r, err := readBadger(badger)
+		if err != nil || r.damage == nil {
+			t.Fatalf("%s was damaged, and is read as %+v, %v", describe([]byte(key)), r, err)
+		}
+		if kinds[key[0]] == nil {
+			kinds[key[0]] = map[bool]int{}
+		}
+		kinds[key[0]][r.partial]++
+		flipByte(t, name, c.offset+1)
+		r.close()
+	}
+	for _, kind := range []byte{prefixRoot, prefixTicket, prefixGroup} {
+		if kinds[kind][false] > 0 || kinds[kind][true] == 0 {
+			t.Errorf("of the damages of keys %q %d were taken for lost entries, %d were not", kind, kinds[kind][false], kinds[kind][true])
+		}
+	}
+	if kinds[prefixChunk][false] == 0 {
+		t.Errorf("no damage of a chunk was taken for lost entries: %v", kinds)
 	}
 }

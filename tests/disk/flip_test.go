@@ -26,7 +26,8 @@ var flipsFlag = flag.Int("flips", 0, "in how many random places of every file to
 
 // TestD15P1_DamageIsNamedOrHarmless flips a bit in every file of a store, or cuts
 // one off. Then a process opens it and reads everything. What it serves is what was
-// acknowledged; if that is not all, it says where the damage is.
+// acknowledged; if that is not all, it says where the damage is, and opened with Repair
+// the store goes on with a part of that, of which every group knows.
 func TestD15P1_DamageIsNamedOrHarmless(t *testing.T) {
 	seed := newSeed(t)
 	rng := rand.New(rand.NewPCG(seed, 1))
@@ -267,6 +268,9 @@ func (im *image) suffer(t *testing.T, f *file, d damage) (outcome string) {
 		t.Fatalf("the process died:\n%s", &p.stderr)
 	}
 	t.Log(err)
+	if f.kind() != "marker" { // which store that was nobody knows then
+		im.repair(t, dir)
+	}
 	switch {
 	case strings.Contains(err.Error(), filepath.Base(f.name)):
 		return "named"
@@ -275,6 +279,57 @@ func (im *image) suffer(t *testing.T, f *file, d damage) (outcome string) {
 	}
 	t.Errorf("the error does not name %s: %v", f.name, err)
 	return "not named"
+}
+
+// repair opens a damaged store with Repair, and looks what has become of its groups.
+func (im *image) repair(t *testing.T, dir string) {
+	t.Helper()
+	for _, call := range []string{"repair", "open"} { // then it is whole
+		p := start(t, dir)
+		_, err := p.call(message{Call: call})
+		if errors.Is(err, errGone) {
+			p.end()
+			t.Fatalf("with %q the process died:\n%s", call, &p.stderr)
+		}
+		if err != nil {
+			t.Fatalf("with %q: %v", call, err)
+		}
+		for _, name := range allNames {
+			g, _, err := readGroup(p, name)
+			if err != nil {
+				t.Fatalf("with %q: group %q: %v", call, name, err)
+			}
+			saved := im.saved[name]
+			if r := &g.recovered; !r.Damaged || r.HardState.Joined || r.Incarnation == saved.recovered.Incarnation {
+				t.Errorf("with %q group %q does not know that it is damaged: %+v", call, name, r)
+			}
+			if err := g.beganAs(&saved); err != nil {
+				t.Errorf("with %q group %q: %v", call, name, err)
+			}
+		}
+		p.end()
+	}
+}
+
+// beganAs returns how the log of g differs from the beginning of another, or nil. Its end
+// may be from before somebody replaced that.
+func (g *group) beganAs(want *group) error {
+	replaced := false
+	for i := range g.entries {
+		e := &g.entries[i]
+		if e.Index <= want.recovered.Base.Index {
+			continue
+		}
+		n := int(e.Index - want.recovered.Base.Index - 1)
+		if n >= len(want.entries) || want.entries[n].Term != e.Term {
+			replaced = true
+			continue
+		}
+		if replaced || !sameEntry(*e, want.entries[n]) {
+			return fmt.Errorf("entry %v is not what was saved", e.EntryID)
+		}
+	}
+	return nil
 }
 
 func (im *image) restore(t *testing.T, dir string, damaged *file, d damage) {

@@ -199,6 +199,10 @@ func serve(dir string) error {
 		switch call.Call {
 		case "open":
 			s, err = options(dir).Open()
+		case "repair":
+			o := options(dir)
+			o.Repair = true
+			s, err = o.Open()
 		case "group":
 			answer.Opened, err = s.Open(call.Name)
 		case "save":

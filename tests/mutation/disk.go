@@ -424,6 +424,42 @@ var storeMutants = []mutant{
 		{"marker.go", `m.damaged = lines[3] == "state damaged"`, "m.damaged = false"},
 		{"marker.go", "if err != nil || string(m.encode()) != string(b) {", "if err != nil {"},
 	}},
+	{"D9", "while Badger is made anew nothing says that it is damaged", []edit{
+		{"rebuild.go", "if !m.damaged {\n\t\tm.damaged = true\n\t\tif err", "if false {\n\t\tif err"},
+	}},
+	{"D9", "the journal is replayed over a Badger that has lost more than entries", []edit{
+		{"rebuild.go", "if w.t.partial {", "if false {"},
+	}},
+	{"D9", "the journal is replayed over a Badger that has lost its end", []edit{
+		{"rebuild.go", "if full.root.generation < w.mark || full.root.next < oldest || full.root.next > active {", "if oldest > active {"},
+	}},
+	{"D9", "what was taken from the journal is taken from it once more", []edit{
+		{"rebuild.go", "root{store: w.m.id, next: active + 2}", "root{store: w.m.id, next: active}"},
+	}},
+	{"D9", "what follows a hole in Badger is kept", []edit{
+		{"rebuild.go", "last, err := w.source.readable(g)", "last, err := g.log.Last, error(nil)"},
+	}},
+	{"D15", "damage that a Load meets is not noted", []edit{
+		{"rebuild.go", "if err := s.writeNote(corrupt.Error()); err != nil &&", "if err := error(nil); err != nil &&"},
+	}},
+	{"D15", "what was noted is not repaired", []edit{
+		{"open.go", "cause := s.noted(m)", "cause := error(nil)"},
+	}},
+	{"D15", "a damaged Badger is made anew without being told to", []edit{
+		{"rebuild.go", "case cause == nil || m.fresh || !s.o.Repair && !m.damaged:", "case cause == nil || m.fresh:"},
+	}},
+	{"D15", "a repair that was interrupted between two names begins again, with nothing", []edit{
+		{"rebuild.go", "if err == nil && !slices.Contains(names, badgerName) && slices.Contains(names, anewName) {", "if err == nil && len(names) == 0 {"},
+	}},
+	{"D15", "a damaged Badger is not kept", []edit{
+		{"rebuild.go", "if err := fsys.Rename(s.path(badgerName), aside); err != nil {", "if err := s.o.hooks.removeTable(s.path(badgerName)); err != nil {"},
+	}},
+	{"P1", "a damaged block of Badger is taken for one that had nothing but entries", []edit{
+		{"tablefiles.go", "t.partial = t.partial || !onlyEntries(this.KeyBytes(), next.KeyBytes())", ""},
+	}},
+	{"P1", "the tables without a list are passed over", []edit{
+		{"tablefiles.go", "case isTable && err == nil && listed && !lists:", "case isTable && err == nil && !lists:"},
+	}},
 	{"D15", "a store is repaired without being told to", []edit{
 		{"open.go", "if err == nil || !s.o.Repair || !errors.As(err, &corrupt) ||", "if err == nil || !errors.As(err, &corrupt) ||"},
 	}},
