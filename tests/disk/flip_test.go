@@ -27,7 +27,7 @@ var flipsFlag = flag.Int("flips", 0, "in how many random places of every file to
 // TestD15P1_DamageIsNamedOrHarmless flips a bit in every file of a store, or cuts
 // one off. Then a process opens it and reads everything. What it serves is what was
 // acknowledged; if that is not all, it says where the damage is, and opened with Repair
-// the store goes on with a part of that, of which every group knows.
+// the store goes on with a part of that, and every group knows.
 func TestD15P1_DamageIsNamedOrHarmless(t *testing.T) {
 	seed := newSeed(t)
 	rng := rand.New(rand.NewPCG(seed, 1))
@@ -302,6 +302,9 @@ func (im *image) repair(t *testing.T, dir string) {
 			saved := im.saved[name]
 			if r := &g.recovered; !r.Damaged || r.HardState.Joined || r.Incarnation == saved.recovered.Incarnation {
 				t.Errorf("with %q group %q does not know that it is damaged: %+v", call, name, r)
+			}
+			if name != keptName {
+				continue // in the model's an entry may come back with other data, unlike in Raft
 			}
 			if err := g.beganAs(&saved); err != nil {
 				t.Errorf("with %q group %q: %v", call, name, err)
