@@ -3,11 +3,6 @@ package rafttest
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"os"
-	"regexp"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -74,46 +69,13 @@ type StorePlace struct {
 // how long anything takes.
 func TestStore(t *testing.T, open func(t testing.TB, seed uint64) StorePlace) {
 	t.Helper()
-	seed, replayed, err := fromEnvironment("RAFTTEST_SEED", rand.Uint64()>>1+1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rounds, limited, err := fromEnvironment("RAFTTEST_ROUNDS", 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	rounds := roundsFromEnvironment(t)
 	for _, test := range storeTests {
 		t.Run(test.name, func(t *testing.T) {
-			r := &storeRun{tb: t, open: open, seed: seed, once: replayed && !limited, rounds: rounds, patience: time.Minute}
-			if r.rounds == 0 && testing.Short() {
-				r.rounds = 3
-			}
-			err := test.check(r)
-			if missing := (*cannotCheck)(nil); errors.As(err, &missing) {
-				t.Skip(err)
-			}
-			if err != nil {
-				t.Fatalf("%v\nreplay: RAFTTEST_SEED=%d go test -run '%s'", err, r.seed, runPattern(t.Name()))
-			}
+			r := &storeRun{tb: t, open: open, rounds: rounds, patience: time.Minute}
+			r.report(t, test.check(r))
 		})
 	}
-}
-
-func fromEnvironment(name string, otherwise uint64) (n uint64, set bool, err error) {
-	text := os.Getenv(name)
-	if text == "" {
-		return otherwise, false, nil
-	}
-	n, err = strconv.ParseUint(text, 10, 64)
-	if err != nil || n == 0 {
-		return 0, false, fmt.Errorf("%s is %q, not a positive number", name, text)
-	}
-	return n, true, nil
-}
-
-// runPattern is what -run takes for a test that is nested in others.
-func runPattern(name string) string {
-	return "^" + strings.ReplaceAll(regexp.QuoteMeta(name), "/", "$/^") + "$"
 }
 
 // storeTest is one test of the suite.
@@ -182,50 +144,18 @@ func (test *storeTest) check(r *storeRun) (err error) {
 		}
 	}
 	defer func() {
-		if p := recover(); p != nil {
-			failed, ok := p.(storeFailure)
-			if !ok {
-				panic(p)
-			}
-			if err = failed.error; !errors.As(err, new(*contractError)) {
-				err = broken(cNoReason, "%v", err)
-			}
+		if err != nil && !errors.As(err, new(*contractError)) {
+			err = broken(cNoReason, "%v", err)
 		}
 	}()
-	test.run(r)
-	return nil
-}
-
-type cannotCheck struct{ text string }
-
-func (c *cannotCheck) Error() string { return c.text }
-
-// storeFailure is what ends a test: a panic, so that tests read as what they do.
-// That, and not testing.T, because the suite itself is tested with Stores that
-// must fail.
-type storeFailure struct{ error }
-
-// must ends the test if there is an error.
-func must(err error) {
-	if err != nil {
-		panic(storeFailure{err})
-	}
-}
-
-// demand ends the test, with what the contract says, unless it is so.
-func demand(ok bool, contract, format string, args ...any) {
-	if !ok {
-		must(broken(contract, format, args...))
-	}
+	return failing(func() { test.run(r) })
 }
 
 // storeRun is one run of a test.
 type storeRun struct {
-	tb     testing.TB
-	open   func(testing.TB, uint64) StorePlace
-	seed   uint64
-	once   bool   // one round of the random test, with this seed
-	rounds uint64 // of the random test; 0: as many as fit a second
+	rounds
+	tb   testing.TB
+	open func(testing.TB, uint64) StorePlace
 
 	patience time.Duration // with a Store that makes use of room in the background
 }
@@ -321,23 +251,4 @@ func commands(term raftcore.Term, first, last raftcore.Index) []raftcore.Entry {
 		entries = append(entries, raftcore.Entry{EntryID: raftcore.EntryID{Term: term, Index: i}, Kind: raftcore.EntryCommand, Time: int64(i), Data: fmt.Appendf(nil, "%d/%d", term, i)})
 	}
 	return entries
-}
-
-// eachRound runs a random test again and again, with seeds that follow one
-// another. The one that fails is the run's seed then.
-func (r *storeRun) eachRound(round func(seed uint64)) {
-	begun := time.Now()
-	first := r.seed
-	for n := uint64(0); ; n++ {
-		enough := n >= r.rounds
-		if r.rounds == 0 {
-			enough = time.Since(begun) > time.Second
-		}
-		if n > 0 && (enough || r.once) {
-			r.tb.Logf("%d rounds from seed %d", n, first)
-			return
-		}
-		r.seed = first + n
-		round(r.seed)
-	}
 }

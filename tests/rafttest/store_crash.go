@@ -374,7 +374,7 @@ func (p *place) saveWhenThereIsRoom(saves []persistence.Save, patience time.Dura
 // storesAtRandom does at random what the contract allows and what it forbids, in
 // several lives of a Store, of which each ends somehow.
 func storesAtRandom(r *storeRun) {
-	r.eachRound(func(seed uint64) {
+	r.each(r.tb, time.Second, func(seed uint64) {
 		p := r.place(seed)
 		for life := range 2 + p.Rand.IntN(4) {
 			if err := p.live(); err != nil {

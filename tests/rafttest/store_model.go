@@ -51,15 +51,6 @@ func NewStoreModel(seed uint64) *StoreModel {
 	return &StoreModel{Rand: rand.New(rand.NewPCG(seed, 2)), seed: seed, boots: map[uint64]bool{}}
 }
 
-// contractError says what a Store did that the contract does not allow.
-type contractError struct{ found, contract string }
-
-func (e *contractError) Error() string { return e.found + "; the contract: " + e.contract }
-
-func broken(contract, format string, args ...any) error {
-	return &contractError{fmt.Sprintf(format, args...), contract}
-}
-
 // What the contract says. Whoever writes a Store reads these when it does not.
 const (
 	cKept        = "what a Save that returned nil has saved is there from then on, every field of it, until a later Save replaces it"

@@ -110,7 +110,7 @@ func TestD2D4D6D8P2P8_TheSuiteCatchesBrokenStores(t *testing.T) {
 		t.Run(defect, func(t *testing.T) {
 			for i := range storeTests {
 				test := &storeTests[i]
-				r := &storeRun{tb: t, open: func(_ testing.TB, seed uint64) StorePlace { return newToyDisk(seed, defect).place() }, seed: 1, rounds: 30, patience: time.Second}
+				r := &storeRun{tb: t, open: func(_ testing.TB, seed uint64) StorePlace { return newToyDisk(seed, defect).place() }, rounds: rounds{seed: 1, limit: 30}, patience: time.Second}
 				err := test.check(r)
 				if err == nil {
 					continue
@@ -149,7 +149,7 @@ func TestTheSuiteSaysWhatItCannotCheck(t *testing.T) {
 		if test.needs == needsNothing {
 			continue
 		}
-		r := &storeRun{tb: t, seed: 1, open: func(testing.TB, uint64) StorePlace { return StorePlace{Opener: persistence.Memory()} }}
+		r := &storeRun{tb: t, rounds: rounds{seed: 1}, open: func(testing.TB, uint64) StorePlace { return StorePlace{Opener: persistence.Memory()} }}
 		err := test.check(r)
 		if missing := (*cannotCheck)(nil); !errors.As(err, &missing) || !strings.Contains(err.Error(), "not checked") {
 			t.Errorf("%s ended with %v", test.name, err)
