@@ -158,7 +158,7 @@ func (m *machine) run(e *raftcore.Entry, data []byte) []byte {
 			panic(&poisoned{e.Index, reason, debug.Stack()})
 		}
 	}()
-	return m.sm.Apply(Entry{Index: e.Index, Term: e.Term, Time: time.UnixMilli(e.Time), Data: data})
+	return m.sm.Apply(Entry{Index: e.Index, Term: e.Term, Time: time.UnixMilli(e.Time).UTC(), Data: data})
 }
 
 func (m *machine) query(c *call) {
