@@ -13,38 +13,52 @@ import (
 //
 // All calls come from one goroutine at a time, but for the writing of a snapshot. A
 // panic restarts the member: a fresh StateMachine is made and restored from the
-// newest snapshot, and every command since is applied to it anew.
+// newest snapshot, and every command since is applied to it anew. The one before is
+// dropped without a word: it should hold nothing but memory.
+//
+// rafttest.TestStateMachine, under tests, checks one against what is said here.
 type StateMachine interface {
 	// Apply carries out a committed command and returns the answer for whoever
-	// proposed it. It must depend on nothing but the commands so far: no clock
-	// but Entry.Time, no randomness, no map order, no I/O that can fail. Do not
-	// keep or change e.Data, and do not change the answer afterwards.
+	// proposed it. Both must depend on nothing but the commands so far: no clock
+	// but Entry.Time, no randomness, no map order, no state that machines share, no
+	// time zone, no I/O that can fail. Whatever bytes a command has, answer them:
+	// where this member panics, every other one does, again and again. Do not keep or
+	// change e.Data, not as a part of the answer either, and do not change the answer
+	// afterwards.
 	Apply(e Entry) []byte
 
 	// Query answers a question without changing anything. An error is handed to
-	// the asker as it is. Do not change the answer afterwards.
+	// the asker as it is. Nothing is applied meanwhile: do not wait for anything, and
+	// when ctx is done nobody waits for the answer. Do not keep or change the question,
+	// and do not change the answer afterwards.
 	Query(ctx context.Context, question []byte) ([]byte, error)
 
 	// Snapshot returns what will write the state as it is now: all that the commands
 	// so far have made of it. Its WriteTo is called once at the most, later, from
 	// another goroutine, while Apply goes on, and must write nothing of what that
 	// changes. A small state is best encoded on the spot, into a bytes.Buffer, which
-	// is an io.WriterTo; a large one is shared until it is changed. An error, also of
-	// WriteTo, is logged, and a snapshot is asked for again later.
+	// is an io.WriterTo; a large one is shared until it is changed. When Snapshot is
+	// called again, nothing of the last one will be written any more. An error, also of
+	// WriteTo, is logged, and a snapshot is asked for again later; WriteTo must return
+	// that of its Writer. Two snapshots of one state need not have the same bytes.
 	Snapshot() (io.WriterTo, error)
 
 	// Restore reads a state that Snapshot has written, here or on another member. It
 	// is called on a fresh StateMachine, before anything else. What it reads has been
-	// checked, and is all of it when it ends with io.EOF. An error restarts the member.
+	// checked, and is all of it when it ends with io.EOF; any other end is an error of r,
+	// which Restore must return. An error restarts the member.
 	Restore(r io.Reader) error
 }
 
 // Entry is a committed command.
 type Entry struct {
+	// Index grows from command to command, not always by one: not every entry of the
+	// log is a command.
 	Index raftcore.Index
 	Term  raftcore.Term
 	// Time is when a leader took the command in, by its own clock, to the
-	// millisecond. It is the same on every member and never goes back.
+	// millisecond, in UTC. It is the same on every member and never goes back; many
+	// entries may have the same.
 	Time time.Time
 	Data []byte
 }
