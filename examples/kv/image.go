@@ -24,7 +24,8 @@ type image struct {
 
 	mu    sync.Mutex
 	saved []bool
-	left  int      // not saved
+	left  int // not saved
+	gone  bool
 	early [][]byte // encoded because they were about to change
 	count uint64   // of the entries
 }
@@ -36,7 +37,7 @@ func (k *keyspace) snapshot() *image {
 	k.image.drop()
 	k.image = &image{shards: k.shards, now: k.now, saved: make([]bool, len(k.shards)), left: len(k.shards)}
 	if k.size == 0 {
-		k.image.shards = nil
+		k.image.shards, k.image.left = nil, 0
 	}
 	return k.image
 }
@@ -72,14 +73,14 @@ func (i *image) encode(b []byte, shard int) []byte {
 	return b
 }
 
-// drop lets go of what is not written yet.
+// drop lets go of what is not written yet. It cannot be written any more.
 func (i *image) drop() {
 	if i == nil {
 		return
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.left, i.early = 0, nil
+	i.left, i.early, i.gone = 0, nil, true
 }
 
 // WriteTo writes the image, beside whoever changes the keys.
@@ -93,6 +94,9 @@ func (i *image) WriteTo(to io.Writer) (int64, error) {
 		early := i.early
 		i.early = nil
 		b = i.encode(b[:0], shard)
+		if i.gone {
+			err = errGone
+		}
 		i.mu.Unlock()
 		for _, e := range append(early, b) {
 			if err == nil && len(e) > 0 {
@@ -116,6 +120,8 @@ func (c *counting) Write(p []byte) (int, error) {
 	c.n += int64(n)
 	return n, err
 }
+
+var errGone = errors.New("a later snapshot was asked for before this one was written")
 
 var errBadImage = errors.New("this is no image of a keyspace")
 

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"container/heap"
-	"math/rand/v2"
 	"slices"
 	"strings"
 )
@@ -20,6 +19,10 @@ type keyspace struct {
 	// the answer depends on a key that is there by log time, and gone by asOf.
 	asOf    int64
 	overdue bool
+
+	// lot is what RANDOMKEY draws. What is answered through the log must be drawn from
+	// the log.
+	lot uint64
 
 	image *image // that is being written, or the last one
 }
@@ -208,17 +211,18 @@ func (k *keyspace) scan(cursor uint64, visit func(*entry) bool) (next uint64) {
 	return 0
 }
 
-// random returns some entry, or nil. It may not be used by a command that
-// changes anything: the members would choose differently.
-func (k *keyspace) random() *entry {
-	if k.size == 0 {
-		return nil
+// random returns some entry, or nil: the next one from where the lot falls.
+func (k *keyspace) random() (e *entry) {
+	k.lot = k.lot*6364136223846793005 + 1442695040888963407
+	first := func(found *entry) bool {
+		e = found
+		return false
 	}
-	for shard := rand.IntN(len(k.shards)); ; shard++ {
-		for _, e := range k.shards[shard%len(k.shards)] {
-			return e
-		}
+	k.scan(k.lot>>(64-placeBits), first)
+	if e == nil {
+		k.scan(0, first)
 	}
+	return e
 }
 
 // deadlines is a heap of the volatile entries, the earliest first.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"math/rand/v2"
 
 	"github.com/castaway-go/castaway/actors"
 )
@@ -51,6 +52,7 @@ const errReplyTooLarge = "ERR the reply would be larger than 6 MiB: ask for less
 // all of them: see codec.go.
 func (m *machine) Apply(e actors.Entry) []byte {
 	m.keys.advance(e.Time.UnixMilli())
+	m.keys.lot = uint64(e.Index)
 	answer := m.run(e.Data, true)
 	m.gauges.show(m.keys)
 	return answer
@@ -63,7 +65,7 @@ func (m *machine) Query(_ context.Context, question []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.keys.asOf, m.keys.overdue = asOf, false
+	m.keys.asOf, m.keys.overdue, m.keys.lot = asOf, false, rand.Uint64()
 	answer := m.run(batch, false)
 	m.keys.asOf = 0
 	if m.keys.overdue {
