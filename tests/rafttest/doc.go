@@ -27,4 +27,8 @@
 // and make it pass from the top. Then read what it has skipped, and give the
 // StorePlace what that needs. A StoreModel helps with random tests of what only
 // you know of your Store.
+//
+// TestStateMachine checks a state machine against the contract of
+// actors.StateMachine: you say how to make one, and how to draw a command and a
+// question. The example under it is a whole test.
 package rafttest

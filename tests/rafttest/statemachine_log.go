@@ -1,0 +1,330 @@
+package rafttest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// machineLog is a log, and what is asked after so many commands of it.
+type machineLog struct {
+	Entries   []actors.Entry
+	Questions [][][]byte // from before the first command until after the last
+}
+
+// answers are what a machine answered to a log.
+type answers struct {
+	Commands [][]byte
+	Queries  [][]queried
+	Image    []byte // the last snapshot, if those are Canonical
+}
+
+// queried is an answer to a question. Of an error, it counts that there is one.
+type queried struct {
+	Data   []byte
+	Failed string
+}
+
+func (q queried) String() string {
+	if q.Failed != "" {
+		return "the error " + oneLine(q.Failed)
+	}
+	return show(q.Data)
+}
+
+func show(b []byte) string { return showFrom(b, 0) }
+
+// showFrom shows bytes, of many those that follow.
+func showFrom(b []byte, from int) string {
+	const enough = 60
+	if len(b) <= enough {
+		return fmt.Sprintf("%q", b)
+	}
+	from = min(from, len(b)-enough)
+	shown := fmt.Sprintf("%q", b[from:from+enough])
+	if from > 0 {
+		shown = "…" + shown
+	}
+	if from+enough < len(b) {
+		shown += "…"
+	}
+	return fmt.Sprintf("%s (%d bytes)", shown, len(b))
+}
+
+// apart says what there is instead of what: of many bytes, where they differ.
+func apart(got, want []byte) string {
+	from := 0
+	for from < min(len(got), len(want)) && got[from] == want[from] {
+		from++
+	}
+	from = max(0, from-20)
+	return showFrom(got, from) + " instead of " + showFrom(want, from)
+}
+
+// The log's time, and how it passes: often not at all, sometimes for years.
+var (
+	logBegins = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+	paces     = []struct {
+		begins time.Time
+		step   time.Duration
+	}{
+		{logBegins, 50 * time.Millisecond},
+		{logBegins, 0},
+		{logBegins, 5 * time.Second},
+		{logBegins, 30 * time.Hour},
+		{time.UnixMilli(0).UTC(), time.Minute},
+		{logBegins.AddDate(200, 0, 0), 3 * time.Second},
+	}
+)
+
+// drawLog draws a log: most are short, so that what they show is easy to see.
+func (r *machineRun) drawLog() *machineLog {
+	l := &machineLog{}
+	for range 1 + r.IntN(2<<r.IntN(7)) {
+		l.Entries = append(l.Entries, actors.Entry{Data: r.Command(r.Rand)})
+	}
+	pace := 0
+	if r.IntN(2) == 0 {
+		pace = r.IntN(len(paces))
+	}
+	r.drawPlaces(l, pace)
+	for i := range len(l.Entries) + 1 {
+		n := 1
+		if i == len(l.Entries) {
+			n = 20
+		}
+		l.Questions = append(l.Questions, r.drawQuestions(n))
+	}
+	return l
+}
+
+func (r *machineRun) drawQuestions(n int) (questions [][]byte) {
+	for range n {
+		var q []byte
+		if r.Query != nil {
+			q = r.Query(r.Rand)
+		}
+		questions = append(questions, q)
+	}
+	return questions
+}
+
+// drawPlaces gives the commands their places in the log: there are entries between
+// them that are none, and leaders change.
+func (r *machineRun) drawPlaces(l *machineLog, pace int) {
+	index, term, now := raftcore.Index(1), raftcore.Term(1), paces[pace].begins
+	for i := range l.Entries {
+		if r.IntN(10) == 0 {
+			index += raftcore.Index(1 + r.IntN(3))
+			term += raftcore.Term(r.IntN(2))
+		}
+		if step := paces[pace].step; step > 0 && r.IntN(4) > 0 {
+			now = now.Add(r.upTo(step)).Truncate(time.Millisecond)
+		}
+		e := &l.Entries[i]
+		e.Index, e.Term, e.Time = index, term, now
+		index++
+	}
+}
+
+func (r *machineRun) upTo(d time.Duration) time.Duration { return time.Duration(r.Int64N(int64(d))) }
+
+// points are after how many commands something is done: always, in a short log.
+func (r *machineRun) points(l *machineLog) (points []int) {
+	n := len(l.Entries)
+	if n < 8 {
+		for i := range n + 1 {
+			points = append(points, i)
+		}
+		return points
+	}
+	points = append(points, n)
+	for range 4 {
+		points = append(points, r.IntN(n))
+	}
+	slices.Sort(points)
+	return slices.Compact(points)
+}
+
+// subject is a machine that is tested: it does what is asked, or the test ends.
+type subject struct {
+	r *machineRun
+	m actors.StateMachine
+	// between is called before each command.
+	between func(i int)
+}
+
+func (r *machineRun) fresh() *subject {
+	defer r.noPanic(cNew, func() string { return "New" })
+	r.doing.Store("New")
+	m := r.New()
+	demand(m != nil, cNew, "New returned nil")
+	return &subject{r: r, m: m, between: func(int) {}}
+}
+
+func (s *subject) apply(e actors.Entry) []byte {
+	doing := func() string { return "Apply of the command " + show(e.Data) }
+	defer s.r.noPanic(cPanics, doing)
+	s.r.doing.Store("Apply")
+	return s.m.Apply(e)
+}
+
+func (s *subject) query(ctx context.Context, question []byte) (q queried) {
+	doing := func() string { return "Query of " + show(question) }
+	defer s.r.noPanic(cPanics, doing)
+	s.r.doing.Store("Query")
+	data, err := s.m.Query(ctx, question)
+	if err != nil {
+		return queried{Failed: "“" + err.Error() + "”"}
+	}
+	return queried{Data: data}
+}
+
+// ask asks all questions that belong after so many commands.
+func (s *subject) ask(questions [][]byte) (all []queried) {
+	for _, q := range questions {
+		got := s.query(context.Background(), bytes.Clone(q))
+		got.Data = bytes.Clone(got.Data)
+		all = append(all, got)
+	}
+	return all
+}
+
+// play has the machine apply a log, and ask, and returns what it answered.
+func (s *subject) play(l *machineLog) *answers {
+	a := &answers{}
+	for i := range l.Entries {
+		s.between(i)
+		a.Queries = append(a.Queries, s.ask(l.Questions[i]))
+		e := l.Entries[i]
+		e.Data = bytes.Clone(e.Data)
+		a.Commands = append(a.Commands, bytes.Clone(s.apply(e)))
+	}
+	a.Queries = append(a.Queries, s.ask(l.Questions[len(l.Entries)]))
+	if s.r.Canonical {
+		a.Image = s.image()
+	}
+	return a
+}
+
+// expected is what a machine must answer to a log, and who it is if it does not.
+type expected struct {
+	*machineLog
+	*answers
+	who, contract string
+}
+
+// follow has the machine go on with a log, from one point to another, and compares
+// what it answers.
+func (s *subject) follow(x *expected, from, to int) {
+	for i := from; i < to; i++ {
+		s.between(i)
+		x.compareQueries(i, s.ask(x.Questions[i]))
+		e := x.Entries[i]
+		e.Data = bytes.Clone(e.Data)
+		x.compareAnswer(i, s.apply(e))
+	}
+	x.compareQueries(to, s.ask(x.Questions[to]))
+}
+
+// finish has it go on to the end.
+func (s *subject) finish(x *expected, from int) {
+	s.follow(x, from, len(x.Entries))
+	if s.r.Canonical {
+		x.compareImage(s.image())
+	}
+}
+
+func (x *expected) compareAnswer(i int, got []byte) {
+	if want := x.Commands[i]; !bytes.Equal(got, want) {
+		must(broken(x.contract, "%s, command %d of %d, %s, was answered with %s",
+			x.who, i+1, len(x.Entries), show(x.Entries[i].Data), apart(got, want)))
+	}
+}
+
+func (x *expected) compareQueries(i int, got []queried) {
+	for k := range x.Queries[i] {
+		x.compareQuery(i, k, got[k])
+	}
+}
+
+func (x *expected) compareQuery(i, k int, got queried) {
+	want, found := x.Queries[i][k], ""
+	switch {
+	case (got.Failed == "") != (want.Failed == ""):
+		found = fmt.Sprintf("%v instead of %v", got, want)
+	case !bytes.Equal(got.Data, want.Data):
+		found = apart(got.Data, want.Data)
+	default:
+		return
+	}
+	must(broken(x.contract, "%s, after %d of %d commands the question %s was answered with %s",
+		x.who, i, len(x.Entries), show(x.Questions[i][k]), found))
+}
+
+func (x *expected) compareImage(got []byte) {
+	if !bytes.Equal(got, x.Image) {
+		must(broken(cBytes, "%s, it has written the snapshot %s", x.who, apart(got, x.Image)))
+	}
+}
+
+// compare compares all that another machine has answered.
+func (x *expected) compare(a *answers) {
+	for i := range x.Entries {
+		x.compareQueries(i, a.Queries[i])
+		x.compareAnswer(i, a.Commands[i])
+	}
+	x.compareQueries(len(x.Entries), a.Queries[len(x.Entries)])
+	x.compareImage(a.Image)
+}
+
+// snapshot asks for a snapshot.
+func (s *subject) snapshot() io.WriterTo {
+	defer s.r.noPanic(cSnapshot, func() string { return "Snapshot" })
+	s.r.doing.Store("Snapshot")
+	w, err := s.m.Snapshot()
+	demand(err == nil, cSnapshot, "Snapshot ended with “%v”", err)
+	demand(w != nil, cSnapshot, "Snapshot returned neither a snapshot nor an error")
+	return w
+}
+
+// write has a snapshot written.
+func (r *machineRun) write(w io.WriterTo, to io.Writer) error {
+	defer r.noPanic(cSnapshot, func() string { return "WriteTo" })
+	r.doing.Store("WriteTo")
+	_, err := w.WriteTo(to)
+	return err
+}
+
+// written is all that is written of a snapshot.
+func (r *machineRun) written(w io.WriterTo) []byte {
+	var b bytes.Buffer
+	err := r.write(w, &b)
+	demand(err == nil, cSnapshot, "WriteTo ended with “%v”", err)
+	return b.Bytes()
+}
+
+func (s *subject) image() []byte { return s.r.written(s.snapshot()) }
+
+// restore has a fresh machine read a snapshot.
+func (r *machineRun) restore(from io.Reader) (s *subject, err error) {
+	s = r.fresh()
+	defer r.noPanic(cReadErr, func() string { return "Restore" })
+	r.doing.Store("Restore")
+	return s, s.m.Restore(from)
+}
+
+// restored returns a machine that has read a snapshot.
+func (r *machineRun) restored(image []byte) *subject {
+	s, err := r.restore(bytes.NewReader(image))
+	if err != nil {
+		must(broken(cRestore, "Restore of %s ended with “%v”", show(image), err))
+	}
+	return s
+}

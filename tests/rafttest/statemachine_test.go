@@ -1,0 +1,115 @@
+package rafttest
+
+import (
+	"strings"
+	"testing"
+)
+
+// The plain machine passes; so what the broken ones fail with is their defect.
+func TestAPlainMachineKeepsTheContract(t *testing.T) { TestStateMachine(t, toy("")) }
+
+// What is compared when there is a promise that bytes can be compared is there.
+func TestAPlainMachineWritesTheSameBytes(t *testing.T) {
+	sm := toy("")
+	sm.Canonical = true
+	TestStateMachine(t, sm)
+}
+
+// The contract allows that, too.
+func TestSnapshotsOfOneStateMayDiffer(t *testing.T) {
+	TestStateMachine(t, toy("writes words in any order"))
+}
+
+func TestQueriesMayBeMissing(t *testing.T) {
+	sm := toy("")
+	sm.Query = nil
+	TestStateMachine(t, sm)
+}
+
+// machineDefects are what state machines get wrong, and what the suite must say
+// then.
+var machineDefects = map[string]string{
+	// What Apply depends on.
+	"is none":                           "New returned nil",
+	"is always the same":                "a second time",
+	"shares its map":                    "a second time",
+	"counts all machines' commands":     "a second time",
+	"lists words in any order":          "map order",
+	"asks the clock":                    "another time",
+	"draws at random":                   "randomness",
+	"has a cache that shows":            "garbage collection",
+	"asks for processors":               "processor",
+	"hashes with a seed of the process": "another process",
+	"tells the time of its place":       "another process",
+	"asks the environment":              "another process",
+
+	// What it takes.
+	"expects every index":                  "panicked",
+	"divides by the time between commands": "panicked",
+	"panics where a word is missing":       "whatever bytes",
+	"panics at a bad question":             "whatever bytes",
+
+	// Bytes that are lent.
+	"keeps the data":          "used again",
+	"changes the data":        "Apply has made",
+	"writes behind the data":  "written behind",
+	"changes the question":    "Query has made",
+	"answers with the data":   "used again",
+	"answers from one buffer": "has become",
+
+	// Queries.
+	"counts queries":                          "Query changes nothing",
+	"makes what is asked for":                 "Query changes nothing",
+	"waits in a query":                        "Query does not return",
+	"waits in a query for which nobody waits": "Query does not return",
+
+	// What a snapshot holds.
+	"forgets to write the count":                                 "restored",
+	"forgets to write the time":                                  "restored",
+	"forgets to read what no answer shows":                       "Canonical",
+	"forgets empty words":                                        "restored",
+	"adds a snapshot to what is there":                           "restored",
+	"writes only what is new":                                    "restored from snapshots",
+	"writes nothing when there is nothing":                       "Restore of",
+	"writes words in any order, and says that it does not":       "Canonical",
+	"takes no snapshot":                                          "Snapshot ended with",
+	"takes a snapshot that is none":                              "Snapshot returned",
+	"starts anew with a snapshot":                                "changes nothing",
+	"shares its words with the snapshot":                         "written after more commands",
+	"shares the memory of words with the snapshot":               "written after more commands",
+	"shares the second half with the snapshot":                   "piece by piece",
+	"waits until a snapshot is written":                          "one at a time",
+	"forgets the words that are not written while a snapshot is": "while a snapshot is written",
+	"refuses all when a snapshot has failed":                     "came to nothing",
+	"waits for what never comes when it writes":                  "WriteTo does not return",
+	"panics when it cannot write":                                "WriteTo panicked",
+	"does not say that it could not write":                       "had failed",
+
+	// How a snapshot is read.
+	"reads once":                          "one byte at a time",
+	"drops what comes with the end":       "io.EOF",
+	"takes what is there of a snapshot":   "although its Reader failed",
+	"panics when a snapshot is cut short": "Restore panicked",
+	"reads for ever":                      "goes on reading",
+}
+
+func TestA2A5_TheSuiteCatchesBrokenMachines(t *testing.T) {
+	for defect, word := range machineDefects {
+		t.Run(defect, func(t *testing.T) {
+			for i := range machineTests {
+				test := &machineTests[i]
+				r := &machineRun{StateMachine: toy(defect), rounds: rounds{seed: 1, limit: 15}, t: t}
+				err := test.check(r)
+				if err == nil {
+					continue
+				}
+				t.Logf("%s: %v", test.name, err)
+				if !strings.Contains(err.Error(), word) || strings.Contains(err.Error(), "\n") {
+					t.Errorf("it does not speak of %q in one line", word)
+				}
+				return
+			}
+			t.Error("the suite has not noticed it")
+		})
+	}
+}
