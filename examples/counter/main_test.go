@@ -1,12 +1,25 @@
 package main
 
 import (
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/tests/rafttest"
 )
+
+func TestCounterKeepsTheContract(t *testing.T) {
+	rafttest.TestStateMachine(t, rafttest.StateMachine{
+		New:       func() actors.StateMachine { return &counter{} },
+		Command:   func(r *rand.Rand) []byte { return strconv.AppendInt(nil, r.Int64()>>r.IntN(64), 10) },
+		Canonical: true,
+	})
+}
 
 // The second run goes on where the first one stopped.
 func TestCounterGoesOn(t *testing.T) {

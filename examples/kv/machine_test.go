@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/tests/rafttest"
 )
 
 // What Redis answers is in testdata/redis.txt. Here is what depends on the time:
@@ -117,93 +120,70 @@ func TestTickFreesWhatHasExpired(t *testing.T) {
 	}
 }
 
-// TRAPS A5: the same log on two machines leads to the same state and to the same
-// answers, and so does the log read again from its beginning.
-func TestMachinesAgree(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
-	a, b := newHistory(), newHistory()
-	now := int64(1000)
-	var log []actors.Entry
-	for i := range 20_000 {
-		now += int64(random.IntN(50))
-		batch := []byte{batchVersion}
-		for range random.IntN(4) {
-			batch = appendCommand(batch, randomTimedCommand(random, now))
-		}
-		e := actors.Entry{Index: a.index, Time: time.UnixMilli(now), Data: batch}
-		log = append(log, e)
-		if x, y := a.Apply(e), b.Apply(e); !bytes.Equal(x, y) {
-			t.Fatalf("entry %d: %q and %q", i, x, y)
-		}
+// The machine keeps the contract: with keys that expire, and with all commands.
+func TestMachineKeepsTheContract(t *testing.T) {
+	rafttest.TestStateMachine(t, rafttest.StateMachine{
+		New: func() actors.StateMachine { return newMachine(newGauges()) },
+		Command: func(random *rand.Rand) []byte {
+			var commands [][][]byte
+			for range random.IntN(4) {
+				commands = append(commands, randomTimedCommand(random))
+			}
+			return appendBatch(nil, commands)
+		},
+		Query: func(random *rand.Rand) []byte {
+			key := randomKey(random)
+			ask := [][][]byte{words("DBSIZE"), words("GET " + key), words("PEXPIRETIME " + key)}
+			if random.IntN(5) == 0 {
+				ask = append(ask, words("KEYS *")) // takes long
+			}
+			return appendBatch(appendQuestion(nil, 0), ask)
+		},
+	})
+}
+
+// A snapshot takes long to write. If another one is asked for meanwhile, the first
+// one is not taken for whole.
+func TestAnImageThatIsNotWantedAnyMoreIsNotWritten(t *testing.T) {
+	h := newHistory()
+	h.at(1, "SET a b")
+	first, _ := h.Snapshot()
+	second, _ := h.Snapshot()
+	if _, err := first.WriteTo(io.Discard); !errors.Is(err, errGone) {
+		t.Errorf("the first was written: %v", err)
 	}
-	again := newHistory()
-	for _, e := range log {
-		again.Apply(e)
+	var image bytes.Buffer
+	if _, err := second.WriteTo(&image); err != nil {
+		t.Fatal(err)
 	}
-	if dump(a) == "" || dump(a) != dump(b) || dump(a) != dump(again) {
-		t.Errorf("different states:\n%s\n%s\n%s", dump(a), dump(b), dump(again))
+	if err := h.Restore(&image); err != nil || h.at(2, "GET a") != "$1 b" {
+		t.Errorf("the second: %v", err)
 	}
 }
 
-// A snapshot holds what was there when it was asked for, whatever is changed while it
-// is written; and the machine goes on from it as the first one does.
-func TestASnapshotIsOfTheMomentItWasAskedFor(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
-	a := newHistory()
-	now := int64(1000)
-	step := func(machines ...*history) {
-		now += int64(random.IntN(50))
-		e := actors.Entry{Time: time.UnixMilli(now), Data: appendCommand([]byte{batchVersion}, randomTimedCommand(random, now))}
-		if random.IntN(500) == 0 {
-			e.Data = appendCommand([]byte{batchVersion}, words("FLUSHALL"))
-		}
-		for _, m := range machines {
-			m.Apply(e)
-		}
+// RANDOMKEY finds every key, the same one at the same place in the log, and nothing
+// where there is none.
+func TestRandomKeysAreDrawnFromTheLog(t *testing.T) {
+	h, again := newHistory(), newHistory()
+	if got := h.at(1, "RANDOMKEY"); got != "$-1" {
+		t.Errorf("of no keys, %s", got)
 	}
-	for range 20 {
-		for range random.IntN(400) {
-			step(a)
+	again.index = h.index
+	met := map[string]bool{}
+	for i := range 2000 {
+		set := fmt.Sprintf("SET key%d v", i%20)
+		got := h.at(1, set, "RANDOMKEY", "RANDOMKEY")
+		if other := again.at(1, set, "RANDOMKEY", "RANDOMKEY"); other != got {
+			t.Fatalf("%s and %s", got, other)
 		}
-		before := dump(a)
-		w, err := a.Snapshot()
-		if err != nil {
-			t.Fatal(err)
-		}
-		var image bytes.Buffer
-		written := make(chan error, 1)
-		go func() {
-			_, err := w.WriteTo(&image)
-			written <- err
-		}()
-		b := newHistory()
-		log := random.IntN(400)
-		ahead := rand.New(rand.NewPCG(seed, uint64(log)))
-		random = rand.New(rand.NewPCG(seed, uint64(log)))
-		from := now
-		for range log {
-			step(a)
-		}
-		if err := <-written; err != nil {
-			t.Fatal(err)
-		}
-		if err := b.Restore(&image); err != nil {
-			t.Fatal(err)
-		}
-		if got := dump(b); got != before {
-			t.Fatalf("restored\n%s\nfrom\n%s", got, before)
-		}
-		now, random = from, ahead // the same once more
-		for range log {
-			step(b)
-		}
-		if dump(a) != dump(b) {
-			t.Fatalf("it goes on to\n%s\ninstead of\n%s", dump(b), dump(a))
-		}
+		met[string(words(got)[2])] = true
+	}
+	asked := map[string]bool{}
+	for range 2000 {
+		asked[h.ask(0, "RANDOMKEY")] = true
+	}
+	if len(met) != 20 || len(asked) != 20 {
+		t.Errorf("of 20 keys, the log has drawn %d, and queries %d", len(met), len(asked))
 	}
 }
 
@@ -229,34 +209,33 @@ func TestNoPartOfAnImageIsTakenForOne(t *testing.T) {
 	}
 }
 
-func randomTimedCommand(random *rand.Rand, now int64) [][]byte {
+func randomKey(random *rand.Rand) string { return fmt.Sprintf("key%d", random.IntN(20)) }
+
+func randomTimedCommand(random *rand.Rand) [][]byte {
+	switch random.IntN(100) {
+	case 0:
+		return words("FLUSHALL")
+	case 1, 2, 3:
+		return words("SET " + randomKey(random) + " " + strings.Repeat("x", random.IntN(10_000)))
+	}
 	if random.IntN(2) == 0 {
 		return randomCommand(random)
 	}
-	key, in := fmt.Sprintf("key%d", random.IntN(200)), random.IntN(3000)
+	key, in := randomKey(random), random.IntN(3000)
 	return words([]string{
-		fmt.Sprintf("SET %s v%d PX %d", key, now, in+1),
+		fmt.Sprintf("SET %s v%d PX %d", key, in, in+1),
 		fmt.Sprintf("PEXPIRE %s %d", key, in),
-		fmt.Sprintf("PEXPIREAT %s %d", key, now+int64(in)-1000),
+		fmt.Sprintf("PEXPIREAT %s %d", key, 946684800_000+in), // near the beginning of the log
 		fmt.Sprintf("GETEX %s PX %d", key, in+1),
 		fmt.Sprintf("DEL %s", key),
 		fmt.Sprintf("APPEND %s x", key),
+		fmt.Sprintf("SETRANGE %s 2 x", key),
 		fmt.Sprintf("PERSIST %s", key),
+		fmt.Sprintf("PTTL %s", key),
 		"DBSIZE",
-		"SCAN 0 COUNT 20",
-	}[random.IntN(9)])
-}
-
-// dump is all that a machine remembers.
-func dump(h *history) string {
-	var lines []string
-	for _, shard := range h.keys.shards {
-		for key, e := range shard {
-			lines = append(lines, fmt.Sprintf("%q=%q until %d", key, e.value, e.deadline))
-		}
-	}
-	slices.Sort(lines)
-	return fmt.Sprintf("%d keys at %d\n%s", h.keys.size, h.keys.now, strings.Join(lines, "\n"))
+		"RANDOMKEY",
+		fmt.Sprintf("SCAN %d COUNT 5", random.Uint64()>>(16+random.IntN(48))),
+	}[random.IntN(12)])
 }
 
 // A batch whose replies are long is carried out in part: the rest waits for
@@ -304,23 +283,6 @@ func TestValuesAreBounded(t *testing.T) {
 	}
 	if got := h.at(1, "APPEND c "+big[:maxValueBytes-10]); got != fmt.Sprintf(":%d", maxValueBytes-10) {
 		t.Errorf("%.100s", got)
-	}
-}
-
-// The machine does not keep the memory of the log, and what it has answered does
-// not change afterwards.
-func TestMachineCopiesWhatItKeeps(t *testing.T) {
-	h := newHistory()
-	batch := appendBatch(nil, [][][]byte{words("SET key value"), words("APPEND other value"), words("GET key")})
-	answer := h.Apply(actors.Entry{Time: time.UnixMilli(1), Data: batch})
-	before := string(answer)
-	clear(batch)
-	h.at(2, "SET key VALUE", "APPEND other MORE")
-	if string(answer) != before {
-		t.Errorf("the answer became %q", answer)
-	}
-	if got := h.at(3, "GET key", "GET other"); got != "$5 VALUE $9 valueMORE" {
-		t.Errorf("%q", got)
 	}
 }
 

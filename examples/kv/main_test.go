@@ -20,22 +20,23 @@ import (
 
 // These tests run the program as a user does.
 
-var build = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "castaway-kv-test-")
-	if err != nil {
+var buildDir string // empty if nothing was built
+
+var build = sync.OnceValues(func() (binary string, err error) {
+	if buildDir, err = os.MkdirTemp("", "castaway-kv-test-"); err != nil {
 		return "", err
 	}
-	binary := filepath.Join(dir, "kv")
+	binary = filepath.Join(buildDir, "kv")
 	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		return dir, fmt.Errorf("%w\n%s", err, out)
+		return "", fmt.Errorf("%w\n%s", err, out)
 	}
 	return binary, nil
 })
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if binary, err := build(); err == nil {
-		os.RemoveAll(filepath.Dir(binary))
+	if buildDir != "" {
+		os.RemoveAll(buildDir)
 	}
 	os.Exit(code)
 }
