@@ -78,7 +78,7 @@ func (d *crashingDir) crash() {
 	s.table.close()
 	s.journal.Close()
 	s.unlock()
-	d.dir = after
+	d.s, d.dir = nil, after
 }
 
 // onSimulatedDisk is a disk that crashes and fails, and a Store that hands
