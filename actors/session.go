@@ -215,9 +215,10 @@ func (s *Session) take(ctx context.Context) (uint64, error) {
 		}
 		if s.next-s.done < sessionWindow {
 			s.next++
-			s.open[s.next] = true
+			sequence := s.next
+			s.open[sequence] = true
 			s.mu.Unlock()
-			return s.next, nil
+			return sequence, nil
 		}
 		changed := s.changed
 		s.mu.Unlock()

@@ -748,6 +748,9 @@ var actorMutants = []mutant{
 	{"C1", "a session sends a command again with another number", []edit{
 		{"session.go", "maybe, again = true, true", "maybe, again = true, true\n\t\t\tsequence, _ = s.take(ctx)"},
 	}},
+	{"C1", "two commands of a session have one number", []edit{
+		{"session.go", "return sequence, nil", "return s.next, nil"},
+	}},
 	{"C2", "a session never expires", []edit{
 		{"sessions.go", "if ends := s.last + s.timeout; ends < now {", "if ends := s.last + s.timeout; ends < now && false {"},
 	}},
