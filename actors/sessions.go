@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -175,13 +176,16 @@ func (t *sessions) command(s *sessionState, o *sessionOrder, run func([]byte) []
 		return nil, errAnswered
 	}
 	if result, known := s.results[o.sequence]; known {
-		return result, nil
+		return bytes.Clone(result), nil
 	}
-	if o.sequence > s.done+sessionWindow || s.bytes > maxSessionBytes || t.bytes > maxSessionsBytes {
+	// The first that is not answered is what the results after it are kept for: to refuse
+	// that would be to keep them for ever.
+	awaited := o.sequence == s.done+1 && len(s.results) > 0
+	if o.sequence > s.done+sessionWindow || !awaited && (s.bytes > maxSessionBytes || t.bytes > maxSessionsBytes) {
 		return nil, errResultsKept
 	}
 	result := run(o.data)
-	s.results[o.sequence] = result
+	s.results[o.sequence] = bytes.Clone(result) // who is answered may do with it what he likes
 	s.bytes += len(result) + resultOverhead
 	t.bytes += len(result) + resultOverhead
 	return result, nil

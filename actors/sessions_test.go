@@ -129,6 +129,52 @@ func TestSessionsKeepNoMoreThanTheyMay(t *testing.T) {
 	}
 }
 
+// TestC5_ASessionThatKeepsAllItMayGoesOn: the first of many commands was lost on the way,
+// and comes when the results of the others are all that may be kept, of its session or of
+// all together.
+func TestC5_ASessionThatKeepsAllItMayGoesOn(t *testing.T) {
+	tab := newTable()
+	big := string(make([]byte, 1<<20))
+	var ids []SessionID
+	for tab.sessions.bytes <= maxSessionsBytes {
+		id, last := tab.begin(1e6), uint64(1)
+		ids = append(ids, id)
+		for err := error(nil); err == nil; {
+			last++
+			_, err = tab.command(id, last, 0, big)
+		}
+	}
+	fresh := tab.begin(1e6)
+	if _, err := tab.command(fresh, 1, 0, "x"); !errors.Is(err, ErrBusy) {
+		t.Errorf("when too much is kept a session that keeps nothing ends with %v", err)
+	}
+	for _, id := range ids {
+		if _, err := tab.command(id, 1, 0, "first"); err != nil {
+			t.Fatalf("what the others wait for ends with %v", err)
+		}
+		if _, err := tab.command(id, 9, 8, "next"); err != nil {
+			t.Errorf("afterwards it ends with %v", err)
+		}
+	}
+	if _, err := tab.command(fresh, 1, 0, "x"); err != nil {
+		t.Errorf("when less is kept it ends with %v", err)
+	}
+}
+
+// TestC3_WhoIsAnsweredMayChangeTheAnswer: the table keeps what it was.
+func TestC3_WhoIsAnsweredMayChangeTheAnswer(t *testing.T) {
+	tab := newTable()
+	id := tab.begin(1000)
+	o := sessionOrder{kind: sessionCommand, session: id, sequence: 1, data: []byte("x")}
+	for range 3 {
+		answer, err := tab.do(o)
+		if err != nil || string(answer) != "1:x" {
+			t.Errorf("it is answered with %q, %v", answer, err)
+		}
+		clear(answer)
+	}
+}
+
 // TestC3_TheTableIsTheSameOnEveryMember: those that go on from a snapshot, too, taken at
 // any moment.
 func TestC3_TheTableIsTheSameOnEveryMember(t *testing.T) {

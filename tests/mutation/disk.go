@@ -763,6 +763,12 @@ var actorMutants = []mutant{
 	{"C3", "a restored table has forgotten the results", []edit{
 		{"sessions.go", "s.results[sequence] = result\n\t\t\ts.bytes", "_ = sequence\n\t\t\ts.bytes"},
 	}},
+	{"C3", "who is answered can change what is kept of it", []edit{
+		{"sessions.go", "s.results[o.sequence] = bytes.Clone(result)", "s.results[o.sequence] = result"},
+	}},
+	{"C5", "a session refuses the command that its results wait for", []edit{
+		{"sessions.go", "awaited := o.sequence == s.done+1 && len(s.results) > 0", "awaited := false"},
+	}},
 	{"C4", "what may have happened is called rejected", []edit{
 		{"session.go", "err = &perhaps{err}", "_ = maybe"},
 	}},
