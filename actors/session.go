@@ -124,7 +124,9 @@ func (g *Group) OpenSession(ctx context.Context, timeout time.Duration) (*Sessio
 				group: g, id: response.Session, timeout: timeout,
 				open: map[uint64]bool{}, changed: make(chan struct{}), spoke: time.Now(),
 			}
+			s.mu.Lock() // keepAlive, which sets it again, may be early
 			s.keep = time.AfterFunc(timeout/3, s.keepAlive)
+			s.mu.Unlock()
 			return s, nil
 		}
 		if !errors.Is(err, ErrUnknown) && !errors.Is(err, context.DeadlineExceeded) {

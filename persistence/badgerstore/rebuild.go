@@ -369,11 +369,13 @@ func (w *salvor) replayOver() error {
 	}
 	r := replaying{s: full, cut: true}
 	j, _, err := journal.Rehearse(w.s.path(journalName), w.options(), r.record)
-	if err != nil || r.misfit != nil {
+	if err != nil {
 		return err
 	}
-	full.journal = w.j
-	w.source = full
+	if r.misfit == nil {
+		full.journal = w.j
+		w.source = full
+	}
 	return j.Close()
 }
 
