@@ -62,7 +62,7 @@ func TestTheFormatIsPinned(t *testing.T) {
 	show("group", groupKey(300), g.encode(groupKey(300)))
 	whole := chunkValue{body: appendEntries(nil, entries)}
 	show("chunk", chunkKey(300, 1000), whole.encode(chunkKey(300, 1000)))
-	parted := chunkValue{pieces: 2, length: 300_000}
+	parted := chunkValue{pieces: 2, length: 300_000, sum: bodySum([]byte("parted"))}
 	show("chunk in pieces", chunkKey(300, 1000), parted.encode(chunkKey(300, 1000)))
 	show("piece", pieceKey(300, 1000, 1), encodePiece(pieceKey(300, 1000, 1), []byte("part")))
 	show("marker", nil, (&marker{format: storeFormat, id: 0xaabbccddeeff0011}).encode())

@@ -69,6 +69,7 @@ func FuzzValue(f *testing.F) {
 	f.Add(unsealed(g.encode(nil)))
 	f.Add(unsealed(chunk.encode(nil)))
 	f.Add(unsealed((&chunkValue{pieces: 3, length: 700_000}).encode(nil)))
+	f.Add(unsealed((&chunkValue{pieces: 3, length: 700_000, sum: bodySum(nil)}).encode(nil)))
 	f.Add(unsealed(encodePiece(nil, []byte("part"))))
 	f.Fuzz(func(t *testing.T, value []byte) {
 		sealed := func(key []byte) []byte { return seal(key, bytes.Clone(value)) }

@@ -310,7 +310,7 @@ func (h *handover) flush() error {
 	if len(c.body) > maxPieceBytes {
 		// The pieces mean nothing before the chunk is there, so they may be in
 		// earlier transactions.
-		c.length = uint64(len(c.body))
+		c.length, c.sum = uint64(len(c.body)), bodySum(c.body)
 		for part := range slices.Chunk(c.body, maxPieceBytes) {
 			key := pieceKey(number, first, c.pieces)
 			if err := h.t.add(write{key: key, value: encodePiece(key, part)}); err != nil {

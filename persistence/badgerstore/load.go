@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -301,7 +302,7 @@ func (s *store) chunks(number uint64, from, to raftcore.Index, maxBytes int) (fo
 		if c.chunkValue, err = decodeChunk(key, value); err != nil {
 			return false, s.corruptChunk(number, max(from, c.first), err.Error())
 		}
-		c.body = slices.Clone(c.body)
+		c.body, c.sum = slices.Clone(c.body), slices.Clone(c.sum)
 		found = append(found, c)
 		return c.first > from, nil
 	})
@@ -358,6 +359,9 @@ func (s *store) joinPieces(number uint64, first raftcore.Index, c *chunkValue) (
 	})
 	if err == nil && (piece != c.pieces || uint64(len(body)) != c.length) {
 		err = s.corruptChunk(number, first, fmt.Sprintf("it has %d pieces of %d", piece, c.pieces))
+	}
+	if err == nil && c.sum != nil && !bytes.Equal(bodySum(body), c.sum) {
+		err = s.corruptChunk(number, first, "its pieces are not all of the same entry")
 	}
 	return body, err
 }

@@ -424,6 +424,52 @@ func replayOverAnOldValue(t *testing.T, lostEnd bool) {
 	}
 }
 
+// TestP1_PiecesOfTwoEntriesMakeNone: another leader's entry took the place of a large one,
+// both were in pieces of the same size, and where a piece of the newer one is lost that of
+// the older one comes up.
+func TestP1_PiecesOfTwoEntriesMakeNone(t *testing.T) {
+	disk := journaltest.New(1)
+	o := simulated(disk)
+	s := mustOpen(t, o).(*store)
+	tab := s.table.(*logTable)
+	a := mustOpenGroup(t, s, "a")
+	large := func(term raftcore.Term, text string) raftcore.Entry {
+		return command(term, 4, strings.Repeat(text, 2*maxPieceBytes))
+	}
+	mustSave(t, s, saveOf(a, 1, append(commands(1, 1, 3), large(1, "x"))...))
+	handAllOver(t, s, a)
+	lost := string(pieceKey(1, 4, 1))
+	old := tab.data[lost]
+	mustSave(t, s, saveOf(a, 2, large(2, "y")))
+	for g, other := s.groups[0], s.groups[1]; g.held < 4; {
+		next := other.log.Last + 1
+		mustSave(t, s, saveOf(persistence.Opened{Group: 2, Boot: other.boot}, 1, commands(1, next, next+49)...))
+		for s.sealed() > 0 {
+			oldest, _ := s.journal.Segments()
+			if err := s.handOver(oldest); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if len(old) == 0 || len(tab.data[lost]) != len(old) || bytes.Equal(tab.data[lost], old) {
+		t.Fatalf("the pieces have %d bytes and %d", len(old), len(tab.data[lost]))
+	}
+	tab.data[lost] = old
+	putTable(disk, tab)
+	disk.Put("d/badger/"+onlyEntriesName, nil)
+	disk.Put("d/"+noteName, nil)
+	o.Repair = true
+	again := mustOpen(t, o)
+	g := mustOpenGroup(t, again, "a")
+	if g.Recovered.Last != 3 {
+		t.Errorf("it has come back with entries up to %d", g.Recovered.Last)
+	}
+	wantLog(t, again, g, commands(1, 1, 3))
+}
+
 // TestD15_ARepairThatIsInterruptedLosesNoMore: wherever that is, what is kept in the end
 // is the same, and the damaged Badger is there as it was.
 func TestD15_ARepairThatIsInterruptedLosesNoMore(t *testing.T) {

@@ -48,6 +48,11 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// bodySum is the checksum of entries that are in pieces.
+func bodySum(body []byte) []byte {
+	return binary.LittleEndian.AppendUint32(nil, crc32.Checksum(body, castagnoli))
+}
+
 func checksum(s string) uint32 { return crc32.Checksum([]byte(s), castagnoli) }
 
 // errValue: the bytes are not those that were written under this key.
@@ -246,20 +251,23 @@ type chunkValue struct {
 	body   []byte // as appendEntries wrote it; nil if it is in pieces
 	pieces uint32
 	length uint64 // of the body in pieces, in bytes
+	// sum is the checksum of that: a piece of what was here before, of the same size, has
+	// a good one of its own. Nil in format 1.
+	sum []byte
 }
 
 func (c *chunkValue) encode(key []byte) []byte {
 	b := append(make([]byte, 0, len(c.body)+32), valueVersion)
 	b = binary.AppendUvarint(b, uint64(c.pieces))
 	if c.pieces > 0 {
-		b = binary.AppendUvarint(b, c.length)
+		b = append(binary.AppendUvarint(b, c.length), c.sum...)
 	} else {
 		b = append(b, c.body...)
 	}
 	return seal(key, b)
 }
 
-// decodeChunk decodes a chunk. Its body shares memory with the value.
+// decodeChunk decodes a chunk. Its body and sum share memory with the value.
 func decodeChunk(key, value []byte) (c chunkValue, err error) {
 	r, err := unseal(key, value)
 	if err != nil {
@@ -278,6 +286,9 @@ func decodeChunk(key, value []byte) (c chunkValue, err error) {
 		return c, nil
 	}
 	c.length = r.uvarint()
+	if len(r.b) > 0 { // it is not in format 1
+		c.sum = r.bytes(4)
+	}
 	if r.end() != nil || c.length > pieces*maxPieceBytes {
 		return c, errValue
 	}

@@ -457,6 +457,9 @@ var storeMutants = []mutant{
 	{"P1", "a damaged block of Badger is taken for one that had nothing but entries", []edit{
 		{"tablefiles.go", "t.partial = t.partial || !onlyEntries(this.KeyBytes(), next.KeyBytes())", ""},
 	}},
+	{"P1", "pieces of two entries are put together", []edit{
+		{"load.go", "if err == nil && c.sum != nil && !bytes.Equal(bodySum(body), c.sum) {", "if err == nil && len(bytes.Clone(c.sum)) < 0 {"},
+	}},
 	{"P1", "the tables without a list are passed over", []edit{
 		{"tablefiles.go", "case isTable && err == nil && listed && !lists:", "case isTable && err == nil && !lists:"},
 	}},
