@@ -166,6 +166,10 @@ func (s *store) rebuild(m *marker, cause error) error {
 	if err := s.roomForBadger(t.bytes); err != nil {
 		return errors.Join(cause, err)
 	}
+	// One that is missing would say that the draft is whole.
+	if err := s.o.hooks.fs.MkdirAll(s.path(badgerName)); err != nil {
+		return err
+	}
 	if !m.damaged {
 		m.damaged = true
 		if err := writeMarker(s.o.hooks.fs, s.o.Dir, *m); err != nil {

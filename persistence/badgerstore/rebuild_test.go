@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -422,6 +423,58 @@ func replayOverAnOldValue(t *testing.T, lostEnd bool) {
 	if g.Recovered.Last > 0 {
 		wantLog(t, again, g, commands(1, 1, g.Recovered.Last))
 	}
+}
+
+// halfTable is a table in which one commit fails.
+type halfTable struct {
+	table
+	left int // commits before that
+}
+
+func (t *halfTable) commit(writes []write) error {
+	if t.left--; t.left < 0 {
+		return errors.New("the disk is gone")
+	}
+	return t.table.commit(writes)
+}
+
+// TestD15_AHalfOfABadgerIsNotTakenForWhole: the damaged one was noted, and then somebody
+// has removed it; and making it anew is interrupted.
+func TestD15_AHalfOfABadgerIsNotTakenForWhole(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	s := mustOpen(t, handedOverByHand(dir))
+	names := []string{"first", "second", "third"}
+	for _, name := range names {
+		mustSave(t, s, saveOf(mustOpenGroup(t, s, name), 1, commands(1, 1, 9)...))
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(dir, badgerName)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, noteName), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := handedOverByHand(dir)
+	o.Repair = true
+	interrupted := o
+	interrupted.hooks.commitBytes = 10
+	interrupted.hooks.openTable = func(dir string, logger *slog.Logger, failed func(error)) (table, error) {
+		t, err := openBadger(dir, logger, failed)
+		return &halfTable{t, 1}, err
+	}
+	if s, err := interrupted.Open(); err == nil {
+		s.Close()
+		t.Fatal("it was not interrupted")
+	}
+	s = mustOpen(t, o)
+	for _, name := range names {
+		if g := mustOpenGroup(t, s, name); g.Recovered.Last != 9 || !g.Recovered.Damaged {
+			t.Errorf("the journal has 9 entries of group %q, and it has come back as %+v", name, &g.Recovered)
+		}
+	}
+	s.Close()
 }
 
 // TestP1_PiecesOfTwoEntriesMakeNone: another leader's entry took the place of a large one,

@@ -451,6 +451,9 @@ var storeMutants = []mutant{
 	{"D15", "a repair that was interrupted between two names begins again, with nothing", []edit{
 		{"rebuild.go", "if err == nil && !slices.Contains(names, badgerName) && slices.Contains(names, anewName) {", "if err == nil && len(names) == 0 {"},
 	}},
+	{"D15", "a half of a Badger is taken for whole where there is no other", []edit{
+		{"rebuild.go", "if err := s.o.hooks.fs.MkdirAll(s.path(badgerName)); err != nil {", "if err := error(nil); err != nil {"},
+	}},
 	{"D15", "a damaged Badger is not kept", []edit{
 		{"rebuild.go", "if err := fsys.Rename(s.path(badgerName), aside); err != nil {", "if err := s.o.hooks.removeTable(s.path(badgerName)); err != nil {"},
 	}},
