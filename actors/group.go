@@ -64,7 +64,8 @@ func (g *Group) PID() *actor.PID { return g.pid }
 //
 // When it returns without an error, the command is durable on a majority, and
 // every later Read sees it. An error is ErrRejected (it did not happen and
-// never will) or ErrUnknown (it may have). Data must not be changed afterwards.
+// never will) or ErrUnknown (it may have). Data must not be changed afterwards, nor the
+// answer: the machine may hold on to it.
 func (g *Group) Propose(ctx context.Context, data []byte) ([]byte, error) {
 	o := g.do(ctx, &Request{Operation: Propose, Data: data})
 	return o.data, o.err
@@ -73,7 +74,8 @@ func (g *Group) Propose(ctx context.Context, data []byte) ([]byte, error) {
 // Read answers a query linearizably: it sees every command that was
 // acknowledged to anybody before Read was called. It may be called on any host,
 // whose own member answers, and waits for a leader as long as ctx allows. It
-// writes nothing to any disk. An error is ErrRejected, or what Query returned.
+// writes nothing to any disk. An error is ErrRejected, or what Query returned. The
+// answer must not be changed: the machine may hold on to it.
 func (g *Group) Read(ctx context.Context, query []byte) ([]byte, error) {
 	o := g.do(ctx, &Request{Operation: Read, Data: query})
 	return o.data, o.err

@@ -43,9 +43,9 @@
 // A Badger that is damaged is made anew, with what can be read of the old one, and of
 // the journal (rebuild.go). Where a value is lost, an older one of its key comes up: what
 // is kept of a group is the beginning of a log that it once had, and not more. The new
-// Badger is written beside the old one, which nothing changes until it is set aside; then
-// all groups are damaged, as above. The same steps are taken again, or gone on with, when
-// that is interrupted.
+// Badger is written beside the old one, which nothing changes meanwhile, and which is kept
+// aside then; all groups are damaged, as above. The same steps are taken again, or gone on
+// with, when that is interrupted.
 //
 // Opening does not read the entries in Badger. Damage there is met by who loads them:
 // its member is faulted, and a note is left in the directory. The next opening with
