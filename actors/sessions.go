@@ -11,7 +11,8 @@ import (
 	"github.com/castaway-go/castaway/raftcore"
 )
 
-// SessionID names a session: the index of the entry that opened it.
+// SessionID names a session: the index of the entry that opened it. It means nothing in
+// another group, or in another lineage of the same.
 type SessionID uint64
 
 // sessions is the table of the sessions of a group. It is part of the replicated

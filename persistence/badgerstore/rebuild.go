@@ -221,6 +221,9 @@ func (s *store) putInPlace() (aside string, err error) {
 		if err := fsys.Rename(s.path(badgerName), aside); err != nil {
 			return "", err
 		}
+		if err := fsys.SyncDir(s.o.Dir); err != nil { // before the note of why is gone
+			return aside, err
+		}
 	}
 	if err := fsys.Remove(s.path(noteName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return aside, err
