@@ -72,6 +72,10 @@ type arriving struct {
 const (
 	chunkBytes  = 128 << 10
 	chunkWindow = 512 << 10 // so much is under way at a time
+
+	// maxChunksWaiting bounds what of that waits for the disk: more comes from nobody who
+	// keeps to the window, and is lost.
+	maxChunksWaiting = 64
 )
 
 func (c *courier) Receive(ctx actor.Context) {

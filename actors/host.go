@@ -390,7 +390,8 @@ func (h *Host) deliver(p *Packet) {
 			continue
 		}
 		if g := h.group(part.Group); g != nil {
-			if courier := g.courier.Load(); courier != nil {
+			courier := g.courier.Load()
+			if courier != nil && (part.Chunk == nil || courier.box.UserMessageCount() < maxChunksWaiting) {
 				courier.box.offer(&arrivedPart{from: p.From, part: part})
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/persistence/snapshots"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
@@ -196,3 +197,23 @@ type neverRuns struct{}
 
 func (neverRuns) Schedule(func()) {}
 func (neverRuns) Throughput() int { return 1 }
+
+// TestF1_ChunksThatWaitForTheDiskAreBounded: whoever sends them.
+func TestF1_ChunksThatWaitForTheDiskAreBounded(t *testing.T) {
+	box := newMailbox(0)
+	box.dispatcher = neverRuns{}
+	g := &Group{key: 5}
+	g.courier.Store(&ref{box: box})
+	h := &Host{cfg: HostConfig{ID: 2}, groups: map[GroupKey]*Group{5: g}}
+	h.peers.Store(&peers{1: &channel{}})
+	for range 1000 {
+		h.deliver(&Packet{From: 1, Snapshots: []SnapshotPart{{Group: 5, Chunk: &snapshots.Chunk{Data: make([]byte, 100)}}}})
+	}
+	if n := box.UserMessageCount(); n != maxChunksWaiting {
+		t.Errorf("%d chunks wait", n)
+	}
+	h.deliver(&Packet{From: 1, Snapshots: []SnapshotPart{{Group: 5, Answer: &SnapshotAnswer{}}}})
+	if n := box.UserMessageCount(); n != maxChunksWaiting+1 {
+		t.Errorf("an answer is lost")
+	}
+}

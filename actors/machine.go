@@ -148,7 +148,7 @@ type poisoned struct {
 }
 
 func (p *poisoned) Error() string {
-	return fmt.Sprintf("panic at entry %d: %v\n%s", p.index, p.reason, p.stack)
+	return fmt.Sprintf("panic at entry %d: %v", p.index, p.reason)
 }
 
 // run has the user's machine apply a command.

@@ -218,7 +218,10 @@ func (m *member) childFailed(ctx actor.Context, f *childFailed) {
 		err = fmt.Errorf("panic: %v", f.reason)
 	}
 	var p *poisoned
-	if errors.As(err, &p) && m.group.quarantine.Load() == nil {
+	if errors.As(err, &p) {
+		m.host.logger.Error("the state machine has panicked", "group", m.group.name, "index", uint64(p.index), "err", p.reason, "stack", string(p.stack))
+	}
+	if p != nil && m.group.quarantine.Load() == nil {
 		if p.index == m.poison {
 			why := fmt.Errorf("%w: %w, it has panicked twice at entry %d: %v", ErrRejected, ErrQuarantined, p.index, p.reason)
 			m.group.quarantine.Store(&why)

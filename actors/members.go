@@ -23,21 +23,6 @@ const (
 	Transfer
 )
 
-// known reports whether this host knows what to do.
-func (o Operation) known() bool {
-	return o == Propose || o == Read || o.leads() || o >= OpenSession && o <= SessionOrder
-}
-
-// leads reports whether o is about the group itself.
-func (o Operation) leads() bool { return o == ChangeMembers || o == Transfer }
-
-// acts reports whether o has an effect. Who does not know what became of an operation
-// without one may as well ask again.
-func (o Operation) acts() bool { return o != Read }
-
-// writes reports whether o needs room on the leader's disk.
-func (o Operation) writes() bool { return o != Read && o != Transfer }
-
 // Members are the hosts that take part in a group, as they are to be.
 type Members struct {
 	// Voters decide. Learners are sent everything, too, but nobody waits for them.
@@ -56,38 +41,23 @@ func (m *Members) conf() raftcore.ConfState {
 	return conf
 }
 
-// mistake returns what is wrong with a request, wherever it came from. Members that this
-// host does not speak to are wrong, too, also if it does not lead: it may have to.
-func (n *node) mistake(c *call) error {
-	if !c.operation.known() {
-		return fmt.Errorf("%w: operation %d is unknown", ErrRejected, c.operation)
-	}
-	switch c.operation {
-	case OpenSession, KeepSession, CloseSession: // of an actor or another host: it is encoded before
-		return fmt.Errorf("%w: operation %d does not travel", ErrRejected, c.operation)
-	case SessionOrder:
-		if _, err := decodeOrder(c.data); err != nil {
-			return fmt.Errorf("%w: %w", ErrRejected, err)
-		}
-		return nil
-	case ChangeMembers:
-	default:
-		return nil
-	}
-	m, known := c.members, len(*n.host.peers.Load())+1
+// mistake returns what is wrong with m. Members that this host does not speak to are wrong,
+// too, also if it does not lead: it may have to.
+func (m *Members) mistake(h *Host) error {
+	known := len(*h.peers.Load()) + 1
 	switch {
 	case m == nil || len(m.Voters) == 0:
 		return fmt.Errorf("%w: nobody votes", ErrBadMembers)
 	case len(m.Voters)+len(m.Learners) > known:
-		return fmt.Errorf("%w: these are %d hosts, and host %d knows of %d", ErrBadMembers, len(m.Voters)+len(m.Learners), n.host.cfg.ID, known)
+		return fmt.Errorf("%w: these are %d hosts, and host %d knows of %d", ErrBadMembers, len(m.Voters)+len(m.Learners), h.cfg.ID, known)
 	}
 	all := slices.Concat(m.Voters, m.Learners)
 	for i, id := range all {
 		if slices.Contains(all[:i], id) {
 			return fmt.Errorf("%w: host %d is named twice", ErrBadMembers, id)
 		}
-		if id != n.host.cfg.ID && n.host.peer(id) == nil {
-			return fmt.Errorf("%w: host %d is not among the peers of host %d", ErrBadMembers, id, n.host.cfg.ID)
+		if id != h.cfg.ID && h.peer(id) == nil {
+			return fmt.Errorf("%w: host %d is not among the peers of host %d", ErrBadMembers, id, h.cfg.ID)
 		}
 	}
 	return nil

@@ -126,7 +126,7 @@ func (n *node) request(c *call) {
 		n.read(c)
 		return
 	}
-	if err := n.mistake(c); err != nil {
+	if err := c.mistake(n.host); err != nil {
 		c.finish(nil, err)
 		return
 	}
@@ -157,7 +157,7 @@ func (n *node) request(c *call) {
 	switch c.operation {
 	case Propose:
 		n.core.Step(raftcore.Propose{Tag: tag, Data: c.data})
-	case SessionOrder:
+	case orderSessions:
 		n.core.Step(raftcore.Propose{Tag: tag, Data: c.data, Host: true})
 	case ChangeMembers:
 		n.core.Step(raftcore.ChangeConfig{Tag: tag, Conf: c.members.conf(), Expect: c.members.Expect})

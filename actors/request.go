@@ -21,6 +21,21 @@ const (
 	Read
 )
 
+// known reports whether this host knows what to do.
+func (o Operation) known() bool {
+	return o == Propose || o == Read || o.leads() || o >= OpenSession && o <= orderSessions
+}
+
+// leads reports whether o is about the group itself.
+func (o Operation) leads() bool { return o == ChangeMembers || o == Transfer }
+
+// acts reports whether o has an effect. Who does not know what became of an operation
+// without one may as well ask again.
+func (o Operation) acts() bool { return o != Read }
+
+// writes reports whether o needs room on the leader's disk.
+func (o Operation) writes() bool { return o != Read && o != Transfer }
+
 // Request is what Group.Do asks for. An actor, which must not block, sends it to
 // Group.PID with Request, and receives a *Response.
 type Request struct {
@@ -49,7 +64,7 @@ func (r *Request) check(cfg *HostConfig) error {
 		return fmt.Errorf("%w: "+format, append([]any{ErrBadRequest}, args...)...)
 	}
 	switch {
-	case !r.Operation.known() || r.Operation == SessionOrder:
+	case !r.Operation.known() || r.Operation == orderSessions:
 		return bad("operation %d is unknown", r.Operation)
 	case r.checkSession() != "":
 		return bad("%s", r.checkSession())
@@ -122,6 +137,25 @@ func (o outcome) response(r *Request) *Response {
 	return out
 }
 
+// mistake returns what is wrong with a call, wherever it came from.
+func (c *call) mistake(h *Host) error {
+	switch c.operation {
+	case OpenSession, KeepSession, CloseSession: // these travel as orders
+		return fmt.Errorf("%w: operation %d does not travel", ErrRejected, c.operation)
+	case orderSessions:
+		if _, err := decodeOrder(c.data); err != nil {
+			return fmt.Errorf("%w: %w", ErrRejected, err)
+		}
+	case ChangeMembers:
+		return c.members.mistake(h)
+	default:
+		if !c.operation.known() {
+			return fmt.Errorf("%w: operation %d is unknown", ErrRejected, c.operation)
+		}
+	}
+	return nil
+}
+
 // start reports whether to go on with the call. From here on it may happen.
 func (c *call) start() bool { return c.state.CompareAndSwap(callWaiting, callStarted) }
 
@@ -186,7 +220,7 @@ func (c *call) tooLargeAnswer(size, limit int) outcome {
 // newCall makes a call of a Request. Who will answer it, and to whom, is added.
 func (r *Request) newCall(ctx context.Context) *call {
 	if o, is := r.order(); is {
-		return &call{operation: SessionOrder, data: o.encode(), ctx: ctx}
+		return &call{operation: orderSessions, data: o.encode(), ctx: ctx}
 	}
 	return &call{
 		operation: r.Operation, data: r.Data, members: &r.Members, to: r.To, ctx: ctx,

@@ -9,8 +9,7 @@ import (
 	"time"
 )
 
-// The operations of sessions. What becomes of the first three is SessionOrder, which is
-// what travels and what the log has; its Data is only ours to make.
+// The operations of sessions.
 const (
 	// OpenSession opens a session. Response.Session names it.
 	OpenSession Operation = iota + 32
@@ -18,8 +17,9 @@ const (
 	KeepSession
 	// CloseSession ends Request.Session.
 	CloseSession
-	// SessionOrder is for Transports: an order for the table of sessions, encoded.
-	SessionOrder
+	// orderSessions is what becomes of these, and of a Propose in a session: an order for
+	// the table of sessions, encoded. It is what travels, and what the log has.
+	orderSessions
 )
 
 // InSession is a Request's place in a session. Session.Propose sees to all of it; this is

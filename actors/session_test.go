@@ -240,7 +240,7 @@ func TestSessionRequestsAreChecked(t *testing.T) {
 			{Operation: actors.Propose, Session: actors.InSession{Sequence: 1}},
 			{Operation: actors.Propose, Session: actors.InSession{ID: 1, Sequence: 2, Done: 2}},
 			{Operation: actors.Read, Session: actors.InSession{ID: 1}},
-			{Operation: actors.SessionOrder, Data: []byte{4, 1}},
+			{Operation: 35, Data: []byte{4, 1}},
 		} {
 			if _, err := h.group.Do(w.ctx, &r); !errors.Is(err, actors.ErrBadRequest) {
 				t.Errorf("%+v ends with %v", r, err)

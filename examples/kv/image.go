@@ -11,9 +11,9 @@ import (
 
 // image is the keyspace as it was when a snapshot was asked for. It is written while
 // commands go on changing the keys: whoever is about to change a shard that is not
-// written yet has it encoded first. So a snapshot holds up nobody for longer than it
-// takes to encode one of the 4,096 shards, and takes the memory of those that are
-// changed meanwhile.
+// written yet has it encoded first. So a snapshot holds up a command for as long as it
+// takes to encode those of the 4,096 shards that it changes, and one more; and it takes
+// the memory of those that are changed meanwhile.
 //
 //	image    = version now entry … 0 count
 //	entry    = 1 size key size value deadline
