@@ -271,7 +271,7 @@ func (r *faulty) goesOnWhenThereIsRoom(err error) {
 	if !strings.Contains(err.Error(), ".spare") {
 		r.t.Errorf("a write has failed, and the store is not poisoned: %v", err)
 	}
-	for deadline := time.Now().Add(patience); err != nil; err = r.p.Save(r.p.last) {
+	for deadline := time.Now().Add(patience); err != nil; err = r.m.Save(r.p, r.p.last) {
 		if !errors.Is(err, persistence.ErrDiskFull) || errors.Is(err, persistence.ErrPoisoned) || time.Now().After(deadline) {
 			r.t.Fatalf("there is room again, and the Save ends with %v", err)
 		}
