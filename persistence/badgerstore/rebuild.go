@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -184,7 +185,8 @@ func (s *store) rebuild(m *marker, cause error) error {
 	if err := from.write(); err != nil {
 		return err
 	}
-	aside, err := s.putInPlace()
+	from.close()
+	aside, err := s.putInPlace(*m)
 	if err != nil {
 		return err
 	}
@@ -199,14 +201,15 @@ func (s *store) finishRebuild(m marker) error {
 	}
 	names, err := s.o.hooks.fs.List(s.o.Dir)
 	if err == nil && !slices.Contains(names, badgerName) && slices.Contains(names, anewName) {
-		_, err = s.putInPlace()
+		_, err = s.putInPlace(m)
 	}
 	return err
 }
 
 // putInPlace puts the new Badger, which is whole, in the place of the damaged one. That
-// is kept aside.
-func (s *store) putInPlace() (aside string, err error) {
+// is kept aside, and so is the journal: what it says of groups by their numbers is not
+// true of the new one's, and all that was to be had of it is there.
+func (s *store) putInPlace(m marker) (aside string, err error) {
 	fsys := s.o.hooks.fs
 	names, err := fsys.List(s.o.Dir)
 	if err != nil {
@@ -224,6 +227,11 @@ func (s *store) putInPlace() (aside string, err error) {
 		if err := fsys.SyncDir(s.o.Dir); err != nil { // before the note of why is gone
 			return aside, err
 		}
+	}
+	old := s.journalOptions(m)
+	old.First = math.MaxUint32 // that there is not, so nothing is of use
+	if _, err := journal.Salvage(s.path(journalName), old); err != nil {
+		return aside, err
 	}
 	if err := fsys.Remove(s.path(noteName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return aside, err
@@ -286,11 +294,13 @@ func (w *salvor) read() error {
 func (w *salvor) close() {
 	if w.j != nil {
 		w.j.Close()
+		w.j = nil
 	}
 }
 
-func (w *salvor) options() journal.Options {
-	return journal.Options{ID: w.m.id, Create: true, SegmentBytes: w.s.o.SegmentBytes, FS: w.s.o.hooks.fs}
+// journalOptions are those by which the old journal is read.
+func (s *store) journalOptions(m marker) journal.Options {
+	return journal.Options{ID: m.id, Create: true, SegmentBytes: s.o.SegmentBytes, FS: s.o.hooks.fs}
 }
 
 // readJournal cuts the journal off before its first damage, and reads what it says alone.
@@ -299,7 +309,7 @@ func (w *salvor) readJournal() error {
 	if err := w.s.o.hooks.fs.MkdirAll(dir); err != nil {
 		return err
 	}
-	if _, err := journal.Salvage(dir, w.options()); err != nil {
+	if _, err := journal.Salvage(dir, w.s.journalOptions(w.m)); err != nil {
 		return err
 	}
 	if err := w.readValues(); err != nil {
@@ -307,7 +317,7 @@ func (w *salvor) readJournal() error {
 	}
 	r := replaying{s: w.alone, cut: true}
 	var err error
-	w.j, _, err = journal.Rehearse(dir, w.options(), func(at journal.Position, record []byte) error {
+	w.j, _, err = journal.Rehearse(dir, w.s.journalOptions(w.m), func(at journal.Position, record []byte) error {
 		w.expect(record)
 		return r.record(at, record)
 	})
@@ -375,7 +385,7 @@ func (w *salvor) replayOver() error {
 		return nil
 	}
 	r := replaying{s: full, cut: true}
-	j, _, err := journal.Rehearse(w.s.path(journalName), w.options(), r.record)
+	j, _, err := journal.Rehearse(w.s.path(journalName), w.s.journalOptions(w.m), r.record)
 	if err != nil {
 		return err
 	}
@@ -477,8 +487,7 @@ func (w *salvor) fill(t table) error {
 	to := w.s.beside(t)
 	to.journal = w.j
 	_, active := w.j.Segments()
-	// A segment that there will never be lies between: so none that is there is replayed.
-	txn := transaction{s: to, root: root{store: w.m.id, next: active + 2}}
+	txn := transaction{s: to, root: root{store: w.m.id, next: active + 1}}
 	for i, g := range w.kept {
 		if err := w.copy(&txn, uint64(i)+1, g); err != nil {
 			return fmt.Errorf("group %q: %w", g.name, err)

@@ -575,6 +575,63 @@ func TestD15_ARepairThatIsInterruptedLosesNoMore(t *testing.T) {
 	}
 }
 
+// TestD9P1_GroupsAreNotMixedUpByASecondRepair: a group was lost, so that those behind it
+// have other numbers in the new Badger; before that was open, it was damaged as well. The
+// journal of the first speaks of the old numbers.
+func TestD9P1_GroupsAreNotMixedUpByASecondRepair(t *testing.T) {
+	prepare := func() (*journaltest.Disk, Options) {
+		disk := journaltest.New(1)
+		o := simulated(disk)
+		s := mustOpen(t, o).(*store)
+		var groups []persistence.Opened
+		for _, name := range []string{"a", "lost", "c"} {
+			g := mustOpenGroup(t, s, name)
+			mustSave(t, s, saveOf(g, 1, commands(1, 1, 9)...))
+			groups = append(groups, g)
+		}
+		handAllOver(t, s, groups[0])
+		for _, g := range groups {
+			mustSave(t, s, saveOf(g, 1, commands(1, 10, 20)...))
+		}
+		compacted := saveOf(groups[1], 1, commands(1, 21, 50)...)
+		compacted.Snapshot = &raftcore.SnapshotMeta{Last: raftcore.EntryID{Index: 20, Term: 1}}
+		compacted.Base = compacted.Snapshot
+		mustSave(t, s, compacted) // the journal alone has all that was left of it
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		tab := s.table.(*logTable)
+		if err := tab.commit([]write{{key: groupKey(2)}}); err != nil {
+			t.Fatal(err)
+		}
+		disk.Put("d/"+noteName, nil)
+		o.Repair = true
+		return disk, o
+	}
+	for at := 1; ; at++ {
+		disk, o := prepare()
+		disk.CrashAt(at)
+		s, err := o.Open()
+		if err == nil {
+			s.Close()
+		}
+		disk.Crash(false)
+		disk.Put("d/"+noteName, nil) // what is Badger's now is damaged, too
+		again := mustOpen(t, o)
+		for _, name := range []string{"a", "c"} {
+			g := mustOpenGroup(t, again, name)
+			if last := g.Recovered.Last; !g.Recovered.Damaged || last != 9 && last != 20 {
+				t.Fatalf("interrupted at operation %d: group %q has come back as %+v", at, name, &g.Recovered)
+			}
+			wantLog(t, again, g, commands(1, 1, g.Recovered.Last))
+		}
+		again.Close()
+		if err == nil {
+			return // the repair has no operation of that number any more
+		}
+	}
+}
+
 // TestP1_ABlockThatMayHaveHadMoreThanEntriesIsNotPassedOver: a flipped bit anywhere in
 // the value of a group, the root or a ticket.
 func TestP1_ABlockThatMayHaveHadMoreThanEntriesIsNotPassedOver(t *testing.T) {
