@@ -25,6 +25,7 @@
 //	├── peer-<id>-<n>    peer       one for each other process    peer.go
 //	└── group-<n>-<name> member     recovers, supervises          member.go
 //	    ├── machine-<n>  machine    owns the StateMachine         machine.go
+//	    ├── effector-<n> effector   carries out its effects       effector.go
 //	    ├── snapshots-<n>           writes its snapshots          snapshots.go
 //	    ├── courier-<n>  courier    sends and receives them       courier.go
 //	    └── node-<n>     node       hosts raftcore.Node           node.go
@@ -45,6 +46,15 @@
 // restores the newest, and applies what came after. A follower that lacks what the
 // leader's log has no more is sent the leader's newest snapshot, in chunks, and goes on
 // where its disk was when anything interrupts that.
+//
+// # Effects
+//
+// A command may do more than change the state: Apply says with Entry.Do that something is to
+// be sent to an actor, that a timer is to be set, that an actor is to be monitored, that
+// another command is to follow (effect.go). Every member notes that as replicated state, and
+// the leader does it. What has come of it is an entry in the log; so a new leader knows what
+// is left, sets the timers, and watches the actors. What comes to the machine comes once;
+// what is sent to an actor comes at least once, with an ID that is always the same.
 //
 // # Who takes part
 //

@@ -45,6 +45,7 @@ type Group struct {
 	courier  atomic.Pointer[ref] // while there is a node
 	ending   atomic.Bool         // the member has been told to stop
 	gone     atomic.Bool         // it has stopped
+	outbox   atomic.Int64        // bytes of effects that wait to be carried out
 	board    *board
 
 	quarantine atomic.Pointer[error] // why nothing is proposed here, if the machine is quarantined

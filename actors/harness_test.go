@@ -95,6 +95,8 @@ type world struct {
 	failing   string          // the method that fails
 
 	chunks atomic.Int64 // bytes of snapshots that were sent
+
+	machine func(*hostUp) actors.StateMachine // nil: a register
 }
 
 type hostUp struct {
@@ -210,7 +212,11 @@ func (h *hostUp) startWith(cfg actors.HostConfig) {
 
 func (h *hostUp) open(name string) *actors.Group {
 	h.world.t.Helper()
-	g, err := h.host.Open(h.world.ctx, actors.GroupConfig{Name: name, Join: h.join, Machine: func() actors.StateMachine { return &register{world: h.world, on: h.id} }})
+	machine := func() actors.StateMachine { return &register{world: h.world, on: h.id} }
+	if make := h.world.machine; make != nil {
+		machine = func() actors.StateMachine { return make(h) }
+	}
+	g, err := h.host.Open(h.world.ctx, actors.GroupConfig{Name: name, Join: h.join, Machine: machine})
 	if err != nil {
 		h.world.t.Fatal(err)
 	}

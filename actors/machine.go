@@ -16,15 +16,21 @@ import (
 //	node    → machine      work
 //	machine → node         raftcore.Applied, raftcore.SnapshotTaken: that it cannot be
 //	machine → snapshotter  takeOrder
+//	machine → effector     leadsOrder, effectsAdded
 type machine struct {
 	group       *Group
 	host        *Host
 	node        ref // set with the first work
 	snapshotter ref
+	effector    ref
 	files       *files
 	box         *mailbox
 	sm          StateMachine
 	sessions    *sessions
+	effects     *effects
+	done        []Effect              // of the entry that is being applied
+	leads       raftcore.Term         // in which this member leads; 0: it does not
+	acting      bool                  // the effector has the table
 	applied     raftcore.SnapshotMeta // what a snapshot would stand for now
 	working     *atomic.Int64         // counts the calls that were handed over and are not answered
 	poison      raftcore.Index        // neither this entry is applied nor what follows; 0: all are
@@ -36,6 +42,7 @@ type machine struct {
 type work struct {
 	node    ref
 	working *atomic.Int64
+	leads   raftcore.Term // in which this member leads; 0: it does not
 	restore *raftcore.SnapshotMeta
 	compact bool
 	cluster raftcore.ClusterID // for the snapshot
@@ -52,7 +59,7 @@ type appliedCall struct {
 func (m *machine) Receive(ctx actor.Context) {
 	switch msg := ctx.Message().(type) {
 	case *actor.Started:
-		m.sm, m.sessions = m.group.cfg.Machine(), newSessions()
+		m.sm, m.sessions, m.effects = m.group.cfg.Machine(), newSessions(), newEffects()
 	case *Batch:
 		before := m.applied.Last.Index
 		for _, message := range msg.Messages {
@@ -76,6 +83,7 @@ func (m *machine) do(w *work) {
 	for i := range w.entries {
 		m.apply(w, &w.entries[i])
 	}
+	m.act(w.leads)
 	for _, c := range w.reads {
 		m.query(c)
 	}
@@ -88,14 +96,32 @@ func (m *machine) do(w *work) {
 // any more, and the member starts again.
 func (m *machine) restore(meta *raftcore.SnapshotMeta) {
 	sm := m.group.cfg.Machine()
-	sessions, err := m.files.restore(sm, meta.Last)
+	head, err := m.files.restore(sm, meta.Last)
 	if err != nil {
 		panic(fmt.Errorf("restoring the snapshot of entry %d: %w", meta.Last.Index, err))
 	}
-	m.sm, m.sessions, m.applied = sm, sessions, *meta
+	m.act(0) // the table is another one
+	m.sm, m.sessions, m.effects, m.applied = sm, head.sessions, head.effects, *meta
+	m.group.outbox.Store(int64(m.effects.size()))
 	if m.poison != 0 && meta.Last.Index >= m.poison { // others had no trouble with it
 		m.poison = 0
 		m.group.release()
+	}
+}
+
+// act has the effector begin when this member has come to lead, and has applied all that
+// former leaders have noted; and end when it leads no more.
+func (m *machine) act(leads raftcore.Term) {
+	if leads != m.leads && m.acting {
+		m.acting = false
+		m.effects.leads(false)
+		m.effector.tell(leadsOrder{})
+	}
+	m.leads = leads
+	if leads != 0 && !m.acting && m.applied.Last.Term == leads {
+		m.acting = true
+		m.effects.leads(true)
+		m.effector.tell(leadsOrder{m.effects})
 	}
 }
 
@@ -107,7 +133,7 @@ func (m *machine) snapshot(cluster raftcore.ClusterID) {
 		m.node.tell(raftcore.SnapshotTaken{})
 		return
 	}
-	m.snapshotter.tell(&takeOrder{from: m.node, cluster: cluster, meta: m.applied, sessions: m.sessions.encode(), state: state})
+	m.snapshotter.tell(&takeOrder{from: m.node, cluster: cluster, meta: m.applied, head: m.encodeHead(), state: state})
 }
 
 func (m *machine) apply(w *work, e *raftcore.Entry) {
@@ -119,9 +145,9 @@ func (m *machine) apply(w *work, e *raftcore.Entry) {
 	var err error
 	switch e.Kind {
 	case raftcore.EntryCommand:
-		answer = m.run(e, e.Data)
+		answer = m.run(e, Entry{Data: e.Data})
 	case raftcore.EntryHost:
-		answer, err = m.sessions.apply(e, func(data []byte) []byte { return m.run(e, data) })
+		answer, err = m.applyHost(e)
 	}
 	m.applied.Last, m.applied.Time = e.EntryID, e.Time
 	if e.Kind == raftcore.EntryConfig {
@@ -151,14 +177,36 @@ func (p *poisoned) Error() string {
 	return fmt.Sprintf("panic at entry %d: %v", p.index, p.reason)
 }
 
-// run has the user's machine apply a command.
-func (m *machine) run(e *raftcore.Entry, data []byte) []byte {
+// applyHost applies what is for one of the tables that the host keeps beside the machine.
+func (m *machine) applyHost(e *raftcore.Entry) ([]byte, error) {
+	if isEffectOrder(e.Data) {
+		m.effects.apply(e, func(event Entry) { m.run(e, event) })
+		m.group.outbox.Store(int64(m.effects.size()))
+		return nil, nil
+	}
+	return m.sessions.apply(e, func(data []byte) []byte { return m.run(e, Entry{Data: data}) })
+}
+
+// run has the user's machine apply what an entry says, and notes the effects.
+func (m *machine) run(e *raftcore.Entry, entry Entry) []byte {
 	defer func() {
 		if reason := recover(); reason != nil {
 			panic(&poisoned{e.Index, reason, debug.Stack()})
 		}
 	}()
-	return m.sm.Apply(Entry{Index: e.Index, Term: e.Term, Time: time.UnixMilli(e.Time).UTC(), Data: data})
+	entry.Index, entry.Term, entry.Time = e.Index, e.Term, time.UnixMilli(e.Time).UTC()
+	entry.Effects = &m.done
+	answer := m.sm.Apply(entry)
+	if len(m.done) > 0 {
+		m.effects.add(e.Index, m.done)
+		clear(m.done)
+		m.done = m.done[:0]
+		m.group.outbox.Store(int64(m.effects.size()))
+		if m.acting {
+			m.effector.tell(effectsAdded{})
+		}
+	}
+	return answer
 }
 
 func (m *machine) query(c *call) {

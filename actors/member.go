@@ -166,8 +166,11 @@ func (m *member) start(ctx actor.Context, o *groupOpened) {
 	snapshots := m.host.spawn(ctx, fmt.Sprintf("snapshots-%d", m.spawned), 0, func(box *mailbox) actor.Actor {
 		return &snapshotter{group: m.group, host: m.host, box: box, files: files}
 	})
+	effectors := m.host.spawn(ctx, fmt.Sprintf("effector-%d", m.spawned), 0, func(box *mailbox) actor.Actor {
+		return &effector{group: m.group, host: m.host, box: box}
+	})
 	machines := m.host.spawn(ctx, fmt.Sprintf("machine-%d", m.spawned), 0, func(box *mailbox) actor.Actor {
-		return &machine{group: m.group, host: m.host, box: box, snapshotter: snapshots, files: files, poison: poison}
+		return &machine{group: m.group, host: m.host, box: box, snapshotter: snapshots, effector: effectors, files: files, poison: poison}
 	})
 	couriers := m.host.spawn(ctx, fmt.Sprintf("courier-%d", m.spawned), 0, func(box *mailbox) actor.Actor {
 		return &courier{group: m.group, host: m.host, box: box, files: files}
@@ -178,7 +181,7 @@ func (m *member) start(ctx actor.Context, o *groupOpened) {
 			stored: o.opened.Group, core: core, calls: calls{limit: m.host.cfg.MaxPending},
 		}
 	})
-	m.children = []ref{machines, snapshots, couriers, nodes}
+	m.children = []ref{machines, effectors, snapshots, couriers, nodes}
 	m.group.node.Store(&nodes)
 	m.group.courier.Store(&couriers)
 	if last := o.opened.Recovered.Snapshot.Last; last.Index > 0 {

@@ -39,6 +39,7 @@ type node struct {
 	out     raftcore.Output
 	calls   calls
 	leader  raftcore.NodeID // the last one known
+	leads   raftcore.Term   // in which this node leads; 0: it does not
 	reads   reads
 	now     raftcore.Instant // of this batch
 	wake    raftcore.Instant // when the clock will wake this node; 0: it will not
@@ -135,6 +136,10 @@ func (n *node) request(c *call) {
 		return
 	}
 	if leader := n.core.Leader(); leader != n.host.cfg.ID {
+		if c.operation == orderEffects {
+			c.finish(nil, n.notLeader(leader)) // the next leader sees to it
+			return
+		}
 		n.redirect(c, leader)
 		return
 	}
@@ -144,6 +149,10 @@ func (n *node) request(c *call) {
 	}
 	if q := n.group.quarantine.Load(); q != nil && !c.operation.leads() {
 		c.finish(nil, *q)
+		return
+	}
+	if (c.operation == Propose || c.operation == orderSessions) && n.group.outbox.Load() > maxOutbox {
+		c.finish(nil, errOutbox)
 		return
 	}
 	if !c.start() {
@@ -157,7 +166,7 @@ func (n *node) request(c *call) {
 	switch c.operation {
 	case Propose:
 		n.core.Step(raftcore.Propose{Tag: tag, Data: c.data})
-	case orderSessions:
+	case orderSessions, orderEffects:
 		n.core.Step(raftcore.Propose{Tag: tag, Data: c.data, Host: true})
 	case ChangeMembers:
 		n.core.Step(raftcore.ChangeConfig{Tag: tag, Conf: c.members.conf(), Expect: c.members.Expect})
@@ -312,7 +321,7 @@ func (n *node) feedMachine(out *raftcore.Output) {
 	if len(out.Apply.Entries) == 0 && len(n.reads.ready) == 0 && out.Restore == nil && !out.Compact {
 		return
 	}
-	w := &work{node: n.self, working: &n.calls.working, restore: out.Restore, compact: out.Compact, entries: out.Apply.Entries, reads: n.reads.ready}
+	w := &work{node: n.self, working: &n.calls.working, leads: n.leads, restore: out.Restore, compact: out.Compact, entries: out.Apply.Entries, reads: n.reads.ready}
 	if w.compact {
 		w.cluster = n.core.Status().Cluster
 	}
@@ -332,6 +341,14 @@ func (n *node) feedMachine(out *raftcore.Output) {
 func (n *node) publish() {
 	s := n.core.Status()
 	n.group.board.publish(s)
+	leads := raftcore.Term(0)
+	if s.Role == raftcore.Leader {
+		leads = s.Term
+	}
+	if leads != n.leads {
+		n.leads = leads
+		n.machine.tell(&work{node: n.self, working: &n.calls.working, leads: leads})
+	}
 	if s.Leader == n.leader || s.Leader == raftcore.Nobody {
 		return
 	}

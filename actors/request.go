@@ -23,7 +23,7 @@ const (
 
 // known reports whether this host knows what to do.
 func (o Operation) known() bool {
-	return o == Propose || o == Read || o.leads() || o >= OpenSession && o <= orderSessions
+	return o == Propose || o == Read || o.leads() || o >= OpenSession && o <= orderSessions || o == orderEffects
 }
 
 // leads reports whether o is about the group itself.
@@ -64,7 +64,7 @@ func (r *Request) check(cfg *HostConfig) error {
 		return fmt.Errorf("%w: "+format, append([]any{ErrBadRequest}, args...)...)
 	}
 	switch {
-	case !r.Operation.known() || r.Operation == orderSessions:
+	case !r.Operation.known() || r.Operation == orderSessions || r.Operation == orderEffects:
 		return bad("operation %d is unknown", r.Operation)
 	case r.checkSession() != "":
 		return bad("%s", r.checkSession())
@@ -145,6 +145,10 @@ func (c *call) mistake(h *Host) error {
 	case orderSessions:
 		if _, err := decodeOrder(c.data); err != nil {
 			return fmt.Errorf("%w: %w", ErrRejected, err)
+		}
+	case orderEffects:
+		if c.foreign {
+			return fmt.Errorf("%w: operation %d does not travel", ErrRejected, c.operation)
 		}
 	case ChangeMembers:
 		return c.members.mistake(h)

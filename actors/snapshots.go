@@ -35,9 +35,8 @@ type (
 		from    ref // the node
 		cluster raftcore.ClusterID
 		meta    raftcore.SnapshotMeta
-		// sessions is the table as it was then, encoded.
-		sessions []byte
-		state    io.WriterTo
+		head    []byte // what stands before the state, as it was then
+		state   io.WriterTo
 	}
 	// keepOrder: the Save that names the snapshot of this entry is durable, so those
 	// before it are not needed.
@@ -157,9 +156,25 @@ func (f *files) replacement(r *raftcore.Recovered) *raftcore.Save {
 //	version  = uvarint
 //	size     = uvarint: of the table
 //	sessions = the table of sessions: see there
+//	size     = uvarint: of the table; this and the next are not in version 1
+//	effects  = the table of effects: see there
 //
 // See FORMAT.md, under persistence.
-const imageVersion = 1
+const imageVersion = 2
+
+// head is what the host keeps in a snapshot beside the state of the machine.
+type head struct {
+	sessions *sessions
+	effects  *effects
+}
+
+func (m *machine) encodeHead() []byte {
+	b := binary.AppendUvarint(nil, imageVersion)
+	for _, table := range [][]byte{m.sessions.encode(), m.effects.encode()} {
+		b = append(binary.AppendUvarint(b, uint64(len(table))), table...)
+	}
+	return b
+}
 
 // write writes a snapshot, durably.
 func (f *files) write(o *takeOrder) error {
@@ -168,10 +183,7 @@ func (f *files) write(o *takeOrder) error {
 		return err
 	}
 	defer w.Abort()
-	head := binary.AppendUvarint(nil, imageVersion)
-	head = binary.AppendUvarint(head, uint64(len(o.sessions)))
-	head = append(head, o.sessions...)
-	if _, err := w.Write(head); err != nil {
+	if _, err := w.Write(o.head); err != nil {
 		return err
 	}
 	if _, err := o.state.WriteTo(&leavingWriter{f, w}); err != nil {
@@ -198,53 +210,67 @@ func (l *leavingWriter) Write(p []byte) (int, error) {
 }
 
 // restore has a fresh machine become what the snapshot of an entry holds.
-func (f *files) restore(sm StateMachine, last raftcore.EntryID) (*sessions, error) {
+func (f *files) restore(sm StateMachine, last raftcore.EntryID) (h head, err error) {
 	if f == nil {
-		return nil, errNoPlace
+		return h, errNoPlace
 	}
 	info, err := f.dir.Find(last)
 	if err != nil {
-		return nil, err
+		return h, err
 	}
 	file, err := f.dir.Read(info.ID)
 	if err != nil {
-		return nil, err
+		return h, err
 	}
 	defer file.Close()
 	r := &leavingReader{f, file}
-	sessions, err := readHead(r, info.Size)
-	if err != nil {
-		return nil, err
+	if h, err = readHead(r, info.Size); err != nil {
+		return h, err
 	}
 	if err := sm.Restore(r); err != nil {
-		return nil, err
+		return h, err
 	}
 	_, err = io.Copy(io.Discard, r) // the end of the file says whether all of it was right
-	return sessions, err
+	return h, err
 }
 
 // readHead reads what stands before the state, in a file of this size.
-func readHead(r *leavingReader, most int64) (*sessions, error) {
+func readHead(r *leavingReader, most int64) (h head, err error) {
 	version, err := binary.ReadUvarint(r)
 	if err != nil {
-		return nil, err
+		return h, err
 	}
-	if version != imageVersion {
-		return nil, fmt.Errorf("it was written by a later version: %d, this one reads %d", version, imageVersion)
+	if version > imageVersion {
+		return h, fmt.Errorf("it was written by a later version: %d, this one reads %d", version, imageVersion)
 	}
+	b, err := readTable(r, most)
+	if err == nil {
+		h.sessions, err = decodeSessions(b)
+	}
+	if err != nil || version == 1 {
+		h.effects = newEffects()
+		return h, err
+	}
+	if b, err = readTable(r, most); err == nil {
+		h.effects, err = decodeEffects(b)
+	}
+	return h, err
+}
+
+func readTable(r *leavingReader, most int64) ([]byte, error) {
 	size, err := binary.ReadUvarint(r)
 	if err != nil {
 		return nil, err
 	}
 	if size > uint64(most) {
-		return nil, errBadSessions
+		return nil, errBadHead
 	}
 	b := make([]byte, size)
-	if _, err := io.ReadFull(r, b); err != nil {
-		return nil, err
-	}
-	return decodeSessions(b)
+	_, err = io.ReadFull(r, b)
+	return b, err
 }
+
+var errBadHead = errors.New("what stands before the state cannot be read")
 
 // leavingReader ends the reading of a snapshot when the member stops.
 type leavingReader struct {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
@@ -50,7 +51,8 @@ type StateMachine interface {
 	Restore(r io.Reader) error
 }
 
-// Entry is a committed command.
+// Entry is a committed command; or with Timer or Down something that has happened, which an
+// effect was to be told of. What Apply answers to that nobody gets.
 type Entry struct {
 	// Index grows from command to command, not always by one: not every entry of the
 	// log is a command.
@@ -61,4 +63,11 @@ type Entry struct {
 	// entries may have the same.
 	Time time.Time
 	Data []byte
+	// Timer is the Name of a SetTimer whose time has come.
+	Timer string
+	// Down is the PID of a Monitor: that actor is gone.
+	Down *actor.PID
+	// Effects is where Do puts what this entry does. Who calls Apply himself gives a place
+	// to see them, or none.
+	Effects *[]Effect
 }

@@ -764,13 +764,41 @@ var actorMutants = []mutant{
 		{"sessions.go", "return nil, errNoSession\n\t}\n\ts.last", "s = &sessionState{timeout: 60000, results: map[uint64][]byte{}}\n\t\tt.byID[o.session] = s\n\t}\n\ts.last"},
 	}},
 	{"C3", "a snapshot has no sessions", []edit{
-		{"machine.go", "sessions: m.sessions.encode(),", "sessions: newSessions().encode(),"},
+		{"snapshots.go", "m.sessions.encode(), m.effects.encode()", "newSessions().encode(), m.effects.encode()"},
 	}},
 	{"C3", "a restored table has forgotten the results", []edit{
 		{"sessions.go", "s.results[sequence] = result\n\t\t\ts.bytes", "_ = sequence\n\t\t\ts.bytes"},
 	}},
 	{"C3", "who is answered can change what is kept of it", []edit{
 		{"sessions.go", "s.results[o.sequence] = bytes.Clone(result)", "s.results[o.sequence] = result"},
+	}},
+	{"S5", "a snapshot has no effects", []edit{
+		{"snapshots.go", "m.sessions.encode(), m.effects.encode()", "m.sessions.encode(), newEffects().encode()"},
+	}},
+	{"A6", "who does not lead carries out effects", []edit{
+		{"machine.go", "if leads != 0 && !m.acting && m.applied.Last.Term == leads {", "if !m.acting {"},
+	}},
+	{"A6", "a new leader begins before it knows what was done", []edit{
+		{"machine.go", "if leads != 0 && !m.acting && m.applied.Last.Term == leads {", "if leads != 0 && !m.acting {"},
+	}},
+	{"A6", "what was sent is forgotten before the log says so", []edit{
+		{"effector.go", "f.sent = q.id\n", "f.sent = q.id\n\t\tf.table.take(&effectOrder{kind: effectSent, id: q.id})\n"},
+	}},
+	{"A6", "a new leader sends nothing that the last one had to", []edit{
+		{"effector.go", "f.table, f.sent, f.noted, f.noting, f.rung = table, EffectID{}, EffectID{}, false, nil", "f.table, f.noted, f.noting, f.rung = table, EffectID{}, false, nil\n\tif f.sent = (EffectID{}); table != nil {\n\t\tif waiting := table.sendsAfter(f.sent); len(waiting) > 0 {\n\t\t\tf.sent = waiting[len(waiting)-1].id\n\t\t}\n\t}"},
+	}},
+	{"A6", "an order that failed is not given again", []edit{
+		{"effector.go", "\tdelete(f.asked, m.order.key())\n", "\tif m.err == nil {\n\t\tdelete(f.asked, m.order.key())\n\t}\n"},
+	}},
+	{"A6", "a timer that was set again goes off when it was to before", []edit{
+		{"effects.go", "if now, is := t.timers[o.name]; !is || now.set != o.set {", "if _, is := t.timers[o.name]; !is {"},
+	}},
+	{"A6", "an actor that is monitored anew is gone as the last one", []edit{
+		{"effects.go", "if now, is := t.monitors[o.who]; !is || now != o.set {", "if _, is := t.monitors[o.who]; !is {"},
+	}},
+	{"A6", "an Append that comes again is applied again", []edit{
+		{"effects.go", "if !found {", "if !found && i > len(t.appends) {"},
+		{"effects.go", "t.bytes -= t.appends[i].size()\n\t\tt.appends = slices.Delete(t.appends, i, i+1)", "if found {\n\t\t\tt.bytes -= t.appends[i].size()\n\t\t\tt.appends = slices.Delete(t.appends, i, i+1)\n\t\t}"},
 	}},
 	{"C5", "a session refuses the command that its results wait for", []edit{
 		{"sessions.go", "awaited := o.sequence == s.done+1 && len(s.results) > 0", "awaited := false"},

@@ -99,7 +99,7 @@ func leavesBytesAlone(r *machineRun) {
 			e.Data = data.lent
 			answer := s.apply(e)
 			data.takeBack("Apply")
-			x.compareAnswer(i, answer)
+			x.compareAnswer(i, answer, s.did)
 			keep(answer)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/castaway-go/castaway/actors"
@@ -21,6 +22,7 @@ type machineLog struct {
 // answers are what a machine answered to a log.
 type answers struct {
 	Commands [][]byte
+	Effects  []string
 	Queries  [][]queried
 	Image    []byte // the last snapshot, if those are Canonical
 }
@@ -156,6 +158,8 @@ func (r *machineRun) points(l *machineLog) (points []int) {
 type subject struct {
 	r *machineRun
 	m actors.StateMachine
+	// did is what the last command wanted done.
+	did string
 	// between is called before each command.
 	between func(i int)
 }
@@ -172,7 +176,35 @@ func (s *subject) apply(e actors.Entry) []byte {
 	doing := func() string { return "Apply of the command " + show(e.Data) }
 	defer s.r.noPanic(cPanics, doing)
 	s.r.doing.Store("Apply")
-	return s.m.Apply(e)
+	var effects []actors.Effect
+	e.Effects = &effects
+	answer := s.m.Apply(e)
+	s.did = showEffects(effects)
+	return answer
+}
+
+// showEffects says what effects are, so that two are the same if they read the same.
+func showEffects(effects []actors.Effect) string {
+	var all []string
+	for _, e := range effects {
+		switch e := e.(type) {
+		case actors.Send:
+			all = append(all, fmt.Sprintf("Send to %s%q %q", e.To.GetAddress(), e.To.GetId(), e.Data))
+		case actors.Append:
+			all = append(all, fmt.Sprintf("Append %q", e.Data))
+		case actors.SetTimer:
+			all = append(all, fmt.Sprintf("SetTimer %q at %v", e.Name, e.At.UnixMilli()))
+		case actors.StopTimer:
+			all = append(all, fmt.Sprintf("StopTimer %q", e.Name))
+		case actors.Monitor:
+			all = append(all, fmt.Sprintf("Monitor %s%q", e.PID.GetAddress(), e.PID.GetId()))
+		case actors.Demonitor:
+			all = append(all, fmt.Sprintf("Demonitor %s%q", e.PID.GetAddress(), e.PID.GetId()))
+		default:
+			all = append(all, fmt.Sprintf("%T", e))
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 func (s *subject) query(ctx context.Context, question []byte) (q queried) {
@@ -205,6 +237,7 @@ func (s *subject) play(l *machineLog) *answers {
 		e := l.Entries[i]
 		e.Data = bytes.Clone(e.Data)
 		a.Commands = append(a.Commands, bytes.Clone(s.apply(e)))
+		a.Effects = append(a.Effects, s.did)
 	}
 	a.Queries = append(a.Queries, s.ask(l.Questions[len(l.Entries)]))
 	if s.r.Canonical {
@@ -228,7 +261,8 @@ func (s *subject) follow(x *expected, from, to int) {
 		x.compareQueries(i, s.ask(x.Questions[i]))
 		e := x.Entries[i]
 		e.Data = bytes.Clone(e.Data)
-		x.compareAnswer(i, s.apply(e))
+		answer := s.apply(e)
+		x.compareAnswer(i, answer, s.did)
 	}
 	x.compareQueries(to, s.ask(x.Questions[to]))
 }
@@ -241,10 +275,14 @@ func (s *subject) finish(x *expected, from int) {
 	}
 }
 
-func (x *expected) compareAnswer(i int, got []byte) {
+func (x *expected) compareAnswer(i int, got []byte, did string) {
 	if want := x.Commands[i]; !bytes.Equal(got, want) {
 		must(broken(x.contract, "%s, command %d of %d, %s, was answered with %s",
 			x.who, i+1, len(x.Entries), show(x.Entries[i].Data), apart(got, want)))
+	}
+	if want := x.Effects[i]; did != want {
+		must(broken(x.contract, "%s, command %d of %d, %s, had the effects [%s] instead of [%s]",
+			x.who, i+1, len(x.Entries), show(x.Entries[i].Data), oneLine(did), oneLine(want)))
 	}
 }
 
@@ -278,7 +316,7 @@ func (x *expected) compareImage(got []byte) {
 func (x *expected) compare(a *answers) {
 	for i := range x.Entries {
 		x.compareQueries(i, a.Queries[i])
-		x.compareAnswer(i, a.Commands[i])
+		x.compareAnswer(i, a.Commands[i], a.Effects[i])
 	}
 	x.compareQueries(len(x.Entries), a.Queries[len(x.Entries)])
 	x.compareImage(a.Image)

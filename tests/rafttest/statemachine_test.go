@@ -40,6 +40,7 @@ var machineDefects = map[string]string{
 	"counts all machines' commands":     "a second time",
 	"lists words in any order":          "map order",
 	"asks the clock":                    "another time",
+	"sets a timer by the clock":         "had the effects",
 	"draws at random":                   "randomness",
 	"has a cache that shows":            "",
 	"asks for processors":               "processor",

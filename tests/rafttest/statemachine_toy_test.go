@@ -18,6 +18,7 @@ import (
 	"time"
 	"weak"
 
+	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/actors"
 	"github.com/castaway-go/castaway/raftcore"
 )
@@ -137,6 +138,11 @@ func (m *toyMachine) apply(data []byte, e actors.Entry) []byte {
 		return bytes.Clone(m.Words[key])
 	case name == "del" && len(words) == 2:
 		delete(m.Words, key)
+		at := e.Time.Add(time.Minute)
+		if m.is("sets a timer by the clock") {
+			at = time.Now()
+		}
+		e.Do(actors.SetTimer{Name: key, At: at}, actors.Send{To: &actor.PID{Id: "log"}, Data: []byte(key)})
 		return nil
 	case name == "all":
 		return m.all()

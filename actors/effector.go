@@ -1,0 +1,204 @@
+package actors
+
+import (
+	"context"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// effector carries out the effects of a group while this member leads, and has the log
+// say what has been done, and what has happened.
+//
+//	machine  → effector  leadsOrder, effectsAdded
+//	effector → node      *call, an order for the table; answered by effectNoted
+//	effector → users     *Sent
+//
+// It begins when the machine has applied an entry of the leader's own term, and so all that
+// former leaders have noted. One that leads no more and does not know it may do what its
+// successor does, too: IDs are for that.
+type effector struct {
+	group *Group
+	host  *Host
+	box   *mailbox
+	self  ref
+
+	table  *effects                   // of the machine; nil: this member does not lead
+	sent   EffectID                   // everything up to here was sent
+	noted  EffectID                   // and the log says so up to here
+	noting bool                       // it is about to say more
+	rung   []ring                     // timers that have gone off, and are still to be told
+	watch  map[address]raftcore.Index // the entries that asked for it
+	gone   map[address]bool           // the actors among them that are gone
+	asked  map[string]bool            // orders that are under way
+	alarm  *time.Timer
+}
+
+// The messages of the effector.
+type (
+	// leadsOrder has the effector begin with a table, or with nil end.
+	leadsOrder struct{ table *effects }
+	// effectsAdded: there is something in the table.
+	effectsAdded struct{}
+	effectNoted  struct {
+		order effectOrder
+		err   error
+	}
+	effectsDue struct{} // the alarm speaking
+)
+
+// maxAppends bounds the Appends that are under way.
+const maxAppends = 64
+
+func (f *effector) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *actor.Started:
+		f.self = ref{ctx.Self(), f.box}
+		f.alarm = time.AfterFunc(time.Hour, func() { f.self.tell(effectsDue{}) })
+		f.alarm.Stop()
+	case *Batch:
+		failed := false
+		for _, message := range m.Messages {
+			switch m := message.(type) {
+			case leadsOrder:
+				f.begin(ctx, m.table)
+			case effectNoted:
+				f.answered(&m)
+				failed = failed || m.err != nil
+			}
+		}
+		if f.table != nil {
+			f.act(ctx, failed)
+		}
+	case *actor.Terminated:
+		f.terminated(ctx, m.Who)
+	case *actor.Stopped:
+		f.alarm.Stop()
+		f.box.close()
+	}
+}
+
+// begin begins with a table, anew if there was one.
+func (f *effector) begin(ctx actor.Context, table *effects) {
+	for a := range f.watch {
+		ctx.Unwatch(f.local(a))
+	}
+	f.alarm.Stop()
+	f.table, f.sent, f.noted, f.noting, f.rung = table, EffectID{}, EffectID{}, false, nil
+	f.watch, f.gone, f.asked = map[address]raftcore.Index{}, map[address]bool{}, map[string]bool{}
+}
+
+// answered takes the news that an order was carried out, or not.
+func (f *effector) answered(m *effectNoted) {
+	delete(f.asked, m.order.key())
+	if m.order.kind != effectSent {
+		return
+	}
+	f.noting = false
+	if m.err == nil && f.noted.Before(m.order.id) {
+		f.noted = m.order.id
+	}
+}
+
+// act does what is to be done. After a failure it waits a little.
+func (f *effector) act(ctx actor.Context, failed bool) {
+	if failed {
+		f.alarm.Reset(f.host.cfg.Raft.HeartbeatInterval)
+		return
+	}
+	f.send()
+	for _, q := range f.table.appendsNow(maxAppends) {
+		f.order(effectOrder{kind: effectAppends, id: q.id, data: q.data})
+	}
+	f.watchAll(ctx)
+	f.ring()
+}
+
+// send sends what was not sent yet, and then notes that, once at a time.
+func (f *effector) send() {
+	for _, q := range f.table.sendsAfter(f.sent) {
+		f.host.system.Root.Send(f.local(q.to), &Sent{Group: f.group.name, ID: q.id, Data: q.data})
+		f.sent = q.id
+	}
+	if f.noted.Before(f.sent) && !f.noting {
+		f.noting = true
+		f.order(effectOrder{kind: effectSent, id: f.sent})
+	}
+}
+
+// local completes an address: an empty one is here.
+func (f *effector) local(a address) *actor.PID {
+	pid := a.pid()
+	if pid.Address == "" {
+		pid.Address = f.host.system.Address()
+	}
+	return pid
+}
+
+// watchAll watches the actors that are monitored, and no other.
+func (f *effector) watchAll(ctx actor.Context) {
+	monitored := f.table.monitored()
+	for _, a := range sorted(f.watch) {
+		if monitored[a] != f.watch[a] {
+			ctx.Unwatch(f.local(a))
+			delete(f.watch, a)
+			delete(f.gone, a)
+		}
+	}
+	for _, a := range sorted(monitored) {
+		if f.watch[a] == 0 {
+			f.watch[a] = monitored[a]
+			ctx.Watch(f.local(a))
+		}
+	}
+	for _, a := range sorted(f.gone) {
+		f.order(effectOrder{kind: effectDown, set: f.watch[a], who: a})
+	}
+}
+
+// terminated takes the news that an actor is gone. Two addresses may be its.
+func (f *effector) terminated(ctx actor.Context, who *actor.PID) {
+	for a := range f.watch {
+		if f.local(a).Equal(who) {
+			f.gone[a] = true
+		}
+	}
+	if f.table != nil {
+		f.act(ctx, false)
+	}
+}
+
+// ring tells of the timers that have gone off, and sets the alarm for the next.
+func (f *effector) ring() {
+	due, next := f.table.due(time.Now().UnixMilli())
+	rung := f.rung[:0]
+	for _, r := range append(f.rung, due...) {
+		if f.table.isSet(r) {
+			rung = append(rung, r)
+			f.order(effectOrder{kind: effectRings, set: r.set, name: r.name})
+		}
+	}
+	f.rung = rung
+	if next != 0 {
+		f.alarm.Reset(time.Until(time.UnixMilli(next)))
+	}
+}
+
+// order has an order for the table proposed, unless it is under way.
+func (f *effector) order(o effectOrder) {
+	node, key := f.group.node.Load(), o.key()
+	if f.asked[key] {
+		return
+	}
+	if node == nil {
+		f.self.tell(effectNoted{o, errGone})
+		return
+	}
+	f.asked[key] = true
+	self := f.self
+	node.tell(&call{
+		operation: orderEffects, data: o.encode(), ctx: context.Background(),
+		answer: func(out outcome) { self.tell(effectNoted{o, out.err}) },
+	})
+}
