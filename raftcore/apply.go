@@ -83,16 +83,16 @@ func (n *Node) applyLoaded(in Loaded) {
 	}
 }
 
-// applied takes the news that the machine has come as far as index.
-func (n *Node) applied(index Index) {
+// applied takes the news how far the machine has come.
+func (n *Node) applied(in Applied) {
 	a := &n.applying
-	if index > a.sent {
-		n.broken(RuleAppliedCommitted, "applied %d, handed out %d", index, a.sent)
+	if max(in.Index, in.Passed) > a.sent {
+		n.broken(RuleAppliedCommitted, "applied %d, passed %d, handed out %d", in.Index, in.Passed, a.sent)
 	}
-	if (a.restore != nil || a.restoring) && index < a.sent {
+	if (a.restore != nil || a.restoring) && in.Index < a.sent {
 		return // what it had applied before
 	}
 	a.restoring = false
-	a.done = max(a.done, index)
-	a.batches.free(a.done)
+	a.done = max(a.done, in.Index)
+	a.batches.free(max(a.done, in.Passed))
 }

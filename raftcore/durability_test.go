@@ -460,6 +460,30 @@ func TestAfterARestartEntriesAreAppliedThroughLoads(t *testing.T) {
 	n.wantsNothing()
 }
 
+// A machine that can apply no more looks at what comes, and keeps nothing of it: it
+// has room for all of it, and has not applied it.
+func TestF4_WhatAMachinePassesOverIsApplyingNoMore(t *testing.T) {
+	n := start(t, given{Log: terms(1, 1, 1, 1, 1), Term: 1, Forgets: true, Limits: func(c *Config) { c.MaxApplyBytes = 128 }})
+	n.hears(2, 1, &AppendRequest{Prev: id(1, 5), Commit: 5, Round: 1})
+	n.ignore()
+	n.readsDisk()
+	n.wants(`Apply [1/1 "" 1/2 ""]`)
+	n.steps(Applied{Index: 1, Passed: 2})
+	n.wants("Load 3..5 for 1")
+	n.readsDisk()
+	n.wants(`Apply [1/3 "" 1/4 ""]`)
+	n.steps(Applied{Index: 1, Passed: 4})
+	n.wants("Load 5..5 for 1")
+	n.readsDisk()
+	n.wants(`Apply [1/5 ""]`)
+	n.steps(Applied{Index: 1, Passed: 5})
+	n.wantsNothing()
+	if s := n.node.Status(); s.Applied != 1 {
+		t.Errorf("%v: it has applied one entry", s)
+	}
+	breaks(t, RuleAppliedCommitted, func() { n.node.Step(Applied{Index: 1, Passed: 6}) })
+}
+
 func TestLoadedEntriesMeetThoseInMemory(t *testing.T) {
 	n := start(t, given{Log: terms(1, 1, 1), Term: 1, Forgets: true})
 	n.hears(2, 1, &AppendRequest{Prev: id(1, 3), Entries: commands(4, 1, 1), Commit: 5, Round: 1})

@@ -82,7 +82,13 @@ type Loaded struct {
 
 // Applied is the fact that the state machine has applied all entries up to
 // Index.
-type Applied struct{ Index Index }
+type Applied struct {
+	Index Index
+	// Passed, if it is beyond Index, is up to where the machine has looked at what it was
+	// given and keeps nothing of it: one that can apply no more has room for more. It is
+	// given none of that again.
+	Passed Index
+}
 
 // SnapshotTaken is the fact that the state machine has a snapshot, durable, of
 // what it was after applying entry Index. Zero says that taking one has failed.

@@ -318,10 +318,10 @@ func (n *solitary) steps(inputs ...Input) {
 			}
 		}
 		if out.Restore != nil {
-			inputs = append(inputs, Applied{out.Restore.Last.Index})
+			inputs = append(inputs, Applied{Index: out.Restore.Last.Index})
 		}
 		if k := len(out.Apply.Entries); k > 0 {
-			inputs = append(inputs, Applied{out.Apply.Entries[k-1].Index})
+			inputs = append(inputs, Applied{Index: out.Apply.Entries[k-1].Index})
 		}
 	}
 }

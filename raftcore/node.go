@@ -196,7 +196,7 @@ func (n *Node) Step(in Input) {
 	case Loaded:
 		n.loaded(in)
 	case Applied:
-		n.applied(in.Index)
+		n.applied(in)
 	case Unreachable:
 		n.unreachable(in.Peer)
 	default:
