@@ -2,7 +2,6 @@ package actors
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -152,13 +151,6 @@ func TestS5_TheEffectsAreInASnapshot(t *testing.T) {
 	}
 	if again := read.encode(); !bytes.Equal(again, b) || read.size() != e.size() {
 		t.Errorf("it was read as something else: %d bytes are %d", len(b), len(again))
-	}
-	// Version 1 of the head had none.
-	table := newSessions().encode()
-	old := append(binary.AppendUvarint([]byte{1}, uint64(len(table))), table...)
-	head, err := readHead(&leavingReader{&files{}, bytes.NewReader(append(old, "state"...))}, 1000)
-	if err != nil || head.effects == nil || head.effects.size() != 0 {
-		t.Errorf("a head of version 1 is read as %+v, %v", head, err)
 	}
 }
 

@@ -54,8 +54,45 @@ var ErrSessionExpired = errors.New("the session has expired")
 // ErrQuarantined: the state machine has panicked twice at the same entry, and applies
 // neither that nor what comes after it. It comes with ErrRejected, or for a command that
 // has its place behind that entry already, with ErrUnknown. Local reads are answered, with
-// the state before. Open the group anew when the machine is mended.
+// the state before. Open the group anew when the machine is mended, or see Group.SkipEntry.
 var ErrQuarantined = errors.New("the state machine is quarantined")
+
+// QuarantineError is the ErrQuarantined that knows more.
+type QuarantineError struct {
+	Entry  raftcore.Index // what it has panicked at
+	Reason string         // with what; "" if that is known on another host only
+}
+
+func (e *QuarantineError) Error() string {
+	if e.Reason == "" {
+		return fmt.Sprintf("%v on the leader's host, at entry %d", ErrQuarantined, e.Entry)
+	}
+	return fmt.Sprintf("%v, it has panicked twice at entry %d: %s", ErrQuarantined, e.Entry, e.Reason)
+}
+
+func (e *QuarantineError) Unwrap() error { return ErrQuarantined }
+
+// About entries that are skipped; each is also ErrRejected. See Group.SkipEntry.
+var (
+	// ErrSkipped: the command has a place in the log, and was not carried out there, nor
+	// will be: it was decided so.
+	ErrSkipped = fmt.Errorf("%w: it was decided to skip this entry", ErrRejected)
+	// ErrNotQuarantined: the leader's state machine is not quarantined at the entry that is
+	// to be skipped.
+	ErrNotQuarantined = fmt.Errorf("%w: the leader's state machine is not quarantined at that entry", ErrRejected)
+)
+
+// SkippedError is why a member is faulted: its newest snapshot has an entry in it that the
+// group has decided to skip, and nothing older is there. Take its data off its disk: then
+// it comes back as a newcomer, and is sent what the others have.
+type SkippedError struct {
+	Entry    raftcore.Index // that is skipped
+	Snapshot raftcore.Index // the last entry that the snapshot stands for
+}
+
+func (e *SkippedError) Error() string {
+	return fmt.Sprintf("the snapshot of entry %d has entry %d in it, which the group has decided to skip: this member has to come back with an empty disk, as a newcomer", e.Snapshot, e.Entry)
+}
 
 // errGone: the actor that was asked is not there any more; another may be.
 var errGone = fmt.Errorf("%w: the member is restarting", ErrRejected)

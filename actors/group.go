@@ -48,8 +48,9 @@ type Group struct {
 	outbox   atomic.Int64        // bytes of effects that wait to be carried out
 	board    *board
 
-	quarantine atomic.Pointer[error] // why nothing is proposed here, if the machine is quarantined
-	files      *files                // the member's; nil: not open, or there are none
+	quarantine atomic.Pointer[QuarantineError] // why nothing is proposed here, if the machine is quarantined
+	skips      skips
+	files      *files // the member's; nil: not open, or there are none
 }
 
 // Name returns the group's name.
@@ -89,7 +90,7 @@ func (g *Group) Do(ctx context.Context, r *Request) (*Response, error) {
 	o := outcome{err: r.check(&g.host.cfg)}
 	switch {
 	case o.err != nil:
-	case r.Operation.leads():
+	case r.Operation.leads() || r.Operation == SkipEntry:
 		o.err = g.lead(ctx, r)
 	default:
 		o = g.do(ctx, r)

@@ -90,9 +90,11 @@ type world struct {
 	peers map[raftcore.NodeID]string
 
 	mu        sync.Mutex
-	panicking string          // the command that machines panic at
+	panicking string          // the command that machines panic at; and all that begin with it and "-"
 	panicOn   raftcore.NodeID // on this host alone, if it is not zero
+	spared    raftcore.NodeID // not on this host
 	failing   string          // the method that fails
+	takenBack bool            // what was applied may be taken back
 
 	chunks atomic.Int64 // bytes of snapshots that were sent
 
@@ -138,7 +140,7 @@ func inWorld(t *testing.T, n int, f func(w *world)) {
 func (w *world) panics(command string, on raftcore.NodeID) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.panicking != "" && command == w.panicking && (w.panicOn == 0 || w.panicOn == on)
+	return w.panicking != "" && (command == w.panicking || strings.HasPrefix(command, w.panicking+"-")) && (w.panicOn == 0 || w.panicOn == on) && w.spared != on
 }
 
 func (w *world) fails(method string) bool {
@@ -202,17 +204,24 @@ func (h *hostUp) start() {
 
 func (h *hostUp) startWith(cfg actors.HostConfig) {
 	h.world.t.Helper()
+	h.startHost(cfg)
+	h.group = h.open("group")
+}
+
+func (h *hostUp) startHost(cfg actors.HostConfig) {
+	h.world.t.Helper()
 	host, err := actors.Start(newSystem(), cfg)
 	if err != nil {
 		h.world.t.Fatal(err)
 	}
 	h.host = host
-	h.group = h.open("group")
 }
+
+func (h *hostUp) machine() actors.StateMachine { return &register{world: h.world, on: h.id} }
 
 func (h *hostUp) open(name string) *actors.Group {
 	h.world.t.Helper()
-	machine := func() actors.StateMachine { return &register{world: h.world, on: h.id} }
+	machine := h.machine
 	if make := h.world.machine; make != nil {
 		machine = func() actors.StateMachine { return make(h) }
 	}

@@ -33,7 +33,13 @@ type machine struct {
 	acting      bool                  // the effector has the table
 	applied     raftcore.SnapshotMeta // what a snapshot would stand for now
 	working     *atomic.Int64         // counts the calls that were handed over and are not answered
-	poison      raftcore.Index        // neither this entry is applied nor what follows; 0: all are
+	recovered   raftcore.Index        // the end of the log that this member has started with
+
+	// Neither the entry poison is applied nor what follows; 0: all are. Up to passed that
+	// has been looked at. anew: the member is about to start again.
+	poison, passed raftcore.Index
+	anew           bool
+	parent         *actor.PID
 }
 
 // work is everything that one Drain had for the machine. It is restored first; reads
@@ -59,14 +65,15 @@ type appliedCall struct {
 func (m *machine) Receive(ctx actor.Context) {
 	switch msg := ctx.Message().(type) {
 	case *actor.Started:
+		m.parent = ctx.Parent()
 		m.sm, m.sessions, m.effects = m.group.cfg.Machine(), newSessions(), newEffects()
 	case *Batch:
-		before := m.applied.Last.Index
+		before := raftcore.Applied{Index: m.applied.Last.Index, Passed: m.passed}
 		for _, message := range msg.Messages {
 			m.do(message.(*work))
 		}
-		if now := m.applied.Last.Index; now > before {
-			m.node.tell(raftcore.Applied{Index: now})
+		if now := (raftcore.Applied{Index: m.applied.Last.Index, Passed: m.passed}); now != before {
+			m.node.tell(now)
 		}
 	case *actor.Stopping:
 		m.box.abandonBatch()
@@ -97,11 +104,15 @@ func (m *machine) do(w *work) {
 func (m *machine) restore(meta *raftcore.SnapshotMeta) {
 	sm := m.group.cfg.Machine()
 	head, err := m.files.restore(sm, meta.Last)
+	if err == nil {
+		err = m.skippedApplied(meta.Last.Index, head.skips)
+	}
 	if err != nil {
 		panic(fmt.Errorf("restoring the snapshot of entry %d: %w", meta.Last.Index, err))
 	}
-	m.act(0) // the table is another one
-	m.sm, m.sessions, m.effects, m.applied = sm, head.sessions, head.effects, *meta
+	m.group.skips.add(head.skips...)
+	m.act(0) // the table of effects is another one
+	m.sm, m.sessions, m.effects, m.applied, m.passed = sm, head.sessions, head.effects, *meta, 0
 	m.group.outbox.Store(int64(m.effects.size()))
 	if m.poison != 0 && meta.Last.Index >= m.poison { // others had no trouble with it
 		m.poison = 0
@@ -127,6 +138,10 @@ func (m *machine) act(leads raftcore.Term) {
 
 // snapshot has the state written as it is now.
 func (m *machine) snapshot(cluster raftcore.ClusterID) {
+	if m.applied.Last.Index < m.recovered || m.anew { // what is to be skipped may follow
+		m.node.tell(raftcore.SnapshotTaken{})
+		return
+	}
 	state, err := m.sm.Snapshot()
 	if err != nil {
 		m.host.logger.Error("the machine takes no snapshot, it will be asked again", "group", m.group.name, "index", uint64(m.applied.Last.Index), "err", err)
@@ -137,16 +152,22 @@ func (m *machine) snapshot(cluster raftcore.ClusterID) {
 }
 
 func (m *machine) apply(w *work, e *raftcore.Entry) {
-	if m.poison != 0 && e.Index >= m.poison {
-		m.answer(w, e.Index, outcome{err: fmt.Errorf("%w: %w", ErrUnknown, ErrQuarantined)})
+	if m.anew || m.poison != 0 && e.Index >= m.poison {
+		m.pass(w, e)
 		return
 	}
 	var answer []byte
 	var err error
-	switch e.Kind {
-	case raftcore.EntryCommand:
-		answer = m.run(e, Entry{Data: e.Data})
-	case raftcore.EntryHost:
+	switch entry, decides := skipDecision(e); {
+	case decides:
+		if m.decide(e, entry); m.anew {
+			m.pass(w, e)
+			return
+		}
+	case e.Kind == raftcore.EntryCommand:
+		result := m.run(e, Entry{Data: e.Data})
+		answer, err = result.outcome()
+	case e.Kind == raftcore.EntryHost:
 		answer, err = m.applyHost(e)
 	}
 	m.applied.Last, m.applied.Time = e.EntryID, e.Time
@@ -154,6 +175,22 @@ func (m *machine) apply(w *work, e *raftcore.Entry) {
 		m.applied.Conf = raftcore.ConfigAt{Index: e.Index, Conf: *e.Config}
 	}
 	m.answer(w, e.Index, outcome{data: answer, index: e.Index, err: err})
+}
+
+// pass looks at an entry that this machine cannot apply: it may be the decision to skip the
+// one that it has come to.
+func (m *machine) pass(w *work, e *raftcore.Entry) {
+	m.passed = e.Index
+	if entry, decides := skipDecision(e); decides {
+		m.decide(e, entry)
+		m.answer(w, e.Index, outcome{index: e.Index})
+		return
+	}
+	err := ErrUnknown
+	if !m.anew {
+		err = fmt.Errorf("%w: %w", ErrUnknown, ErrQuarantined)
+	}
+	m.answer(w, e.Index, outcome{err: err})
 }
 
 // answer tells whoever has proposed an entry here.
@@ -184,11 +221,15 @@ func (m *machine) applyHost(e *raftcore.Entry) ([]byte, error) {
 		m.group.outbox.Store(int64(m.effects.size()))
 		return nil, nil
 	}
-	return m.sessions.apply(e, func(data []byte) []byte { return m.run(e, Entry{Data: data}) })
+	return m.sessions.apply(e, func(data []byte) result { return m.run(e, Entry{Data: data}) })
 }
 
-// run has the user's machine apply what an entry says, and notes the effects.
-func (m *machine) run(e *raftcore.Entry, entry Entry) []byte {
+// run has the user's machine apply what an entry says, unless it is to be skipped, and
+// notes the effects.
+func (m *machine) run(e *raftcore.Entry, entry Entry) result {
+	if m.group.skips.has(e.Index) {
+		return result{skipped: true}
+	}
 	defer func() {
 		if reason := recover(); reason != nil {
 			panic(&poisoned{e.Index, reason, debug.Stack()})
@@ -206,12 +247,14 @@ func (m *machine) run(e *raftcore.Entry, entry Entry) []byte {
 			m.effector.tell(effectsAdded{})
 		}
 	}
-	return answer
+	return result{answer: answer}
 }
 
 func (m *machine) query(c *call) {
 	o := outcome{err: ErrRejected} // nobody waits for it any more
 	switch {
+	case m.anew:
+		o.err = errGone
 	case m.poison != 0 && c.index >= m.poison:
 		o.err = fmt.Errorf("%w: %w", ErrRejected, ErrQuarantined)
 	case c.ctx.Err() == nil:

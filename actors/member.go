@@ -72,6 +72,8 @@ func (m *member) Receive(ctx actor.Context) {
 		if m.state == Pausing && msg.pause == m.pauses {
 			m.recover(ctx)
 		}
+	case *beginAnew:
+		m.beginAnew(ctx, msg)
 	case *storeLost:
 		m.down(ctx, firstPause)
 	case *storeGone:
@@ -160,8 +162,10 @@ func (m *member) start(ctx actor.Context, o *groupOpened) {
 	}
 	m.spawned++
 	files, poison, fault := m.group.files, raftcore.Index(0), error(nil)
-	if q := m.group.quarantine.Load(); q != nil {
-		poison, fault = m.poison, *q
+	if q := m.group.quarantine.Load(); q != nil && m.group.skips.has(q.Entry) {
+		m.group.quarantine.Store(nil)
+	} else if q != nil {
+		poison, fault = q.Entry, q
 	}
 	snapshots := m.host.spawn(ctx, fmt.Sprintf("snapshots-%d", m.spawned), 0, func(box *mailbox) actor.Actor {
 		return &snapshotter{group: m.group, host: m.host, box: box, files: files}
@@ -170,7 +174,7 @@ func (m *member) start(ctx actor.Context, o *groupOpened) {
 		return &effector{group: m.group, host: m.host, box: box}
 	})
 	machines := m.host.spawn(ctx, fmt.Sprintf("machine-%d", m.spawned), 0, func(box *mailbox) actor.Actor {
-		return &machine{group: m.group, host: m.host, box: box, snapshotter: snapshots, effector: effectors, files: files, poison: poison}
+		return &machine{group: m.group, host: m.host, box: box, snapshotter: snapshots, effector: effectors, files: files, poison: poison, recovered: o.opened.Recovered.Last}
 	})
 	couriers := m.host.spawn(ctx, fmt.Sprintf("courier-%d", m.spawned), 0, func(box *mailbox) actor.Actor {
 		return &courier{group: m.group, host: m.host, box: box, files: files}
@@ -226,9 +230,9 @@ func (m *member) childFailed(ctx actor.Context, f *childFailed) {
 	}
 	if p != nil && m.group.quarantine.Load() == nil {
 		if p.index == m.poison {
-			why := fmt.Errorf("%w: %w, it has panicked twice at entry %d: %v", ErrRejected, ErrQuarantined, p.index, p.reason)
-			m.group.quarantine.Store(&why)
-			m.host.logger.Error("the state machine is quarantined: open the group anew when it is mended", "group", m.group.name, "index", uint64(p.index), "err", p.reason)
+			m.group.quarantine.Store(&QuarantineError{Entry: p.index, Reason: fmt.Sprint(p.reason)})
+			m.restarts = restarts{} // this trouble is over: it does not come to that entry again
+			m.host.logger.Error("the state machine is quarantined: open the group anew when it is mended, or have the entry skipped", "group", m.group.name, "index", uint64(p.index), "err", p.reason)
 		}
 		m.poison = p.index
 	}
@@ -243,7 +247,7 @@ func (m *member) failed(ctx actor.Context, err error) {
 		return // two children failed together
 	}
 	m.lastFault = err
-	if errors.As(err, new(*persistence.CorruptError)) {
+	if errors.As(err, new(*persistence.CorruptError)) || errors.As(err, new(*SkippedError)) {
 		m.fault(err)
 		m.stopChildren(ctx)
 		return
@@ -256,6 +260,14 @@ func (m *member) failed(ctx actor.Context, err error) {
 	}
 	m.host.logger.Error("member failed, it will start again from the disk", "group", m.group.name, "err", err, "in", pause)
 	m.down(ctx, pause)
+}
+
+// beginAnew ends a quarantine, or a state that others do not have.
+func (m *member) beginAnew(ctx actor.Context, b *beginAnew) {
+	if m.state == Running && len(m.children) > 0 && m.children[0].box == b.machine { // else it has failed meanwhile
+		m.lastFault = ErrSkipped
+		m.down(ctx, 0)
+	}
 }
 
 // down stops the children, and has the member come back after a pause.

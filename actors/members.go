@@ -114,6 +114,7 @@ var leadResponses = []struct {
 	{ResponseNotVoter, ErrNotVoter},
 	{ResponseTransferFailed, ErrTransferFailed},
 	{ResponseNotReady, errNotReady},
+	{ResponseNotQuarantined, ErrNotQuarantined},
 }
 
 // leadResponse returns what err is called on the wire, or zero if it is none of these.

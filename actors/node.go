@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -147,8 +148,13 @@ func (n *node) request(c *call) {
 		c.finish(nil, ErrDiskFull)
 		return
 	}
-	if q := n.group.quarantine.Load(); q != nil && !c.operation.leads() {
-		c.finish(nil, *q)
+	if c.operation == SkipEntry {
+		if err, answered := n.maySkip(c); answered {
+			c.finish(nil, err)
+			return
+		}
+	} else if q := n.group.quarantine.Load(); q != nil && !c.operation.leads() {
+		c.finish(nil, fmt.Errorf("%w: %w", ErrRejected, q))
 		return
 	}
 	if (c.operation == Propose || c.operation == orderSessions) && n.group.outbox.Load() > maxOutbox {
@@ -166,7 +172,7 @@ func (n *node) request(c *call) {
 	switch c.operation {
 	case Propose:
 		n.core.Step(raftcore.Propose{Tag: tag, Data: c.data})
-	case orderSessions, orderEffects:
+	case orderSessions, orderEffects, SkipEntry:
 		n.core.Step(raftcore.Propose{Tag: tag, Data: c.data, Host: true})
 	case ChangeMembers:
 		n.core.Step(raftcore.ChangeConfig{Tag: tag, Conf: c.members.conf(), Expect: c.members.Expect})

@@ -23,7 +23,7 @@ const (
 
 // known reports whether this host knows what to do.
 func (o Operation) known() bool {
-	return o == Propose || o == Read || o.leads() || o >= OpenSession && o <= orderSessions || o == orderEffects
+	return o == Propose || o == Read || o.leads() || o == SkipEntry || o >= OpenSession && o <= orderSessions || o == orderEffects
 }
 
 // leads reports whether o is about the group itself.
@@ -43,6 +43,7 @@ type Request struct {
 	Data      []byte
 	Members   Members         // for ChangeMembers
 	To        raftcore.NodeID // for Transfer
+	Entry     raftcore.Index  // for SkipEntry
 	Session   InSession       // for Propose, KeepSession and CloseSession
 	Timeout   time.Duration   // for OpenSession; 0: DefaultSessionTimeout
 	// Consistency is how much a Read has to see. Default: Linearizable.
@@ -66,6 +67,8 @@ func (r *Request) check(cfg *HostConfig) error {
 	switch {
 	case !r.Operation.known() || r.Operation == orderSessions || r.Operation == orderEffects:
 		return bad("operation %d is unknown", r.Operation)
+	case (r.Operation == SkipEntry) != (r.Entry != 0):
+		return bad("Entry is for SkipEntry, which needs one")
 	case r.checkSession() != "":
 		return bad("%s", r.checkSession())
 	case r.Operation != Read && (r.Consistency != Linearizable || r.MaxAge != 0 || r.After != 0):
@@ -150,6 +153,10 @@ func (c *call) mistake(h *Host) error {
 		if c.foreign {
 			return fmt.Errorf("%w: operation %d does not travel", ErrRejected, c.operation)
 		}
+	case SkipEntry:
+		if _, err := decodeSkip(c.data); err != nil {
+			return fmt.Errorf("%w: %w", ErrRejected, err)
+		}
 	case ChangeMembers:
 		return c.members.mistake(h)
 	default:
@@ -225,6 +232,9 @@ func (c *call) tooLargeAnswer(size, limit int) outcome {
 func (r *Request) newCall(ctx context.Context) *call {
 	if o, is := r.order(); is {
 		return &call{operation: orderSessions, data: o.encode(), ctx: ctx}
+	}
+	if r.Operation == SkipEntry {
+		return &call{operation: SkipEntry, data: encodeSkip(r.Entry), ctx: ctx}
 	}
 	return &call{
 		operation: r.Operation, data: r.Data, members: &r.Members, to: r.To, ctx: ctx,

@@ -12,6 +12,7 @@ const maxMessage = 4 << 10
 func response(id uint64, o outcome) GroupResponse {
 	r := GroupResponse{ID: id, Data: o.data, Index: o.index}
 	var notLeader *NotLeaderError
+	var quarantined *QuarantineError
 	switch {
 	case o.err == nil:
 		r.Outcome = ResponseOK
@@ -25,8 +26,10 @@ func response(id uint64, o outcome) GroupResponse {
 		r.Outcome = ResponseTooLarge
 	case errors.Is(o.err, ErrSessionExpired):
 		r.Outcome = ResponseSessionExpired
-	case errors.Is(o.err, ErrQuarantined) && errors.Is(o.err, ErrRejected):
-		r.Outcome = ResponseQuarantined
+	case errors.As(o.err, &quarantined) && errors.Is(o.err, ErrRejected):
+		r.Outcome, r.Index = ResponseQuarantined, quarantined.Entry
+	case errors.Is(o.err, ErrSkipped):
+		r.Outcome = ResponseSkipped
 	case leadResponse(o.err) != 0:
 		r.Outcome, r.Message = leadResponse(o.err), detail(o.err)
 	case errors.Is(o.err, ErrUnknown):
@@ -52,7 +55,9 @@ func responseOutcome(r *GroupResponse) outcome {
 	case ResponseDiskFull:
 		o.err = ErrDiskFull
 	case ResponseQuarantined:
-		o.err = fmt.Errorf("%w: %w on the leader's host", ErrRejected, ErrQuarantined)
+		o.err = fmt.Errorf("%w: %w", ErrRejected, &QuarantineError{Entry: r.Index})
+	case ResponseSkipped:
+		o.err = ErrSkipped
 	case ResponseSessionExpired:
 		o.err = errNoSession
 	case ResponseTooLarge:

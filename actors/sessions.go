@@ -39,8 +39,23 @@ type sessionState struct {
 	timeout int64 // ms
 	last    int64 // log time of the last sign of life
 	done    uint64
-	results map[uint64][]byte // by sequence, all beyond done
+	results map[uint64]result // by sequence, all beyond done
 	bytes   int
+}
+
+// result is what became of a command.
+type result struct {
+	answer  []byte
+	skipped bool // its entry was: it is not carried out, as long as the session asks
+}
+
+func (r *result) size() int { return len(r.answer) + resultOverhead }
+
+func (r *result) outcome() ([]byte, error) {
+	if r.skipped {
+		return nil, ErrSkipped
+	}
+	return r.answer, nil
 }
 
 // Bounds of the table. They are part of what the members agree on: to change them is
@@ -128,8 +143,9 @@ const maxSessionTimeout = 366 * 24 * 3600 * 1000
 
 func newSessions() *sessions { return &sessions{byID: map[SessionID]*sessionState{}} }
 
-// apply carries out an order; run applies a command to the state machine.
-func (t *sessions) apply(e *raftcore.Entry, run func(data []byte) []byte) ([]byte, error) {
+// apply carries out an order; run applies a command to the state machine, unless it is to
+// be skipped.
+func (t *sessions) apply(e *raftcore.Entry, run func(data []byte) result) ([]byte, error) {
 	o, err := decodeOrder(e.Data)
 	if err != nil {
 		// To skip it is to have another state than members of a later version.
@@ -166,18 +182,19 @@ func (t *sessions) open(e *raftcore.Entry, timeout int64) ([]byte, error) {
 	if len(t.byID) == 0 || e.Time+timeout < t.first {
 		t.first = e.Time + timeout
 	}
-	t.byID[SessionID(e.Index)] = &sessionState{timeout: timeout, last: e.Time, results: map[uint64][]byte{}}
+	t.byID[SessionID(e.Index)] = &sessionState{timeout: timeout, last: e.Time, results: map[uint64]result{}}
 	return binary.AppendUvarint(nil, uint64(e.Index)), nil
 }
 
 // command carries out a command that was not carried out before, and answers one
 // that was with what it was answered then.
-func (t *sessions) command(s *sessionState, o *sessionOrder, run func([]byte) []byte) ([]byte, error) {
+func (t *sessions) command(s *sessionState, o *sessionOrder, run func([]byte) result) ([]byte, error) {
 	if o.sequence <= s.done {
 		return nil, errAnswered
 	}
 	if result, known := s.results[o.sequence]; known {
-		return bytes.Clone(result), nil
+		result.answer = bytes.Clone(result.answer)
+		return result.outcome()
 	}
 	// The first that is not answered is what the results after it are kept for: to refuse
 	// that would be to keep them for ever.
@@ -185,11 +202,13 @@ func (t *sessions) command(s *sessionState, o *sessionOrder, run func([]byte) []
 	if o.sequence > s.done+sessionWindow || !awaited && (s.bytes > maxSessionBytes || t.bytes > maxSessionsBytes) {
 		return nil, errResultsKept
 	}
-	result := run(o.data)
-	s.results[o.sequence] = bytes.Clone(result) // who is answered may do with it what he likes
-	s.bytes += len(result) + resultOverhead
-	t.bytes += len(result) + resultOverhead
-	return result, nil
+	kept := run(o.data)
+	s.bytes += kept.size()
+	t.bytes += kept.size()
+	answer, err := kept.outcome()
+	kept.answer = bytes.Clone(kept.answer) // who is answered may do with it what he likes
+	s.results[o.sequence] = kept
+	return answer, err
 }
 
 // forget lets go of results that are known.
@@ -198,12 +217,12 @@ func (t *sessions) forget(s *sessionState, done uint64) {
 		return
 	}
 	s.done = done
-	maps.DeleteFunc(s.results, func(sequence uint64, result []byte) bool {
+	maps.DeleteFunc(s.results, func(sequence uint64, result result) bool {
 		if sequence > done {
 			return false
 		}
-		s.bytes -= len(result) + resultOverhead
-		t.bytes -= len(result) + resultOverhead
+		s.bytes -= result.size()
+		t.bytes -= result.size()
 		return true
 	})
 }
@@ -232,7 +251,8 @@ func (t *sessions) expire(now int64) {
 //
 //	table   = count session …       ascending
 //	session = id timeout last done count result …
-//	result  = sequence size data    ascending
+//	result  = sequence size data    ascending; size is one more than that of data, or 0 if
+//	                                the command was skipped
 //	all numbers are uvarint, but for last, which is varint
 func (t *sessions) encode() []byte {
 	b := binary.AppendUvarint(make([]byte, 0, 64*len(t.byID)+t.bytes+16), uint64(len(t.byID)))
@@ -246,8 +266,12 @@ func (t *sessions) encode() []byte {
 		for _, sequence := range slices.Sorted(maps.Keys(s.results)) {
 			result := s.results[sequence]
 			b = binary.AppendUvarint(b, sequence)
-			b = binary.AppendUvarint(b, uint64(len(result)))
-			b = append(b, result...)
+			if result.skipped {
+				b = append(b, 0)
+				continue
+			}
+			b = binary.AppendUvarint(b, uint64(len(result.answer))+1)
+			b = append(b, result.answer...)
 		}
 	}
 	return b
@@ -261,11 +285,11 @@ func decodeSessions(b []byte) (*sessions, error) {
 	t.first = 1<<63 - 1
 	for range r.count() {
 		id := SessionID(r.uvarint())
-		s := &sessionState{timeout: int64(r.uvarint()), last: r.varint(), done: r.uvarint(), results: map[uint64][]byte{}}
+		s := &sessionState{timeout: int64(r.uvarint()), last: r.varint(), done: r.uvarint(), results: map[uint64]result{}}
 		for range r.count() {
-			sequence, result := r.uvarint(), r.bytes()
+			sequence, result := r.uvarint(), r.result()
 			s.results[sequence] = result
-			s.bytes += len(result) + resultOverhead
+			s.bytes += result.size()
 		}
 		t.byID[id] = s
 		t.bytes += s.bytes
@@ -317,4 +341,19 @@ func (r *tableReader) bytes() []byte {
 	b := r.b[:n:n]
 	r.b = r.b[n:]
 	return b
+}
+
+func (r *tableReader) result() result {
+	size := r.uvarint()
+	if size == 0 {
+		return result{skipped: true}
+	}
+	n := size - 1
+	if n > uint64(len(r.b)) {
+		r.bad, r.b = true, nil
+		return result{}
+	}
+	answer := r.b[:n:n]
+	r.b = r.b[n:]
+	return result{answer: answer}
 }

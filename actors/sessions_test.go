@@ -25,9 +25,12 @@ func newTable() *table { return &table{sessions: newSessions(), now: 1_000_000} 
 
 func (t *table) do(o sessionOrder) ([]byte, error) {
 	t.index++
-	return t.apply(&raftcore.Entry{EntryID: raftcore.EntryID{Term: 1, Index: t.index}, Time: t.now, Data: o.encode()}, func(data []byte) []byte {
+	return t.apply(&raftcore.Entry{EntryID: raftcore.EntryID{Term: 1, Index: t.index}, Time: t.now, Data: o.encode()}, func(data []byte) result {
+		if string(data) == "skipped" {
+			return result{skipped: true}
+		}
 		t.ran = append(t.ran, string(data))
-		return fmt.Appendf(nil, "%d:%s", len(t.ran), data)
+		return result{answer: fmt.Appendf(nil, "%d:%s", len(t.ran), data)}
 	})
 }
 

@@ -154,10 +154,10 @@ func (f *files) replacement(r *raftcore.Recovered) *raftcore.Save {
 // imageVersion is the version of what stands before the state in a snapshot:
 //
 //	version  = uvarint
-//	size     = uvarint: of the table
-//	sessions = the table of sessions: see there
-//	size     = uvarint: of the table; this and the next are not in version 1
-//	effects  = the table of effects: see there
+//	sessions = size table    see sessions
+//	skips    = size table    see skips
+//	effects  = size table    see effects
+//	size     = uvarint: of the table, in bytes
 //
 // See FORMAT.md, under persistence.
 const imageVersion = 2
@@ -165,12 +165,13 @@ const imageVersion = 2
 // head is what the host keeps in a snapshot beside the state of the machine.
 type head struct {
 	sessions *sessions
+	skips    []raftcore.Index
 	effects  *effects
 }
 
 func (m *machine) encodeHead() []byte {
 	b := binary.AppendUvarint(nil, imageVersion)
-	for _, table := range [][]byte{m.sessions.encode(), m.effects.encode()} {
+	for _, table := range [][]byte{m.sessions.encode(), m.group.skips.encode(), m.effects.encode()} {
 		b = append(binary.AppendUvarint(b, uint64(len(table))), table...)
 	}
 	return b
@@ -240,19 +241,21 @@ func readHead(r *leavingReader, most int64) (h head, err error) {
 	if err != nil {
 		return h, err
 	}
-	if version > imageVersion {
-		return h, fmt.Errorf("it was written by a later version: %d, this one reads %d", version, imageVersion)
+	if version != imageVersion {
+		return h, fmt.Errorf("it was written by another version: %d, this one reads %d", version, imageVersion)
 	}
-	b, err := readTable(r, most)
-	if err == nil {
-		h.sessions, err = decodeSessions(b)
-	}
-	if err != nil || version == 1 {
-		h.effects = newEffects()
-		return h, err
-	}
-	if b, err = readTable(r, most); err == nil {
-		h.effects, err = decodeEffects(b)
+	for _, decode := range []func([]byte) error{
+		func(b []byte) (err error) { h.sessions, err = decodeSessions(b); return err },
+		func(b []byte) (err error) { h.skips, err = decodeSkips(b); return err },
+		func(b []byte) (err error) { h.effects, err = decodeEffects(b); return err },
+	} {
+		table, err := readTable(r, most)
+		if err == nil {
+			err = decode(table)
+		}
+		if err != nil {
+			return h, err
+		}
 	}
 	return h, err
 }

@@ -84,7 +84,7 @@ type GroupRequest struct {
 type GroupResponse struct {
 	ID      uint64
 	Data    []byte
-	Index   raftcore.Index // for ResponseOK: see Response.Index
+	Index   raftcore.Index // for ResponseOK, see Response.Index; and for ResponseQuarantined
 	Outcome ResponseOutcome
 	Leader  raftcore.NodeID // for ResponseNotLeader
 	Message string          // for ResponseQueryError, and those from ResponseBadMembers on
@@ -144,7 +144,7 @@ const (
 	ResponseDiskFull
 )
 
-// The outcomes of a GroupRequest to change the members, or the leader.
+// The outcomes of a GroupRequest to change the members, or the leader, or to skip an entry.
 const (
 	ResponseBadMembers ResponseOutcome = iota + 16
 	ResponseConfigChanged
@@ -153,10 +153,12 @@ const (
 	ResponseNotVoter
 	ResponseTransferFailed
 	ResponseNotReady
+	ResponseNotQuarantined // to SkipEntry: the leader's state machine is not, at that entry
 )
 
 // Other outcomes of a GroupRequest.
 const (
 	ResponseSessionExpired ResponseOutcome = iota + 32 // it is not open, or not any more
-	ResponseQuarantined                                // the leader's state machine is
+	ResponseQuarantined                                // the leader's state machine is, at the entry that Index says
+	ResponseSkipped                                    // it was decided not to carry the command out
 )

@@ -764,7 +764,7 @@ var actorMutants = []mutant{
 		{"sessions.go", "return nil, errNoSession\n\t}\n\ts.last", "s = &sessionState{timeout: 60000, results: map[uint64][]byte{}}\n\t\tt.byID[o.session] = s\n\t}\n\ts.last"},
 	}},
 	{"C3", "a snapshot has no sessions", []edit{
-		{"snapshots.go", "m.sessions.encode(), m.effects.encode()", "newSessions().encode(), m.effects.encode()"},
+		{"snapshots.go", "m.sessions.encode(), m.group.skips.encode(), m.effects.encode()", "newSessions().encode(), m.group.skips.encode(), m.effects.encode()"},
 	}},
 	{"C3", "a restored table has forgotten the results", []edit{
 		{"sessions.go", "s.results[sequence] = result\n\t\t\ts.bytes", "_ = sequence\n\t\t\ts.bytes"},
@@ -773,7 +773,7 @@ var actorMutants = []mutant{
 		{"sessions.go", "s.results[o.sequence] = bytes.Clone(result)", "s.results[o.sequence] = result"},
 	}},
 	{"S5", "a snapshot has no effects", []edit{
-		{"snapshots.go", "m.sessions.encode(), m.effects.encode()", "m.sessions.encode(), newEffects().encode()"},
+		{"snapshots.go", "m.sessions.encode(), m.group.skips.encode(), m.effects.encode()", "m.sessions.encode(), m.group.skips.encode(), newEffects().encode()"},
 	}},
 	{"A6", "who does not lead carries out effects", []edit{
 		{"machine.go", "if leads != 0 && !m.acting && m.applied.Last.Term == leads {", "if !m.acting {"},
