@@ -128,7 +128,7 @@ func (g *Group) worthAsking(err error) bool {
 }
 
 // ask hands a request to the node and waits for the answer.
-func (g *Group) ask(ctx context.Context, r *Request) outcome { return g.await(ctx, r.newCall(ctx)) }
+func (g *Group) ask(ctx context.Context, r *Request) outcome { return g.await(ctx, r.newCall()) }
 
 func (g *Group) await(ctx context.Context, c *call) outcome {
 	if err := ctx.Err(); err != nil {
@@ -136,9 +136,9 @@ func (g *Group) await(ctx context.Context, c *call) outcome {
 	}
 	node := g.node.Load()
 	if node == nil {
-		return outcome{err: g.board.unavailable()}
+		return outcome{err: g.unavailable()}
 	}
-	c.done = make(chan outcome, 1)
+	c.ctx, c.done = ctx, make(chan outcome, 1)
 	node.tell(c)
 	select {
 	case o := <-c.done:
@@ -180,8 +180,29 @@ func (g *Group) Status(ctx context.Context) (Status, error) {
 	}
 }
 
+// unavailable returns why the member takes no requests.
+func (g *Group) unavailable() error {
+	switch s, _ := g.board.latest(); {
+	case s.State == Stopped || g.ending.Load():
+		return ErrStopped
+	case s.State == Faulted:
+		return fmt.Errorf("%w: %w", ErrFaulted, s.Fault)
+	default:
+		return errGone
+	}
+}
+
+// abandon ends the calls that were sent to other hosts, and are not answered.
+func (g *Group) abandon() {
+	for _, p := range *g.host.peers.Load() {
+		p.tell(deposed{g.key})
+	}
+}
+
 // Stop stops this host's member. Calls that wait end with ErrStopped, or with
-// ErrUnknown if they may have happened. The group can be opened again.
+// ErrUnknown if they may have happened, at once. Stop returns when everything has stopped,
+// or when ctx ends first: a state machine that does not return holds up the rest, and is
+// not waited for any longer. The group can be opened again, when it has stopped.
 func (g *Group) Stop(ctx context.Context) error {
 	err := g.host.order(ctx, func(done chan error) any { return &stopGroup{group: g, done: done} })
 	if errors.Is(err, ErrStopped) {

@@ -40,16 +40,24 @@ func (r *register) Apply(e actors.Entry) []byte {
 	if r.world.panics(command, r.on) {
 		panic("the machine does not like " + command)
 	}
+	if command == "stall" {
+		<-r.world.stalled
+	}
 	r.log = append(r.log, command)
 	return fmt.Appendf(nil, "%d:%s", len(r.log), command)
 }
 
-func (r *register) Query(_ context.Context, question []byte) ([]byte, error) {
+func (r *register) Query(ctx context.Context, question []byte) ([]byte, error) {
 	switch string(question) {
 	case "error":
 		return nil, errors.New("no such thing")
 	case "panic":
 		panic("what a question")
+	case "stall":
+		<-r.world.stalled
+	case "wait":
+		<-ctx.Done()
+		return nil, ctx.Err()
 	case "all":
 		return []byte(strings.Join(r.log, "\n")), nil
 	case "len":
@@ -95,6 +103,7 @@ type world struct {
 	spared    raftcore.NodeID // not on this host
 	failing   string          // the method that fails
 	takenBack bool            // what was applied may be taken back
+	stalled   chan struct{}   // until it is closed, who is told "stall" waits
 
 	chunks atomic.Int64 // bytes of snapshots that were sent
 
@@ -117,7 +126,7 @@ func inWorld(t *testing.T, n int, f func(w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 		defer cancel()
-		w := &world{t: t, ctx: ctx, net: rafttest.NewNetwork(1), peers: map[raftcore.NodeID]string{}}
+		w := &world{t: t, ctx: ctx, net: rafttest.NewNetwork(1), peers: map[raftcore.NodeID]string{}, stalled: make(chan struct{})}
 		for i := range n {
 			w.peers[raftcore.NodeID(i+1)] = fmt.Sprintf("host-%d", i+1)
 		}
@@ -140,7 +149,7 @@ func inWorld(t *testing.T, n int, f func(w *world)) {
 func (w *world) panics(command string, on raftcore.NodeID) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.panicking != "" && (command == w.panicking || strings.HasPrefix(command, w.panicking+"-")) && (w.panicOn == 0 || w.panicOn == on) && w.spared != on
+	return w.panicking != "" && (command == w.panicking || strings.HasPrefix(command, w.panicking+"-")) && (w.panicOn == 0 || w.panicOn == on) && (w.spared == 0 || w.spared != on)
 }
 
 func (w *world) fails(method string) bool {

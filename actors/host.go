@@ -246,7 +246,7 @@ func (h *Host) Open(ctx context.Context, cfg GroupConfig) (*Group, error) {
 		case Running:
 			return g, nil
 		case Faulted, Stopped:
-			return g, g.board.unavailable()
+			return g, g.unavailable()
 		}
 	}
 	return g, fmt.Errorf("castaway: group %q has not recovered yet: %w", cfg.Name, ctx.Err())
@@ -406,7 +406,7 @@ func (h *Host) deliver(p *Packet) {
 
 // request hands a request from another host to the node it is for.
 func (h *Host) request(from *channel, r *GroupRequest) {
-	c := &call{operation: r.Operation, data: r.Data, members: r.Members, to: r.To, ctx: context.Background(), foreign: true}
+	c := &call{operation: r.Operation, data: r.Data, members: r.Members, to: r.To, foreign: true}
 	id := r.ID
 	c.answer = func(o outcome) {
 		if len(o.data) > h.maxAnswer {

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"context"
 	"fmt"
 	"runtime/debug"
 	"sync/atomic"
@@ -25,6 +26,7 @@ type machine struct {
 	effector    ref
 	files       *files
 	box         *mailbox
+	life        context.Context // ends when the member stops, whatever the machine does
 	sm          StateMachine
 	sessions    *sessions
 	effects     *effects
@@ -55,6 +57,9 @@ type work struct {
 	entries []raftcore.Entry
 	callers []appliedCall // proposals of this node among the entries, in order
 	reads   []*call
+
+	answered int         // of the callers; the machine's own
+	done     atomic.Bool // by the machine
 }
 
 type appliedCall struct {
@@ -97,6 +102,7 @@ func (m *machine) do(w *work) {
 	if w.compact {
 		m.snapshot(w.cluster)
 	}
+	w.done.Store(true)
 }
 
 // restore begins anew with a snapshot. If that cannot be read nothing can be applied
@@ -195,11 +201,10 @@ func (m *machine) pass(w *work, e *raftcore.Entry) {
 
 // answer tells whoever has proposed an entry here.
 func (m *machine) answer(w *work, index raftcore.Index, o outcome) {
-	if len(w.callers) > 0 && w.callers[0].index == index {
-		c := w.callers[0].call
-		w.callers = w.callers[1:]
+	if k := w.answered; k < len(w.callers) && w.callers[k].index == index {
+		w.answered++
 		m.working.Add(-1)
-		c.end(o)
+		w.callers[k].call.end(o)
 	}
 }
 
@@ -257,7 +262,7 @@ func (m *machine) query(c *call) {
 		o.err = errGone
 	case m.poison != 0 && c.index >= m.poison:
 		o.err = fmt.Errorf("%w: %w", ErrRejected, ErrQuarantined)
-	case c.ctx.Err() == nil:
+	case c.ctx == nil || c.ctx.Err() == nil:
 		o = m.ask(c)
 	}
 	m.working.Add(-1)
@@ -272,12 +277,17 @@ func (m *machine) ask(c *call) outcome {
 			return o
 		}
 	}
-	o.data, o.err = m.sm.Query(c.ctx, c.data)
+	ctx := c.ctx
+	if ctx == nil {
+		ctx = m.life
+	}
+	o.data, o.err = m.sm.Query(ctx, c.data)
 	return o
 }
 
-// orphaned ends the calls of work that will not be done, or not by this machine.
-// Proposals among them are committed: they happen, but their results are lost.
+// orphaned ends the calls of work that will not be done, or not by this machine, or not
+// before whoever stops the member has lost his patience. Proposals among them are
+// committed: they happen, but their results are lost.
 func (w *work) orphaned() {
 	for _, a := range w.callers {
 		a.call.abandon()

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -34,6 +35,7 @@ type member struct {
 	order    *openGroup // the latest that was given to the log; nil: it was closed
 	children []ref      // in the order in which they are to stop
 	spawned  int        // generations of children, for their names
+	endLife  func()     // of the machine's queries
 
 	resumeIn  time.Duration // once the children are gone
 	pauses    int
@@ -92,6 +94,7 @@ func (m *member) Receive(ctx actor.Context) {
 	case *actor.Stopping:
 		m.group.ending.Store(true)
 		m.leave()
+		m.group.abandon()
 	case *actor.Stopped:
 		m.closeGroup()
 		m.set(Stopped, m.lastFault)
@@ -167,6 +170,8 @@ func (m *member) start(ctx actor.Context, o *groupOpened) {
 	} else if q != nil {
 		poison, fault = q.Entry, q
 	}
+	life, endLife := context.WithCancel(context.Background())
+	m.endLife = endLife
 	snapshots := m.host.spawn(ctx, fmt.Sprintf("snapshots-%d", m.spawned), 0, func(box *mailbox) actor.Actor {
 		return &snapshotter{group: m.group, host: m.host, box: box, files: files}
 	})
@@ -174,7 +179,7 @@ func (m *member) start(ctx actor.Context, o *groupOpened) {
 		return &effector{group: m.group, host: m.host, box: box}
 	})
 	machines := m.host.spawn(ctx, fmt.Sprintf("machine-%d", m.spawned), 0, func(box *mailbox) actor.Actor {
-		return &machine{group: m.group, host: m.host, box: box, snapshotter: snapshots, effector: effectors, files: files, poison: poison, recovered: o.opened.Recovered.Last}
+		return &machine{group: m.group, host: m.host, box: box, life: life, snapshotter: snapshots, effector: effectors, files: files, poison: poison, recovered: o.opened.Recovered.Last}
 	})
 	couriers := m.host.spawn(ctx, fmt.Sprintf("courier-%d", m.spawned), 0, func(box *mailbox) actor.Actor {
 		return &courier{group: m.group, host: m.host, box: box, files: files}
@@ -295,6 +300,9 @@ func (m *member) stopChildren(ctx actor.Context) {
 func (m *member) leave() {
 	m.group.node.Store(nil)
 	m.group.courier.Store(nil)
+	if m.endLife != nil {
+		m.endLife()
+	}
 	if f := m.group.files; f != nil {
 		f.leaving.Store(true)
 	}
@@ -368,7 +376,7 @@ func (m *member) ask(ctx actor.Context, r *Request) {
 	} else if node := m.group.node.Load(); node != nil {
 		node.tell(c)
 	} else {
-		c.finish(nil, m.group.board.unavailable())
+		c.finish(nil, m.group.unavailable())
 	}
 }
 

@@ -228,7 +228,7 @@ func (g *Group) lead(ctx context.Context, r *Request) error {
 func (g *Group) vacant(s Status) error {
 	switch {
 	case s.State != Running:
-		return g.board.unavailable()
+		return g.unavailable()
 	case s.Removed():
 		return ErrRemoved
 	}

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -46,6 +47,7 @@ type node struct {
 	wake    raftcore.Instant // when the clock will wake this node; 0: it will not
 	yielded bool             // it has led with a machine that is quarantined, and wanted another to
 	naming  []namingSave     // Saves that name a snapshot, and are not durable yet
+	handed  []*work          // with calls in it, and not done when last looked at
 }
 
 // namingSave is a Save from which on a member starts from another snapshot.
@@ -82,6 +84,14 @@ func (n *node) Receive(ctx actor.Context) {
 		n.calls.abandon()
 		n.reads.abandon()
 		n.box.abandonBatch()
+		if n.group.ending.Load() {
+			n.group.abandon()
+			for _, w := range n.handed { // the machine may take long, or stall
+				if !w.done.Load() {
+					w.orphaned()
+				}
+			}
+		}
 	case *actor.Stopped:
 		n.box.close()
 	}
@@ -339,6 +349,9 @@ func (n *node) feedMachine(out *raftcore.Output) {
 		}
 	}
 	n.calls.working.Add(int64(len(w.callers)))
+	if len(w.callers)+len(w.reads) > 0 {
+		n.handed = append(slices.DeleteFunc(n.handed, func(w *work) bool { return w.done.Load() }), w)
+	}
 	n.machine.tell(w)
 }
 

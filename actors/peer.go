@@ -17,7 +17,7 @@ import (
 //
 //	node    → peer   outbound
 //	node    → peer   forward: a client's request, for the leader over there
-//	node    → peer   deposed: it leads no more
+//	node    → peer   deposed: it leads no more; member → peer: it stops
 //	courier → peer   *SnapshotPart
 //	any     → peer   GroupResponse: the answer to a request that came from there
 //	host    → peer   []GroupResponse: answers to requests that were sent there
@@ -51,8 +51,8 @@ type (
 		group GroupKey
 		call  *call
 	}
-	// deposed: somebody else leads the group now. What was forwarded here may
-	// never be answered.
+	// deposed: somebody else leads the group now, and what was forwarded here may
+	// never be answered; or nobody waits for it any more, because this member stops.
 	deposed struct{ group GroupKey }
 )
 

@@ -109,7 +109,7 @@ type call struct {
 	members   *Members
 	to        raftcore.NodeID
 	reading
-	ctx context.Context // for Query; of the caller, or the background's
+	ctx context.Context // for Query; of a caller who waits, else nil
 
 	state   atomic.Uint32
 	done    chan outcome // for a caller who waits
@@ -229,22 +229,22 @@ func (c *call) tooLargeAnswer(size, limit int) outcome {
 }
 
 // newCall makes a call of a Request. Who will answer it, and to whom, is added.
-func (r *Request) newCall(ctx context.Context) *call {
+func (r *Request) newCall() *call {
 	if o, is := r.order(); is {
-		return &call{operation: orderSessions, data: o.encode(), ctx: ctx}
+		return &call{operation: orderSessions, data: o.encode()}
 	}
 	if r.Operation == SkipEntry {
-		return &call{operation: SkipEntry, data: encodeSkip(r.Entry), ctx: ctx}
+		return &call{operation: SkipEntry, data: encodeSkip(r.Entry)}
 	}
 	return &call{
-		operation: r.Operation, data: r.Data, members: &r.Members, to: r.To, ctx: ctx,
+		operation: r.Operation, data: r.Data, members: &r.Members, to: r.To,
 		reading: reading{consistency: r.Consistency, maxAge: r.MaxAge, after: r.After},
 	}
 }
 
 // requestCall makes a call of an actor's Request.
 func requestCall(system *actor.ActorSystem, r *Request, sender *actor.PID) *call {
-	c := r.newCall(context.Background())
+	c := r.newCall()
 	c.answer = func(o outcome) {
 		if sender != nil {
 			system.Root.Send(sender, o.response(r))

@@ -114,18 +114,6 @@ func (b *board) latest() (Status, <-chan struct{}) {
 	return b.status, b.changed
 }
 
-// unavailable returns why the member takes no requests.
-func (b *board) unavailable() error {
-	switch s, _ := b.latest(); s.State {
-	case Faulted:
-		return fmt.Errorf("%w: %w", ErrFaulted, s.Fault)
-	case Stopped:
-		return ErrStopped
-	default:
-		return errGone
-	}
-}
-
 // Watch returns the present status and every later one, until the context ends
 // or the member is stopped. Who is slow misses some, but never the latest. It
 // tells of changes of state, role, term, leader and configuration; for the

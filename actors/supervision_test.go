@@ -23,8 +23,9 @@ type faultyDisk struct {
 	panics   atomic.Bool
 	failOpen atomic.Bool
 	full     atomic.Bool
-	damaged  atomic.Bool // entries that are wanted again are
-	failName atomic.Bool // once: the next Save that names a snapshot
+	damaged  atomic.Bool                   // entries that are wanted again are
+	failName atomic.Bool                   // once: the next Save that names a snapshot
+	stall    atomic.Pointer[chan struct{}] // until it is closed, nothing is opened or saved
 	opened   atomic.Int32
 }
 
@@ -40,6 +41,12 @@ func (d *faultyDisk) Open() (persistence.Store, error) {
 	return s, err
 }
 
+func (d *faultyDisk) wait() {
+	if stall := d.stall.Load(); stall != nil {
+		<-*stall
+	}
+}
+
 type faultyStore struct {
 	persistence.Store
 	disk     *faultyDisk
@@ -48,6 +55,7 @@ type faultyStore struct {
 
 // Open has the node load all of the log that it wants again.
 func (s *faultyStore) Open(name string) (persistence.Opened, error) {
+	s.disk.wait()
 	o, err := s.Store.Open(name)
 	if n := len(o.Recovered.Tail); n > 1 {
 		o.Recovered.Tail = o.Recovered.Tail[n-1:]
@@ -63,6 +71,7 @@ func (s *faultyStore) Load(group persistence.GroupID, l raftcore.Load) ([]raftco
 }
 
 func (s *faultyStore) Save(saves []persistence.Save) error {
+	s.disk.wait()
 	if s.disk.full.Load() {
 		return persistence.ErrDiskFull
 	}
