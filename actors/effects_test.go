@@ -202,6 +202,55 @@ func TestA6S5_ANewLeaderGoesOnWithEffects(t *testing.T) {
 	})
 }
 
+// TestA6_WhatWasSentBeforeIsNotSentAgain by a leader that has yet to learn that it was.
+func TestA6_WhatWasSentBeforeIsNotSentAgain(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		h := w.hosts[0]
+		in := w.agents(100_000)
+		w.settled()
+		const n = 3000
+		var clients sync.WaitGroup
+		for i := range n {
+			clients.Go(func() { h.propose(fmt.Sprint("send inbox ", i)) })
+		}
+		clients.Wait()
+		w.until("all is sent", func() bool { return len(in.at(h)) == n })
+		h.propose("nothing")
+		time.Sleep(time.Second) // fake: the log says so
+		h.stop()
+		h.start()
+		in.on(h)
+		w.leader()
+		h.propose("send inbox last")
+		w.until("the last is sent", func() bool { return slices.Contains(in.at(h), "last") })
+		if got := len(in.at(h)); got != n+1 {
+			t.Errorf("%d were sent again", got-n-1)
+		}
+	})
+}
+
+// TestA6_ATimerThatCannotBeToldIsToldLater: it goes off while the leader takes no commands.
+func TestA6_ATimerThatCannotBeToldIsToldLater(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		w.agents(1000)
+		l := w.settled()
+		other := w.hosts[l.id%3]
+		w.net.Isolate(other.addr)
+		l.propose("timer alarm 50")
+		go l.group.Transfer(w.ctx, other.id)
+		time.Sleep(40 * time.Millisecond) // fake
+		ctx, cancel := context.WithTimeout(w.ctx, 20*time.Millisecond)
+		defer cancel()
+		if _, err := l.group.Propose(ctx, []byte("now")); err == nil {
+			t.Error("the leader takes commands while it hands over")
+		}
+		w.until("the timer has gone off", func() bool { return count(l.log(), "rang alarm") == 1 })
+		if next := w.leader(); next != l {
+			t.Errorf("host %d leads, not %d: nothing was shown", next.id, l.id)
+		}
+	})
+}
+
 // TestA6_InAStormNoEffectIsLost: hosts are cut off, stopped and started, and come back from
 // snapshots. What is sent may come twice, with the same ID; what comes to the machine comes
 // once.

@@ -781,9 +781,6 @@ var actorMutants = []mutant{
 	{"A6", "a new leader begins before it knows what was done", []edit{
 		{"machine.go", "if leads != 0 && !m.acting && m.applied.Last.Term == leads {", "if leads != 0 && !m.acting {"},
 	}},
-	{"A6", "what was sent is forgotten before the log says so", []edit{
-		{"effector.go", "f.sent = q.id\n", "f.sent = q.id\n\t\tf.table.take(&effectOrder{kind: effectSent, id: q.id})\n"},
-	}},
 	{"A6", "a new leader sends nothing that the last one had to", []edit{
 		{"effector.go", "f.table, f.sent, f.noted, f.noting, f.rung = table, EffectID{}, EffectID{}, false, nil", "f.table, f.noted, f.noting, f.rung = table, EffectID{}, false, nil\n\tif f.sent = (EffectID{}); table != nil {\n\t\tif waiting := table.sendsAfter(f.sent); len(waiting) > 0 {\n\t\t\tf.sent = waiting[len(waiting)-1].id\n\t\t}\n\t}"},
 	}},
