@@ -56,6 +56,12 @@
 // is left, sets the timers, and watches the actors. What comes to the machine comes once;
 // what is sent to an actor comes at least once, with an ID that is always the same.
 //
+// # Versions
+//
+// In a rolling upgrade members run different programs. So which version of itself the state
+// machine has to be of is replicated, every Entry says it, and it is raised, by the leader,
+// when all members have said that they can be of it (GroupConfig.Versions, versions.go).
+//
 // # Who takes part
 //
 // Group.ChangeMembers changes the members of a group, Group.Transfer its leader, both

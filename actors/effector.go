@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"context"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -9,11 +8,12 @@ import (
 )
 
 // effector carries out the effects of a group while this member leads, and has the log
-// say what has been done, and what has happened.
+// say what has been done, and what has happened. It also sees to upgrades (versions.go).
 //
 //	machine  → effector  leadsOrder, effectsAdded
 //	effector → node      *call, an order for the table; answered by effectNoted
 //	effector → users     *Sent
+//	effector → peers     forward, of askVersions; answered by ableAre
 //
 // It begins when the machine has applied an entry of the leader's own term, and so all that
 // former leaders have noted. One that leads no more and does not know it may do what its
@@ -33,6 +33,7 @@ type effector struct {
 	gone   map[address]bool           // the actors among them that are gone
 	asked  map[string]bool            // orders that are under way
 	alarm  *time.Timer
+	upgrading
 }
 
 // The messages of the effector.
@@ -66,6 +67,8 @@ func (f *effector) Receive(ctx actor.Context) {
 			case effectNoted:
 				f.answered(&m)
 				failed = failed || m.err != nil
+			case ableAre:
+				f.heard(m)
 			}
 		}
 		if f.table != nil {
@@ -85,6 +88,7 @@ func (f *effector) begin(ctx actor.Context, table *effects) {
 		ctx.Unwatch(f.local(a))
 	}
 	f.alarm.Stop()
+	f.upgrading = upgrading{round: f.upgrading.round}
 	f.table, f.sent, f.noted, f.noting, f.rung = table, EffectID{}, EffectID{}, false, nil
 	f.watch, f.gone, f.asked = map[address]raftcore.Index{}, map[address]bool{}, map[string]bool{}
 }
@@ -112,7 +116,14 @@ func (f *effector) act(ctx actor.Context, failed bool) {
 		f.order(effectOrder{kind: effectAppends, id: q.id, data: q.data})
 	}
 	f.watchAll(ctx)
-	f.ring()
+	now := time.Now()
+	next := f.ring(now)
+	if look := f.upgrade(now); !look.IsZero() && (next.IsZero() || look.Before(next)) {
+		next = look
+	}
+	if !next.IsZero() {
+		f.alarm.Reset(next.Sub(now))
+	}
 }
 
 // send sends what was not sent yet, and then notes that, once at a time.
@@ -169,9 +180,10 @@ func (f *effector) terminated(ctx actor.Context, who *actor.PID) {
 	}
 }
 
-// ring tells of the timers that have gone off, and sets the alarm for the next.
-func (f *effector) ring() {
-	due, next := f.table.due(time.Now().UnixMilli())
+// ring tells of the timers that have gone off, and returns when the next will; zero: there
+// is none.
+func (f *effector) ring(now time.Time) time.Time {
+	due, next := f.table.due(now.UnixMilli())
 	rung := f.rung[:0]
 	for _, r := range append(f.rung, due...) {
 		if f.table.isSet(r) {
@@ -180,9 +192,10 @@ func (f *effector) ring() {
 		}
 	}
 	f.rung = rung
-	if next != 0 {
-		f.alarm.Reset(time.Until(time.UnixMilli(next)))
+	if next == 0 {
+		return time.Time{}
 	}
+	return time.UnixMilli(next)
 }
 
 // order has an order for the table proposed, unless it is under way.
@@ -197,8 +210,5 @@ func (f *effector) order(o effectOrder) {
 	}
 	f.asked[key] = true
 	self := f.self
-	node.tell(&call{
-		operation: orderEffects, data: o.encode(), ctx: context.Background(),
-		answer: func(out outcome) { self.tell(effectNoted{o, out.err}) },
-	})
+	node.tell(f.group.newOrder(orderEffects, o.encode(), func(out outcome) { self.tell(effectNoted{o, out.err}) }))
 }

@@ -97,11 +97,16 @@ type effectOrder struct {
 	name string
 	who  address
 	data []byte
+
+	version uint64 // an upgrade, see versions.go
+	conf    raftcore.Index
 }
 
 func (o *effectOrder) encode() []byte {
 	b := append(make([]byte, 0, 32+len(o.data)+len(o.name)), o.kind)
 	switch o.kind {
+	case upgradesVersion:
+		return upgrade{o.version, o.conf}.encode()
 	case effectSent, effectAppends:
 		b = binary.AppendUvarint(b, uint64(o.id.Index))
 		b = binary.AppendUvarint(b, o.id.N)

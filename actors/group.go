@@ -19,6 +19,8 @@ type GroupConfig struct {
 	// Machine makes the state machine of this host's member. It is called again
 	// whenever the member starts anew. Required.
 	Machine func() StateMachine
+	// Versions are those that Machine can be of. Default: it has one, 0.
+	Versions Versions
 	// Members are the hosts that found the group, the same on each of them. Every
 	// one of them may open it at any time, and again and again: who finds that
 	// the group exists joins it. Who has the group on its disk goes on with that,
@@ -46,6 +48,7 @@ type Group struct {
 	ending   atomic.Bool         // the member has been told to stop
 	gone     atomic.Bool         // it has stopped
 	outbox   atomic.Int64        // bytes of effects that wait to be carried out
+	version  atomic.Uint64       // of the machine
 	board    *board
 
 	quarantine atomic.Pointer[QuarantineError] // why nothing is proposed here, if the machine is quarantined

@@ -119,6 +119,8 @@ type hostUp struct {
 	addr  string
 	every int  // entries between two snapshots; 0: it takes none
 	join  bool // it is not among the founders
+
+	versions actors.Versions // of its program
 }
 
 // inWorld runs f with n hosts, all up, in a bubble of fake time.
@@ -234,7 +236,7 @@ func (h *hostUp) open(name string) *actors.Group {
 	if make := h.world.machine; make != nil {
 		machine = func() actors.StateMachine { return make(h) }
 	}
-	g, err := h.host.Open(h.world.ctx, actors.GroupConfig{Name: name, Join: h.join, Machine: machine})
+	g, err := h.host.Open(h.world.ctx, actors.GroupConfig{Name: name, Join: h.join, Machine: machine, Versions: h.versions})
 	if err != nil {
 		h.world.t.Fatal(err)
 	}

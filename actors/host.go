@@ -256,6 +256,9 @@ func (h *Host) newGroup(cfg GroupConfig) (*Group, error) {
 	if cfg.Name == "" || cfg.Machine == nil {
 		return nil, errors.New("Name and Machine are required")
 	}
+	if cfg.Versions.Oldest > cfg.Versions.Newest {
+		return nil, fmt.Errorf("Versions go from %d down to %d", cfg.Versions.Oldest, cfg.Versions.Newest)
+	}
 	members := slices.Clone(cfg.Members)
 	if len(members) == 0 {
 		members = append(slices.Collect(maps.Keys(*h.peers.Load())), h.cfg.ID)

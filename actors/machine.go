@@ -33,6 +33,7 @@ type machine struct {
 	done        []Effect              // of the entry that is being applied
 	leads       raftcore.Term         // in which this member leads; 0: it does not
 	acting      bool                  // the effector has the table
+	version     uint64                // which it has to be of
 	applied     raftcore.SnapshotMeta // what a snapshot would stand for now
 	working     *atomic.Int64         // counts the calls that were handed over and are not answered
 	recovered   raftcore.Index        // the end of the log that this member has started with
@@ -109,7 +110,7 @@ func (m *machine) do(w *work) {
 // any more, and the member starts again.
 func (m *machine) restore(meta *raftcore.SnapshotMeta) {
 	sm := m.group.cfg.Machine()
-	head, err := m.files.restore(sm, meta.Last)
+	head, err := m.files.restore(sm, meta.Last, m.group.cfg.Versions)
 	if err == nil {
 		err = m.skippedApplied(meta.Last.Index, head.skips)
 	}
@@ -119,6 +120,7 @@ func (m *machine) restore(meta *raftcore.SnapshotMeta) {
 	m.group.skips.add(head.skips...)
 	m.act(0) // the table of effects is another one
 	m.sm, m.sessions, m.effects, m.applied, m.passed = sm, head.sessions, head.effects, *meta, 0
+	m.setVersion(head.version)
 	m.group.outbox.Store(int64(m.effects.size()))
 	if m.poison != 0 && meta.Last.Index >= m.poison { // others had no trouble with it
 		m.poison = 0
@@ -144,7 +146,8 @@ func (m *machine) act(leads raftcore.Term) {
 
 // snapshot has the state written as it is now.
 func (m *machine) snapshot(cluster raftcore.ClusterID) {
-	if m.applied.Last.Index < m.recovered || m.anew { // what is to be skipped may follow
+	// What is to be skipped may follow; or the group has not begun.
+	if m.applied.Last.Index < m.recovered || m.anew || !m.group.cfg.Versions.includes(m.version) {
 		m.node.tell(raftcore.SnapshotTaken{})
 		return
 	}
@@ -221,6 +224,10 @@ func (p *poisoned) Error() string {
 
 // applyHost applies what is for one of the tables that the host keeps beside the machine.
 func (m *machine) applyHost(e *raftcore.Entry) ([]byte, error) {
+	if isUpgrade(e.Data) {
+		m.upgrade(e)
+		return nil, nil
+	}
 	if isEffectOrder(e.Data) {
 		m.effects.apply(e, func(event Entry) { m.run(e, event) })
 		m.group.outbox.Store(int64(m.effects.size()))
@@ -240,8 +247,11 @@ func (m *machine) run(e *raftcore.Entry, entry Entry) result {
 			panic(&poisoned{e.Index, reason, debug.Stack()})
 		}
 	}()
+	if able := m.group.cfg.Versions; !able.includes(m.version) {
+		panic(&VersionError{m.version, able})
+	}
 	entry.Index, entry.Term, entry.Time = e.Index, e.Term, time.UnixMilli(e.Time).UTC()
-	entry.Effects = &m.done
+	entry.Version, entry.Effects = m.version, &m.done
 	answer := m.sm.Apply(entry)
 	if len(m.done) > 0 {
 		m.effects.add(e.Index, m.done)

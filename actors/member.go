@@ -234,7 +234,7 @@ func (m *member) childFailed(ctx actor.Context, f *childFailed) {
 		m.host.logger.Error("the state machine has panicked", "group", m.group.name, "index", uint64(p.index), "err", p.reason, "stack", string(p.stack))
 	}
 	if p != nil && m.group.quarantine.Load() == nil {
-		if p.index == m.poison {
+		if _, hopeless := p.reason.(*VersionError); hopeless || p.index == m.poison {
 			m.group.quarantine.Store(&QuarantineError{Entry: p.index, Reason: fmt.Sprint(p.reason)})
 			m.restarts = restarts{} // this trouble is over: it does not come to that entry again
 			m.host.logger.Error("the state machine is quarantined: open the group anew when it is mended, or have the entry skipped", "group", m.group.name, "index", uint64(p.index), "err", p.reason)
@@ -252,7 +252,7 @@ func (m *member) failed(ctx actor.Context, err error) {
 		return // two children failed together
 	}
 	m.lastFault = err
-	if errors.As(err, new(*persistence.CorruptError)) || errors.As(err, new(*SkippedError)) {
+	if errors.As(err, new(*persistence.CorruptError)) || errors.As(err, new(*SkippedError)) || errors.As(err, new(*VersionError)) {
 		m.fault(err)
 		m.stopChildren(ctx)
 		return

@@ -142,6 +142,10 @@ func (n *node) request(c *call) {
 		c.finish(nil, err)
 		return
 	}
+	if c.operation == askVersions {
+		c.finish(n.group.cfg.Versions.encode(), nil)
+		return
+	}
 	if len(c.data) > n.host.cfg.Raft.MaxCommandBytes {
 		c.finish(nil, ErrTooLarge) // before it travels: no link might take it
 		return
@@ -167,9 +171,15 @@ func (n *node) request(c *call) {
 		c.finish(nil, fmt.Errorf("%w: %w", ErrRejected, q))
 		return
 	}
-	if (c.operation == Propose || c.operation == orderSessions) && n.group.outbox.Load() > maxOutbox {
-		c.finish(nil, errOutbox)
-		return
+	if c.operation == Propose || c.operation == orderSessions {
+		if n.group.version.Load() < n.group.cfg.Versions.Oldest {
+			c.finish(nil, errNotReady) // the members have yet to agree on a version
+			return
+		}
+		if n.group.outbox.Load() > maxOutbox {
+			c.finish(nil, errOutbox)
+			return
+		}
 	}
 	if !c.start() {
 		return

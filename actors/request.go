@@ -23,7 +23,7 @@ const (
 
 // known reports whether this host knows what to do.
 func (o Operation) known() bool {
-	return o == Propose || o == Read || o.leads() || o == SkipEntry || o >= OpenSession && o <= orderSessions || o == orderEffects
+	return o == Propose || o == Read || o.leads() || o == SkipEntry || o >= OpenSession && o <= orderSessions || o == orderEffects || o == askVersions
 }
 
 // leads reports whether o is about the group itself.
@@ -65,7 +65,7 @@ func (r *Request) check(cfg *HostConfig) error {
 		return fmt.Errorf("%w: "+format, append([]any{ErrBadRequest}, args...)...)
 	}
 	switch {
-	case !r.Operation.known() || r.Operation == orderSessions || r.Operation == orderEffects:
+	case !r.Operation.known() || r.Operation == orderSessions || r.Operation == orderEffects || r.Operation == askVersions:
 		return bad("operation %d is unknown", r.Operation)
 	case (r.Operation == SkipEntry) != (r.Entry != 0):
 		return bad("Entry is for SkipEntry, which needs one")
@@ -240,6 +240,11 @@ func (r *Request) newCall() *call {
 		operation: r.Operation, data: r.Data, members: &r.Members, to: r.To,
 		reading: reading{consistency: r.Consistency, maxAge: r.MaxAge, after: r.After},
 	}
+}
+
+// newOrder makes a call that nobody waits for.
+func (g *Group) newOrder(operation Operation, data []byte, answer func(outcome)) *call {
+	return &call{operation: operation, data: data, ctx: context.Background(), answer: answer}
 }
 
 // requestCall makes a call of an actor's Request.

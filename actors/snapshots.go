@@ -157,6 +157,7 @@ func (f *files) replacement(r *raftcore.Recovered) *raftcore.Save {
 //	sessions = size table    see sessions
 //	skips    = size table    see skips
 //	effects  = size table    see effects
+//	version  = size uvarint  of the state machine
 //	size     = uvarint: of the table, in bytes
 //
 // See FORMAT.md, under persistence.
@@ -167,11 +168,12 @@ type head struct {
 	sessions *sessions
 	skips    []raftcore.Index
 	effects  *effects
+	version  uint64
 }
 
 func (m *machine) encodeHead() []byte {
 	b := binary.AppendUvarint(nil, imageVersion)
-	for _, table := range [][]byte{m.sessions.encode(), m.group.skips.encode(), m.effects.encode()} {
+	for _, table := range [][]byte{m.sessions.encode(), m.group.skips.encode(), m.effects.encode(), binary.AppendUvarint(nil, m.version)} {
 		b = append(binary.AppendUvarint(b, uint64(len(table))), table...)
 	}
 	return b
@@ -211,7 +213,7 @@ func (l *leavingWriter) Write(p []byte) (int, error) {
 }
 
 // restore has a fresh machine become what the snapshot of an entry holds.
-func (f *files) restore(sm StateMachine, last raftcore.EntryID) (h head, err error) {
+func (f *files) restore(sm StateMachine, last raftcore.EntryID, able Versions) (h head, err error) {
 	if f == nil {
 		return h, errNoPlace
 	}
@@ -227,6 +229,9 @@ func (f *files) restore(sm StateMachine, last raftcore.EntryID) (h head, err err
 	r := &leavingReader{f, file}
 	if h, err = readHead(r, info.Size); err != nil {
 		return h, err
+	}
+	if !able.includes(h.version) {
+		return h, &VersionError{h.version, able}
 	}
 	if err := sm.Restore(r); err != nil {
 		return h, err
@@ -248,6 +253,13 @@ func readHead(r *leavingReader, most int64) (h head, err error) {
 		func(b []byte) (err error) { h.sessions, err = decodeSessions(b); return err },
 		func(b []byte) (err error) { h.skips, err = decodeSkips(b); return err },
 		func(b []byte) (err error) { h.effects, err = decodeEffects(b); return err },
+		func(b []byte) (err error) {
+			r := tableReader{b: b}
+			if h.version = r.uvarint(); r.bad || len(r.b) > 0 {
+				err = errBadHead
+			}
+			return err
+		},
 	} {
 		table, err := readTable(r, most)
 		if err == nil {

@@ -63,6 +63,8 @@ type Entry struct {
 	// entries may have the same.
 	Time time.Time
 	Data []byte
+	// Version is what the state machine has to be of: see GroupConfig.Versions.
+	Version uint64
 	// Timer is the Name of a SetTimer whose time has come.
 	Timer string
 	// Down is the PID of a Monitor: that actor is gone.

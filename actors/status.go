@@ -17,6 +17,8 @@ type Status struct {
 	// what it is told at the moment: the disk is full; or why its machine applies nothing
 	// any more: ErrQuarantined.
 	Fault error
+	// Version is that of the state machine: see Versions.
+	Version uint64
 	// Status is the node's; while the member does not run, the last one known.
 	raftcore.Status
 }

@@ -775,6 +775,25 @@ var actorMutants = []mutant{
 	{"S5", "a snapshot has no effects", []edit{
 		{"snapshots.go", "m.sessions.encode(), m.group.skips.encode(), m.effects.encode()", "m.sessions.encode(), m.group.skips.encode(), newEffects().encode()"},
 	}},
+	{"A4", "the version is raised when some members can be of it", []edit{
+		{"versions.go", "enough := len(u.able) == u.others ||", "enough := len(u.able) > 0 ||"},
+	}},
+	{"A4", "learners are not asked for their versions", []edit{
+		{"versions.go", "slices.Concat(s.Conf.Voters, s.Conf.Learners)", "slices.Concat(s.Conf.Voters)"},
+	}},
+	{"A4", "the version is raised for other members than were asked", []edit{
+		{"versions.go", "if u.version <= m.version || u.conf != m.applied.Conf.Index {", "if u.version <= m.version {"},
+	}},
+	{"A4", "a machine goes on that cannot be of the version", []edit{
+		{"versions.go", "if able := m.group.cfg.Versions; !able.includes(u.version) {", "if able := m.group.cfg.Versions; !able.includes(u.version) && able.Oldest > able.Newest {"},
+		{"machine.go", "if able := m.group.cfg.Versions; !able.includes(m.version) {", "if able := m.group.cfg.Versions; !able.includes(m.version) && able.Oldest > able.Newest {"},
+	}},
+	{"A4", "a machine restores what it cannot be of", []edit{
+		{"snapshots.go", "if !able.includes(h.version) {", "if !able.includes(h.version) && able.Oldest > able.Newest {"},
+	}},
+	{"S5", "a snapshot has no version", []edit{
+		{"snapshots.go", "binary.AppendUvarint(nil, m.version)", "binary.AppendUvarint(nil, 0)"},
+	}},
 	{"A6", "who does not lead carries out effects", []edit{
 		{"machine.go", "if leads != 0 && !m.acting && m.applied.Last.Term == leads {", "if !m.acting {"},
 	}},
