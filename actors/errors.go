@@ -34,8 +34,9 @@ var (
 	ErrOverwritten = fmt.Errorf("%w: overwritten by another leader", ErrRejected)
 	// ErrStopped: the group or its host has been stopped.
 	ErrStopped = fmt.Errorf("%w: stopped", ErrRejected)
-	// ErrFaulted: the member has failed too often, or its log is damaged
-	// (*persistence.CorruptError), and it waits for an operator.
+	// ErrFaulted: the member has failed too often, or in a way that does not pass, and is
+	// out of service. The error is also that of its class: ErrMachineFault, ErrStorageFault
+	// or ErrInvariantFault.
 	ErrFaulted = fmt.Errorf("%w: the member is faulted", ErrRejected)
 	// ErrTooOld: no state was found that is as young as a BoundedStale Read wants
 	// it. Do tries again, and returns it only when the context ends first.
@@ -70,7 +71,10 @@ func (e *QuarantineError) Error() string {
 	return fmt.Sprintf("%v, it has panicked twice at entry %d: %s", ErrQuarantined, e.Entry, e.Reason)
 }
 
-func (e *QuarantineError) Unwrap() error { return ErrQuarantined }
+// Is makes it a machine fault, too.
+func (e *QuarantineError) Is(target error) bool {
+	return target == ErrQuarantined || target == ErrMachineFault
+}
 
 // About entries that are skipped; each is also ErrRejected. See Group.SkipEntry.
 var (
@@ -93,6 +97,9 @@ type SkippedError struct {
 func (e *SkippedError) Error() string {
 	return fmt.Sprintf("the snapshot of entry %d has entry %d in it, which the group has decided to skip: this member has to come back with an empty disk, as a newcomer", e.Snapshot, e.Entry)
 }
+
+// Unwrap makes it a machine fault: it is the state that is not that of the others.
+func (e *SkippedError) Unwrap() error { return ErrMachineFault }
 
 // errGone: the actor that was asked is not there any more; another may be.
 var errGone = fmt.Errorf("%w: the member is restarting", ErrRejected)

@@ -31,6 +31,9 @@ type GroupConfig struct {
 	// ChangeMembers. A founder that comes back with an empty disk waits, too, once the
 	// members are others than those who founded the group.
 	Join bool
+	// Restarts says how often this host's member starts again by itself. Zero fields mean
+	// those of HostConfig.Restarts. See Host.Props for what comes then.
+	Restarts Restarts
 }
 
 // Group is this host's share of a replicated state machine, and the client of
@@ -41,27 +44,51 @@ type Group struct {
 	name     string
 	key      GroupKey
 	cluster  raftcore.ClusterID
-	founders raftcore.ConfState // empty: joins
-	pid      *actor.PID         // of the member
+	founders raftcore.ConfState   // empty: joins
+	life     atomic.Pointer[life] // of the member; the last one, if it has stopped
 	node     atomic.Pointer[ref]
 	courier  atomic.Pointer[ref] // while there is a node
-	ending   atomic.Bool         // the member has been told to stop
-	gone     atomic.Bool         // it has stopped
 	outbox   atomic.Int64        // bytes of effects that wait to be carried out
 	version  atomic.Uint64       // of the machine
 	board    *board
+	restarts Restarts
 
 	quarantine atomic.Pointer[QuarantineError] // why nothing is proposed here, if the machine is quarantined
 	skips      skips
-	files      *files // the member's; nil: not open, or there are none
+	files      *files         // the member's; nil: not open, or there are none
+	poison     raftcore.Index // the member's: at which the machine has panicked the last time
+}
+
+// life is that of a member, from when it is spawned until it has stopped. A protoactor
+// strategy may restart it meanwhile: that is the same life.
+type life struct {
+	pid    atomic.Pointer[actor.PID]
+	ending atomic.Bool   // it has been told to stop
+	gone   chan struct{} // closed when it has stopped
+}
+
+// over reports whether the member has stopped. protoactor may revive it even so.
+func (l *life) over() bool {
+	select {
+	case <-l.gone:
+		return true
+	default:
+		return false
+	}
 }
 
 // Name returns the group's name.
 func (g *Group) Name() string { return g.name }
 
 // PID returns the member, for actors: ask it with a *Request. Once the group has
-// been stopped, protoactor answers with an *actor.DeadLetterResponse.
-func (g *Group) PID() *actor.PID { return g.pid }
+// been stopped, protoactor answers with an *actor.DeadLetterResponse. It is nil before a
+// member is spawned, which matters to who uses Host.Props.
+func (g *Group) PID() *actor.PID {
+	if l := g.life.Load(); l != nil {
+		return l.pid.Load()
+	}
+	return nil
+}
 
 // Propose replicates a command and returns what Apply returned for it on the
 // leader. It may be called on any host: it finds the leader, and waits for one
@@ -93,6 +120,11 @@ func (g *Group) Do(ctx context.Context, r *Request) (*Response, error) {
 	o := outcome{err: r.check(&g.host.cfg)}
 	switch {
 	case o.err != nil:
+	case r.Operation == GetStatus:
+		o.status = new(Status)
+		*o.status, o.err = g.Status(ctx)
+	case r.Operation == AwaitChange:
+		o = g.awaitChange(ctx, r.Seen)
 	case r.Operation.leads() || r.Operation == SkipEntry:
 		o.err = g.lead(ctx, r)
 	default:
@@ -167,11 +199,8 @@ func (g *Group) Status(ctx context.Context) (Status, error) {
 	defer retry.Stop()
 	for {
 		select {
-		case s.Status = <-reply:
-			if full := g.host.full.Load(); full != nil && s.State == Running {
-				s.Fault = *full
-			}
-			return s, nil
+		case core := <-reply:
+			return *g.newest(s, core), nil
 		case <-retry.C:
 			if g.node.Load() != node { // it has been stopped, and will not answer
 				s, _ = g.board.latest()
@@ -183,10 +212,25 @@ func (g *Group) Status(ctx context.Context) (Status, error) {
 	}
 }
 
+// newest returns a status with what the node says of itself now.
+func (g *Group) newest(s Status, core raftcore.Status) *Status {
+	s.Status = core
+	if full := g.host.full.Load(); full != nil && s.State == Running {
+		s.Fault = *full
+	}
+	return &s
+}
+
+// ending reports whether the member has been told to stop, or was never spawned.
+func (g *Group) ending() bool {
+	l := g.life.Load()
+	return l == nil || l.ending.Load()
+}
+
 // unavailable returns why the member takes no requests.
 func (g *Group) unavailable() error {
 	switch s, _ := g.board.latest(); {
-	case s.State == Stopped || g.ending.Load():
+	case s.State == Stopped || g.ending():
 		return ErrStopped
 	case s.State == Faulted:
 		return fmt.Errorf("%w: %w", ErrFaulted, s.Fault)
@@ -207,9 +251,27 @@ func (g *Group) abandon() {
 // or when ctx ends first: a state machine that does not return holds up the rest, and is
 // not waited for any longer. The group can be opened again, when it has stopped.
 func (g *Group) Stop(ctx context.Context) error {
-	err := g.host.order(ctx, func(done chan error) any { return &stopGroup{group: g, done: done} })
-	if errors.Is(err, ErrStopped) {
-		return nil // with its host
+	l := g.life.Load()
+	if l == nil {
+		return nil
 	}
-	return err
+	l.stop(g.host.system)
+	return l.wait(ctx)
+}
+
+// stop has the member stop; one that is just being spawned does so by itself.
+func (l *life) stop(system *actor.ActorSystem) {
+	l.ending.Store(true)
+	if pid := l.pid.Load(); pid != nil {
+		system.Root.Stop(pid)
+	}
+}
+
+func (l *life) wait(ctx context.Context) error {
+	select {
+	case <-l.gone:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -44,6 +44,8 @@ type HostConfig struct {
 	// MaxPending bounds the requests that a member has taken and not answered;
 	// beyond it they are refused with ErrBusy. Default 8,192.
 	MaxPending int
+	// Restarts is for the Store, and for every group that does not say otherwise.
+	Restarts Restarts
 	// Logger is told what an operator wants to know. Default: nobody.
 	Logger *slog.Logger
 }
@@ -57,6 +59,7 @@ func (c HostConfig) withDefaults() HostConfig {
 	if c.MaxPending == 0 {
 		c.MaxPending = 8192
 	}
+	c.Restarts = c.Restarts.or(defaultRestarts)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
@@ -83,7 +86,7 @@ func (c HostConfig) maxPacket() int {
 // Validate returns every mistake in c at once, or nil.
 func (c HostConfig) Validate() error {
 	c = c.withDefaults()
-	errs := []error{c.Raft.Validate()}
+	errs := []error{c.Raft.Validate(), c.Restarts.mistake()}
 	if c.Store == nil {
 		errs = append(errs, errors.New("there is no Store"))
 	}
@@ -136,8 +139,11 @@ type Host struct {
 	full  atomic.Pointer[error] // why the log cannot save at the moment, if the disk is full
 	peers atomic.Pointer[peers] // replaced as a whole, by hostActor: who reads it takes no lock
 
-	mu     sync.RWMutex
-	groups map[GroupKey]*Group
+	gone atomic.Pointer[error] // why the store stays closed, if it does
+
+	mu      sync.RWMutex
+	groups  map[GroupKey]*Group
+	closing bool // none is opened any more
 }
 
 // ref is one of our own actors: its PID, and its mailbox, which answers for it
@@ -237,7 +243,7 @@ func (h *Host) Open(ctx context.Context, cfg GroupConfig) (*Group, error) {
 	err = h.order(ctx, func(done chan error) any { return &startGroup{group: g, done: done} })
 	if err != nil {
 		if ctx.Err() != nil { // it may be started yet, and nobody would have it
-			h.system.Root.Send(h.pid, &stopGroup{group: g, done: make(chan error, 1)})
+			h.system.Root.Send(h.pid, &stopGroup{g})
 		}
 		return nil, err
 	}
@@ -270,7 +276,13 @@ func (h *Host) newGroup(cfg GroupConfig) (*Group, error) {
 			return nil, fmt.Errorf("member %d is not among the host's Peers", id)
 		}
 	}
-	g := &Group{host: h, cfg: cfg, name: cfg.Name, key: groupKey(h.cfg.Cluster, cfg.Name), board: newBoard(cfg.Name)}
+	g := &Group{
+		host: h, cfg: cfg, name: cfg.Name, key: groupKey(h.cfg.Cluster, cfg.Name), board: newBoard(cfg.Name),
+		restarts: cfg.Restarts.or(h.cfg.Restarts),
+	}
+	if err := g.restarts.mistake(); err != nil {
+		return nil, err
+	}
 	if !cfg.Join {
 		g.founders = raftcore.ConfState{Voters: members}
 		g.cluster = clusterID(h.cfg.Cluster, cfg.Name, members)
@@ -299,12 +311,18 @@ func clusterID(cluster, group string, founders []raftcore.NodeID) raftcore.Clust
 // wait end as with Group.Stop. It returns when everything has stopped, or when
 // ctx ends.
 func (h *Host) Stop(ctx context.Context) error {
+	lives := h.close()
 	h.system.Root.Stop(h.pid)
 	var err error
 	select {
 	case <-h.ended:
 	case <-ctx.Done():
 		err = ctx.Err()
+	}
+	for _, l := range lives {
+		if err == nil {
+			err = l.wait(ctx)
+		}
 	}
 	h.dispatcher.stop()
 	if h.cfg.Transport != nil {

@@ -224,7 +224,8 @@ func (l *log) saved(n int) {
 func (l *log) waitForRoom(ctx actor.Context, err error) {
 	if !l.full {
 		l.full = true
-		l.host.full.Store(&err)
+		why := fmt.Errorf("%w: %w", ErrStorageFault, err)
+		l.host.full.Store(&why)
 		l.host.logger.Error("the disk is full: nothing is saved until there is room", "err", err)
 	}
 	self := ref{ctx.Self(), l.box}

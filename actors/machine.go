@@ -2,7 +2,9 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -72,7 +74,7 @@ func (m *machine) Receive(ctx actor.Context) {
 	switch msg := ctx.Message().(type) {
 	case *actor.Started:
 		m.parent = ctx.Parent()
-		m.sm, m.sessions, m.effects = m.group.cfg.Machine(), newSessions(), newEffects()
+		m.sm, m.sessions, m.effects = m.fresh(), newSessions(), newEffects()
 	case *Batch:
 		before := raftcore.Applied{Index: m.applied.Last.Index, Passed: m.passed}
 		for _, message := range msg.Messages {
@@ -103,16 +105,20 @@ func (m *machine) do(w *work) {
 	if w.compact {
 		m.snapshot(w.cluster)
 	}
+	w.entries = nil // the node may hold on to w for a while
 	w.done.Store(true)
 }
 
 // restore begins anew with a snapshot. If that cannot be read nothing can be applied
 // any more, and the member starts again.
 func (m *machine) restore(meta *raftcore.SnapshotMeta) {
-	sm := m.group.cfg.Machine()
+	sm := m.fresh()
 	head, err := m.files.restore(sm, meta.Last, m.group.cfg.Versions)
 	if err == nil {
 		err = m.skippedApplied(meta.Last.Index, head.skips)
+	}
+	if err != nil && !errors.Is(err, ErrMachineFault) {
+		err = fmt.Errorf("%w: %w", ErrStorageFault, err)
 	}
 	if err != nil {
 		panic(fmt.Errorf("restoring the snapshot of entry %d: %w", meta.Last.Index, err))
@@ -124,7 +130,8 @@ func (m *machine) restore(meta *raftcore.SnapshotMeta) {
 	m.group.outbox.Store(int64(m.effects.size()))
 	if m.poison != 0 && meta.Last.Index >= m.poison { // others had no trouble with it
 		m.poison = 0
-		m.group.release()
+		m.group.quarantine.Store(nil)
+		m.host.system.Root.Send(m.parent, &released{})
 	}
 }
 
@@ -151,13 +158,24 @@ func (m *machine) snapshot(cluster raftcore.ClusterID) {
 		m.node.tell(raftcore.SnapshotTaken{})
 		return
 	}
-	state, err := m.sm.Snapshot()
+	state, err := m.image()
 	if err != nil {
 		m.host.logger.Error("the machine takes no snapshot, it will be asked again", "group", m.group.name, "index", uint64(m.applied.Last.Index), "err", err)
 		m.node.tell(raftcore.SnapshotTaken{})
 		return
 	}
 	m.snapshotter.tell(&takeOrder{from: m.node, cluster: cluster, meta: m.applied, head: m.encodeHead(), state: state})
+}
+
+// fresh makes a StateMachine.
+func (m *machine) fresh() StateMachine {
+	defer panicsAt(0)
+	return m.group.cfg.Machine()
+}
+
+func (m *machine) image() (io.WriterTo, error) {
+	defer panicsAt(0)
+	return m.sm.Snapshot()
 }
 
 func (m *machine) apply(w *work, e *raftcore.Entry) {
@@ -211,17 +229,6 @@ func (m *machine) answer(w *work, index raftcore.Index, o outcome) {
 	}
 }
 
-// poisoned is why the machine panicked: at an entry, which every member will be given.
-type poisoned struct {
-	index  raftcore.Index
-	reason any
-	stack  []byte
-}
-
-func (p *poisoned) Error() string {
-	return fmt.Sprintf("panic at entry %d: %v", p.index, p.reason)
-}
-
 // applyHost applies what is for one of the tables that the host keeps beside the machine.
 func (m *machine) applyHost(e *raftcore.Entry) ([]byte, error) {
 	if isUpgrade(e.Data) {
@@ -242,11 +249,7 @@ func (m *machine) run(e *raftcore.Entry, entry Entry) result {
 	if m.group.skips.has(e.Index) {
 		return result{skipped: true}
 	}
-	defer func() {
-		if reason := recover(); reason != nil {
-			panic(&poisoned{e.Index, reason, debug.Stack()})
-		}
-	}()
+	defer panicsAt(e.Index)
 	if able := m.group.cfg.Versions; !able.includes(m.version) {
 		panic(&VersionError{m.version, able})
 	}
@@ -291,8 +294,16 @@ func (m *machine) ask(c *call) outcome {
 	if ctx == nil {
 		ctx = m.life
 	}
+	defer panicsAt(0)
 	o.data, o.err = m.sm.Query(ctx, c.data)
 	return o
+}
+
+// panicsAt is deferred around what is the user's: it says whose panic it is.
+func panicsAt(index raftcore.Index) {
+	if reason := recover(); reason != nil {
+		panic(&machinePanic{index, reason, debug.Stack()})
+	}
 }
 
 // orphaned ends the calls of work that will not be done, or not by this machine, or not

@@ -29,6 +29,7 @@ import (
 type member struct {
 	host  *Host
 	group *Group
+	life  *life
 	self  *actor.PID
 	state MemberState
 
@@ -41,7 +42,6 @@ type member struct {
 	pauses    int
 	restarts  restarts
 	lastFault error
-	poison    raftcore.Index // the entry at which the machine has panicked the last time
 }
 
 // The messages of a member.
@@ -51,15 +51,24 @@ type (
 		reason any
 	}
 	resume    struct{ pause int } // the pause of this number is over
-	storeLost struct{}            // stop: the store is being opened again
+	storeLost struct{ err error } // stop: the store is being opened again
 	storeGone struct{ err error } // stop: it stays closed until somebody helps
+	released  struct{}            // the machine is quarantined no more
+	giveUp    struct{}            // all is stopped: tell the parent
 )
 
 func (m *member) Receive(ctx actor.Context) {
+	if m.life.over() {
+		// protoactor carries out a Restart that comes late. Another life may have begun.
+		if _, revived := ctx.Message().(*actor.Started); revived {
+			ctx.Stop(ctx.Self())
+		}
+		return // lastWord answers requests
+	}
 	switch msg := ctx.Message().(type) {
 	case *actor.Started:
 		m.self = ctx.Self()
-		if m.group.ending.Load() { // a restart that overtook a stop must not undo it
+		if m.life.ending.Load() { // a restart that overtook a stop must not undo it
 			ctx.Stop(m.self)
 			return
 		}
@@ -77,14 +86,20 @@ func (m *member) Receive(ctx actor.Context) {
 	case *beginAnew:
 		m.beginAnew(ctx, msg)
 	case *storeLost:
-		m.down(ctx, firstPause)
+		m.lastFault = fmt.Errorf("%w: %w", ErrStorageFault, msg.err)
+		m.down(ctx, m.host.cfg.Restarts.FirstPause)
 	case *storeGone:
-		m.fault(msg.err)
-		m.stopChildren(ctx)
-	case *Request:
-		if !m.group.gone.Load() { // else lastWord answers
-			m.ask(ctx, msg)
+		m.fault(ctx, msg.err)
+	case *released:
+		if m.state == Running {
+			m.set(Running, nil)
 		}
+	case *giveUp:
+		if m.state == Faulted && !m.life.ending.Load() {
+			panic(fmt.Errorf("group %q: %w: %w", m.group.name, ErrFaulted, m.lastFault)) // the parent decides
+		}
+	case *Request:
+		m.ask(ctx, msg)
 	case *actor.Restarting:
 		// protoactor stops the children next; what they still tell the log is
 		// refused, because the group is closed first.
@@ -92,13 +107,14 @@ func (m *member) Receive(ctx actor.Context) {
 		m.set(Recovering, m.lastFault)
 		m.closeOrder()
 	case *actor.Stopping:
-		m.group.ending.Store(true)
+		m.life.ending.Store(true)
 		m.leave()
 		m.group.abandon()
+		m.group.board.update(func(*Status) {}) // who awaits a change is not to wait for the machine
 	case *actor.Stopped:
 		m.closeGroup()
 		m.set(Stopped, m.lastFault)
-		m.group.gone.Store(true)
+		m.host.exit(m.group, m.life)
 	}
 }
 
@@ -106,13 +122,13 @@ func (m *member) Receive(ctx actor.Context) {
 // when it stopped: protoactor drops them without a word.
 type lastWord struct {
 	system *actor.ActorSystem
-	group  *Group
+	life   *life
 }
 
 // MessageReceived is called after each message, also after one that was dropped.
 func (l lastWord) MessageReceived(message any) {
 	_, message, sender := actor.UnwrapEnvelope(message)
-	if r, ok := message.(*Request); ok && l.group.gone.Load() {
+	if r, ok := message.(*Request); ok && l.life.over() {
 		requestCall(l.system, r, sender).finish(nil, ErrStopped)
 	}
 }
@@ -138,13 +154,17 @@ func (m *member) start(ctx actor.Context, o *groupOpened) {
 		return // overtaken by events: it has been closed
 	}
 	if errors.Is(o.err, persistence.ErrPoisoned) || errors.Is(o.err, persistence.ErrClosed) {
-		m.down(ctx, firstPause) // the host is about to open it again, or to give it up
+		if gone := m.host.gone.Load(); gone != nil {
+			m.fault(ctx, *gone)
+			return
+		}
+		m.down(ctx, m.host.cfg.Restarts.FirstPause) // the host is about to open it again, or to give it up
 		return
 	}
 	if errors.Is(o.err, persistence.ErrDiskFull) { // a new group; it passes
-		m.lastFault = o.err
+		m.lastFault = fmt.Errorf("%w: %w", ErrStorageFault, o.err)
 		m.host.logger.Error("the disk is full, the group cannot be opened yet", "group", m.group.name, "err", o.err)
-		m.down(ctx, longestPause)
+		m.down(ctx, m.host.cfg.Restarts.LongestPause)
 		return
 	}
 	cfg := m.host.cfg.Raft
@@ -160,7 +180,7 @@ func (m *member) start(ctx actor.Context, o *groupOpened) {
 		core, err = raftcore.New(cfg, o.opened.Recovered)
 	}
 	if err != nil {
-		m.failed(ctx, err)
+		m.failed(ctx, fmt.Errorf("%w: %w", ErrStorageFault, err))
 		return
 	}
 	m.spawned++
@@ -229,38 +249,51 @@ func (m *member) childFailed(ctx actor.Context, f *childFailed) {
 	if !isError {
 		err = fmt.Errorf("panic: %v", f.reason)
 	}
-	var p *poisoned
+	var p *machinePanic
 	if errors.As(err, &p) {
 		m.host.logger.Error("the state machine has panicked", "group", m.group.name, "index", uint64(p.index), "err", p.reason, "stack", string(p.stack))
-	}
-	if p != nil && m.group.quarantine.Load() == nil {
-		if _, hopeless := p.reason.(*VersionError); hopeless || p.index == m.poison {
-			m.group.quarantine.Store(&QuarantineError{Entry: p.index, Reason: fmt.Sprint(p.reason)})
-			m.restarts = restarts{} // this trouble is over: it does not come to that entry again
-			m.host.logger.Error("the state machine is quarantined: open the group anew when it is mended, or have the entry skipped", "group", m.group.name, "index", uint64(p.index), "err", p.reason)
+		if m.quarantined(p) {
+			m.lastFault = m.group.quarantine.Load()
+			m.down(ctx, m.host.cfg.Restarts.FirstPause)
+			return
 		}
-		m.poison = p.index
 	}
-	m.failed(ctx, fmt.Errorf("%s: %w", f.child.Id, err))
+	m.failed(ctx, classify(fmt.Errorf("%s: %w", f.child.Id, err)))
+}
+
+// quarantined reports whether a panic is the second one at an entry. Then the machine is
+// quarantined, and that is not a failure any more: it does not come to that entry again.
+func (m *member) quarantined(p *machinePanic) bool {
+	g := m.group
+	if p.index == 0 || m.state != Running || g.quarantine.Load() != nil {
+		return false
+	}
+	if _, hopeless := p.reason.(*VersionError); !hopeless && p.index != g.poison {
+		g.poison = p.index
+		return false
+	}
+	g.poison = p.index
+	m.restarts = restarts{}
+	g.quarantine.Store(&QuarantineError{Entry: p.index, Reason: fmt.Sprint(p.reason)})
+	m.host.logger.Error("the state machine is quarantined: open the group anew when it is mended, or have the entry skipped", "group", g.name, "index", uint64(p.index), "err", p.reason)
+	return true
 }
 
 // failed has the member come back after a pause, or not at all if it has failed
-// too often, or its log is damaged: that will not pass, and whoever leads with a log
-// that it cannot read holds up everybody else.
+// too often, or will for ever: whoever leads with a log that it cannot read holds up
+// everybody else.
 func (m *member) failed(ctx actor.Context, err error) {
 	if m.state == Pausing || m.state == Faulted {
 		return // two children failed together
 	}
 	m.lastFault = err
 	if errors.As(err, new(*persistence.CorruptError)) || errors.As(err, new(*SkippedError)) || errors.As(err, new(*VersionError)) {
-		m.fault(err)
-		m.stopChildren(ctx)
+		m.fault(ctx, err)
 		return
 	}
-	pause, ok := m.restarts.next(m.host.now())
+	pause, ok := m.restarts.next(m.group.restarts, m.host.now())
 	if !ok {
-		m.fault(fmt.Errorf("gave up after %d restarts: %w", maxRestarts, err))
-		m.stopChildren(ctx)
+		m.fault(ctx, fmt.Errorf("gave up after %d restarts: %w", len(m.restarts.recent), err))
 		return
 	}
 	m.host.logger.Error("member failed, it will start again from the disk", "group", m.group.name, "err", err, "in", pause)
@@ -270,7 +303,7 @@ func (m *member) failed(ctx actor.Context, err error) {
 // beginAnew ends a quarantine, or a state that others do not have.
 func (m *member) beginAnew(ctx actor.Context, b *beginAnew) {
 	if m.state == Running && len(m.children) > 0 && m.children[0].box == b.machine { // else it has failed meanwhile
-		m.lastFault = ErrSkipped
+		m.lastFault = fmt.Errorf("%w: what it has applied, or stands before, is to be skipped", ErrMachineFault)
 		m.down(ctx, 0)
 	}
 }
@@ -291,8 +324,11 @@ func (m *member) stopChildren(ctx actor.Context) {
 	m.leave()
 	if len(m.children) > 0 {
 		ctx.Stop(m.children[0].pid)
-	} else {
-		m.closeGroup()
+		return
+	}
+	m.closeGroup()
+	if m.state == Faulted {
+		ctx.Send(m.self, &giveUp{})
 	}
 }
 
@@ -310,8 +346,8 @@ func (m *member) leave() {
 
 func (m *member) childGone(ctx actor.Context, who *actor.PID) {
 	m.children = slices.DeleteFunc(m.children, func(c ref) bool { return c.pid.Equal(who) })
-	if m.state == Running && !m.group.ending.Load() {
-		m.failed(ctx, fmt.Errorf("%s was stopped", who.Id)) // by a stranger
+	if m.state == Running && !m.life.ending.Load() {
+		m.failed(ctx, classify(fmt.Errorf("%s was stopped", who.Id))) // by a stranger
 		return
 	}
 	m.stopChildren(ctx)
@@ -329,12 +365,12 @@ func (m *member) awaitResume(ctx actor.Context) {
 	time.AfterFunc(m.resumeIn, func() { system.Root.Send(self, r) })
 }
 
-// fault takes the member out of service until it is opened anew.
-func (m *member) fault(err error) {
+// fault takes the member out of service, until its parent decides otherwise.
+func (m *member) fault(ctx actor.Context, err error) {
 	m.lastFault = err
-	m.leave()
 	m.set(Faulted, err)
 	m.host.logger.Error("member faulted", "group", m.group.name, "err", err)
+	m.stopChildren(ctx)
 }
 
 // openFiles opens the snapshots, which a life before this one may have had open that
@@ -371,43 +407,30 @@ func (m *member) closeOrder() {
 // ask hands an actor's request to the node.
 func (m *member) ask(ctx actor.Context, r *Request) {
 	c := requestCall(ctx.ActorSystem(), r, ctx.Sender())
-	if err := r.check(&m.host.cfg); err != nil {
+	node := m.group.node.Load()
+	switch err := r.check(&m.host.cfg); {
+	case err != nil:
 		c.finish(nil, err)
-	} else if node := m.group.node.Load(); node != nil {
+	case r.Operation == AwaitChange:
+		m.group.board.await(c, r.Seen, m.host.cfg.MaxPending)
+	case node != nil:
 		node.tell(c)
-	} else {
+	case r.Operation == GetStatus:
+		s, _ := m.group.board.latest()
+		c.end(outcome{status: &s})
+	default:
 		c.finish(nil, m.group.unavailable())
 	}
 }
 
+// set enters a state, and tells of it.
 func (m *member) set(s MemberState, err error) {
 	m.state = s
-	m.group.board.enter(s, err)
-}
-
-// maxRestarts in restartWindow, and a member or a store is given up.
-const (
-	maxRestarts   = 10
-	restartWindow = time.Minute
-	firstPause    = 50 * time.Millisecond
-	longestPause  = 5 * time.Second
-)
-
-// restarts is a budget of restarts.
-type restarts struct {
-	recent []raftcore.Instant
-}
-
-// next returns how long to pause before the next restart, twice as long each
-// time, or false if the budget is spent.
-func (r *restarts) next(now raftcore.Instant) (time.Duration, bool) {
-	for len(r.recent) > 0 && now.Sub(r.recent[0]) > restartWindow {
-		r.recent = r.recent[1:]
-	}
-	if len(r.recent) >= maxRestarts {
-		return 0, false
-	}
-	pause := min(firstPause<<len(r.recent), longestPause)
-	r.recent = append(r.recent, now)
-	return pause, true
+	status := m.group.board.enter(s, err)
+	defer func() {
+		if reason := recover(); reason != nil { // of somebody who has subscribed
+			m.host.logger.Error("a subscriber of the event stream has panicked", "group", m.group.name, "err", reason)
+		}
+	}()
+	m.host.system.EventStream.Publish(&status)
 }

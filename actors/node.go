@@ -84,7 +84,7 @@ func (n *node) Receive(ctx actor.Context) {
 		n.calls.abandon()
 		n.reads.abandon()
 		n.box.abandonBatch()
-		if n.group.ending.Load() {
+		if n.group.ending() {
 			n.group.abandon()
 			for _, w := range n.handed { // the machine may take long, or stall
 				if !w.done.Load() {
@@ -120,6 +120,7 @@ func (n *node) receive(message any) {
 	case loadDamaged:
 		panic(m.err) // the member deals with it
 	case raftcore.Applied:
+		n.forgetDone()
 		n.core.Step(m)
 	case raftcore.SnapshotTaken:
 		n.core.Step(m)
@@ -136,6 +137,11 @@ func (n *node) receive(message any) {
 func (n *node) request(c *call) {
 	if c.operation == Read {
 		n.read(c)
+		return
+	}
+	if c.operation == GetStatus && !c.foreign {
+		s, _ := n.group.board.latest()
+		c.end(outcome{status: n.group.newest(s, n.core.Status())})
 		return
 	}
 	if err := c.mistake(n.host); err != nil {
@@ -360,9 +366,15 @@ func (n *node) feedMachine(out *raftcore.Output) {
 	}
 	n.calls.working.Add(int64(len(w.callers)))
 	if len(w.callers)+len(w.reads) > 0 {
-		n.handed = append(slices.DeleteFunc(n.handed, func(w *work) bool { return w.done.Load() }), w)
+		n.forgetDone()
+		n.handed = append(n.handed, w)
 	}
 	n.machine.tell(w)
+}
+
+// forgetDone forgets the work that the machine has done.
+func (n *node) forgetDone() {
+	n.handed = slices.DeleteFunc(n.handed, func(w *work) bool { return w.done.Load() })
 }
 
 // publish shows the node's status to who watches. If the leader is another one,

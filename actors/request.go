@@ -21,17 +21,30 @@ const (
 	Read
 )
 
+// The operations for actors that want to know how a member is: what Group.Status and
+// Group.Watch tell. The answer is Response.Status.
+const (
+	// GetStatus answers with the newest one.
+	GetStatus Operation = iota + 64
+	// AwaitChange answers when there is another one than that whose Change is Request.Seen:
+	// to watch a member, ask again with each answer. A member that starts anew counts on.
+	AwaitChange
+)
+
 // known reports whether this host knows what to do.
 func (o Operation) known() bool {
-	return o == Propose || o == Read || o.leads() || o == SkipEntry || o >= OpenSession && o <= orderSessions || o == orderEffects || o == askVersions
+	return o == Propose || o == Read || o.leads() || o == SkipEntry || o.tells() || o >= OpenSession && o <= orderSessions || o == orderEffects || o == askVersions
 }
 
 // leads reports whether o is about the group itself.
 func (o Operation) leads() bool { return o == ChangeMembers || o == Transfer }
 
+// tells reports whether o asks how a member is.
+func (o Operation) tells() bool { return o == GetStatus || o == AwaitChange }
+
 // acts reports whether o has an effect. Who does not know what became of an operation
 // without one may as well ask again.
-func (o Operation) acts() bool { return o != Read }
+func (o Operation) acts() bool { return o != Read && !o.tells() }
 
 // writes reports whether o needs room on the leader's disk.
 func (o Operation) writes() bool { return o != Read && o != Transfer }
@@ -44,6 +57,7 @@ type Request struct {
 	Members   Members         // for ChangeMembers
 	To        raftcore.NodeID // for Transfer
 	Entry     raftcore.Index  // for SkipEntry
+	Seen      uint64          // for AwaitChange
 	Session   InSession       // for Propose, KeepSession and CloseSession
 	Timeout   time.Duration   // for OpenSession; 0: DefaultSessionTimeout
 	// Consistency is how much a Read has to see. Default: Linearizable.
@@ -69,6 +83,8 @@ func (r *Request) check(cfg *HostConfig) error {
 		return bad("operation %d is unknown", r.Operation)
 	case (r.Operation == SkipEntry) != (r.Entry != 0):
 		return bad("Entry is for SkipEntry, which needs one")
+	case r.Operation != AwaitChange && r.Seen != 0:
+		return bad("Seen is for AwaitChange")
 	case r.checkSession() != "":
 		return bad("%s", r.checkSession())
 	case r.Operation != Read && (r.Consistency != Linearizable || r.MaxAge != 0 || r.After != 0):
@@ -94,6 +110,8 @@ type Response struct {
 	Index raftcore.Index
 	// Session is what an OpenSession has opened.
 	Session SessionID
+	// Status is what a GetStatus or AwaitChange has asked for.
+	Status *Status
 	// Age is, after a BoundedStale Read, how old the answer was at most when it was
 	// given.
 	Age time.Duration
@@ -130,10 +148,12 @@ type outcome struct {
 	index raftcore.Index
 	age   time.Duration
 	err   error
+
+	status *Status
 }
 
 func (o outcome) response(r *Request) *Response {
-	out := &Response{Request: r, Data: o.data, Index: o.index, Age: o.age, Err: o.err}
+	out := &Response{Request: r, Data: o.data, Index: o.index, Status: o.status, Age: o.age, Err: o.err}
 	if r.Operation == OpenSession && o.err == nil {
 		out.Session, out.Data = sessionOpened(o.data), nil
 	}
@@ -143,7 +163,7 @@ func (o outcome) response(r *Request) *Response {
 // mistake returns what is wrong with a call, wherever it came from.
 func (c *call) mistake(h *Host) error {
 	switch c.operation {
-	case OpenSession, KeepSession, CloseSession: // these travel as orders
+	case OpenSession, KeepSession, CloseSession, GetStatus, AwaitChange: // the first travel as orders
 		return fmt.Errorf("%w: operation %d does not travel", ErrRejected, c.operation)
 	case orderSessions:
 		if _, err := decodeOrder(c.data); err != nil {

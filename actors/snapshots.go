@@ -189,13 +189,19 @@ func (f *files) write(o *takeOrder) error {
 	if _, err := w.Write(o.head); err != nil {
 		return err
 	}
-	if _, err := o.state.WriteTo(&leavingWriter{f, w}); err != nil {
+	if err := writeState(o.state, &leavingWriter{f, w}); err != nil {
 		return err
 	}
 	if f.leaving.Load() {
 		return errGone
 	}
 	_, err = w.Commit()
+	return err
+}
+
+func writeState(state io.WriterTo, w io.Writer) error {
+	defer panicsAt(0)
+	_, err := state.WriteTo(w)
 	return err
 }
 
@@ -226,18 +232,28 @@ func (f *files) restore(sm StateMachine, last raftcore.EntryID, able Versions) (
 		return h, err
 	}
 	defer file.Close()
-	r := &leavingReader{f, file}
+	r := &leavingReader{files: f, r: file}
 	if h, err = readHead(r, info.Size); err != nil {
 		return h, err
 	}
 	if !able.includes(h.version) {
 		return h, &VersionError{h.version, able}
 	}
-	if err := sm.Restore(r); err != nil {
+	if err := restoreFrom(sm, r); err != nil {
 		return h, err
 	}
 	_, err = io.Copy(io.Discard, r) // the end of the file says whether all of it was right
 	return h, err
+}
+
+// restoreFrom has a machine restored. When it fails, that is its fault unless it is r's.
+func restoreFrom(sm StateMachine, r *leavingReader) error {
+	defer panicsAt(0)
+	err := sm.Restore(r)
+	if err != nil && r.failed == nil {
+		err = fmt.Errorf("%w: %w", ErrMachineFault, err)
+	}
+	return err
 }
 
 // readHead reads what stands before the state, in a file of this size.
@@ -289,15 +305,21 @@ var errBadHead = errors.New("what stands before the state cannot be read")
 
 // leavingReader ends the reading of a snapshot when the member stops.
 type leavingReader struct {
-	files *files
-	r     io.Reader
+	files  *files
+	r      io.Reader
+	failed error // it could not be read, or not to its end
 }
 
 func (l *leavingReader) Read(p []byte) (int, error) {
 	if l.files.leaving.Load() {
+		l.failed = errGone
 		return 0, errGone
 	}
-	return l.r.Read(p)
+	n, err := l.r.Read(p)
+	if err != nil && err != io.EOF {
+		l.failed = err
+	}
+	return n, err
 }
 
 // ReadByte is for the head.

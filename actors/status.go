@@ -13,12 +13,15 @@ import (
 type Status struct {
 	Group string
 	State MemberState
-	// Fault is why the member pauses or is faulted; while it runs, why it cannot save
-	// what it is told at the moment: the disk is full; or why its machine applies nothing
-	// any more: ErrQuarantined.
+	// Fault is why the member pauses or is faulted: ErrMachineFault, ErrStorageFault or
+	// ErrInvariantFault; while it runs, why it cannot save what it is told at the moment:
+	// the disk is full, an ErrStorageFault; or why its machine applies nothing any more:
+	// ErrQuarantined, an ErrMachineFault.
 	Fault error
 	// Version is that of the state machine: see Versions.
 	Version uint64
+	// Change counts the changes that Watch tells of.
+	Change uint64
 	// Status is the node's; while the member does not run, the last one known.
 	raftcore.Status
 }
@@ -76,6 +79,7 @@ type board struct {
 	mu      sync.Mutex
 	status  Status
 	changed chan struct{} // closed when status is replaced
+	waiting []*call       // until then
 }
 
 func newBoard(group string) *board {
@@ -84,28 +88,47 @@ func newBoard(group string) *board {
 
 func (b *board) update(change func(*Status)) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	change(&b.status)
+	b.status.Change++
 	close(b.changed)
 	b.changed = make(chan struct{})
+	s, waiting := b.status, b.waiting
+	b.waiting = nil
+	b.mu.Unlock()
+	for _, c := range waiting {
+		c.end(outcome{status: &s})
+	}
+}
+
+// await answers an actor when there is a status that it has not seen.
+func (b *board) await(c *call, seen uint64, most int) {
+	b.mu.Lock()
+	s := b.status
+	wait, busy := s.Change == seen, len(b.waiting) >= most
+	if wait && !busy {
+		b.waiting = append(b.waiting, c)
+	}
+	b.mu.Unlock()
+	switch {
+	case !wait:
+		c.end(outcome{status: &s})
+	case busy:
+		c.finish(nil, ErrBusy)
+	}
 }
 
 func (b *board) publish(s raftcore.Status) { b.update(func(st *Status) { st.Status = s }) }
 
-func (b *board) enter(s MemberState, fault error) {
+// enter enters a state, and returns the status in it.
+func (b *board) enter(s MemberState, fault error) (entered Status) {
 	b.update(func(st *Status) {
 		st.State, st.Fault = s, fault
 		if s != Running {
 			st.Role, st.Leader = raftcore.Follower, raftcore.Nobody
 		}
+		entered = *st
 	})
-}
-
-// release ends a quarantine: a snapshot from another member holds what this machine could
-// not apply.
-func (g *Group) release() {
-	g.quarantine.Store(nil)
-	g.board.update(func(s *Status) { s.Fault = nil })
+	return entered
 }
 
 // latest returns the status, and a channel that is closed when there is a newer
@@ -134,4 +157,17 @@ func (g *Group) Watch(ctx context.Context) iter.Seq[Status] {
 			}
 		}
 	}
+}
+
+// awaitChange returns the first status that was not seen.
+func (g *Group) awaitChange(ctx context.Context, seen uint64) outcome {
+	for s := range g.Watch(ctx) {
+		if s.Change != seen {
+			return outcome{status: &s}
+		}
+	}
+	if ctx.Err() == nil {
+		return outcome{err: ErrStopped} // and that was seen
+	}
+	return outcome{err: fmt.Errorf("%w: %w", ErrRejected, ctx.Err())}
 }

@@ -32,12 +32,8 @@ type hostActor struct {
 	spawned  uint64 // counts all that were spawned, for names that are never used twice
 	logEpoch uint64
 	logErr   error // why the present log is going away
-	gone     error // why there will be no other
 	restarts restarts
-	members  map[string]*Group // by the ID of their PIDs
-
-	ending   map[string][]chan error // who waits for the end of a member
-	stopping bool                    // nobody is spawned any more
+	stopping bool // nobody is spawned any more
 }
 
 // The messages of the host.
@@ -46,10 +42,7 @@ type (
 		group *Group
 		done  chan error
 	}
-	stopGroup struct {
-		group *Group
-		done  chan error
-	}
+	stopGroup    struct{ group *Group } // nobody has waited for its start
 	reopenLog    struct{}
 	sharedFailed struct { // a child that all members need
 		child  *actor.PID
@@ -66,7 +59,13 @@ func (stopStrategy) HandleFailure(_ *actor.ActorSystem, supervisor actor.Supervi
 
 // HandleFailure makes the host its children's supervisor. What becomes of the
 // child, which stays suspended meanwhile, is decided in Receive.
-func (h *hostActor) HandleFailure(system *actor.ActorSystem, _ actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, _ any) {
+//
+// A member that has given up stays, as a Faulted one: it says why to who asks.
+func (h *hostActor) HandleFailure(system *actor.ActorSystem, supervisor actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, _ any) {
+	if err, is := reason.(error); is && errors.Is(err, ErrFaulted) {
+		supervisor.ResumeChildren(child)
+		return
+	}
 	system.Root.Send(h.self, &sharedFailed{child: child, reason: reason})
 }
 
@@ -85,7 +84,9 @@ func (h *hostActor) Receive(ctx actor.Context) {
 	case *startGroup:
 		m.done <- h.startGroup(ctx, m.group)
 	case *stopGroup:
-		h.stopGroup(ctx, m)
+		if l := m.group.life.Load(); l != nil {
+			l.stop(h.system)
+		}
 	case *setPeers:
 		m.done <- h.setPeers(ctx, m.addresses)
 	case *sharedFailed:
@@ -94,6 +95,7 @@ func (h *hostActor) Receive(ctx actor.Context) {
 		h.childGone(ctx, m.Who)
 	case *actor.Stopping:
 		h.stopping = true
+		h.close() // nobody may have called Stop
 	case *actor.Stopped:
 		close(h.ended)
 	}
@@ -103,8 +105,6 @@ func (h *hostActor) Receive(ctx actor.Context) {
 // has the host started.
 func (h *hostActor) start(ctx actor.Context) {
 	h.self = ctx.Self()
-	h.members = map[string]*Group{}
-	h.ending = map[string][]chan error{}
 	h.spawnClock(ctx)
 	for id, p := range *h.peers.Load() {
 		h.spawnPeer(ctx, id, p)
@@ -158,25 +158,22 @@ func (h *hostActor) logFailed(ctx actor.Context, m *logFailed) {
 		h.started <- m.err // Start stops this host
 		return
 	}
-	for _, g := range h.members {
-		ctx.Send(g.pid, &storeLost{})
-	}
+	h.eachMember(&storeLost{m.err})
 	ctx.Stop(h.log.ref().pid)
 }
 
 // reopen opens the store again after a pause, unless it has failed too often. A disk
 // that is full does not count: it will not be for ever.
 func (h *hostActor) reopen(ctx actor.Context) {
-	pause, ok := longestPause, true
+	pause, ok := h.cfg.Restarts.LongestPause, true
 	if !errors.Is(h.logErr, persistence.ErrDiskFull) {
-		pause, ok = h.restarts.next(h.now())
+		pause, ok = h.restarts.next(h.cfg.Restarts, h.now())
 	}
 	if !ok {
-		h.gone = fmt.Errorf("the store failed too often and stays closed: %w", h.logErr)
-		h.logger.Error(h.gone.Error())
-		for _, g := range h.members {
-			ctx.Send(g.pid, &storeGone{err: h.gone})
-		}
+		err := fmt.Errorf("%w: the store failed too often and stays closed: %w", ErrStorageFault, h.logErr)
+		h.gone.Store(&err)
+		h.logger.Error(err.Error())
+		h.eachMember(&storeGone{err})
 		return
 	}
 	h.logger.Error("the store failed, it will be opened again", "err", h.logErr, "in", pause)
@@ -184,41 +181,22 @@ func (h *hostActor) reopen(ctx actor.Context) {
 	time.AfterFunc(pause, func() { system.Root.Send(self, &reopenLog{}) })
 }
 
+// eachMember tells every member something, also those that have another parent.
+func (h *hostActor) eachMember(message any) {
+	for _, l := range h.lives() {
+		if pid := l.pid.Load(); pid != nil { // else it asks the log, and is told
+			h.system.Root.Send(pid, message)
+		}
+	}
+}
+
 func (h *hostActor) startGroup(ctx actor.Context, g *Group) error {
 	if h.stopping {
 		return ErrStopped
 	}
-	if h.gone != nil {
-		return fmt.Errorf("%w: %w", ErrFaulted, h.gone)
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if other := h.groups[g.key]; other != nil {
-		if other.name != g.name {
-			return fmt.Errorf("castaway: the names %q and %q have the same key: choose another", g.name, other.name)
-		}
-		return fmt.Errorf("castaway: group %q is open on this host already", g.name)
-	}
 	h.spawned++
-	props := actor.PropsFromProducer(func() actor.Actor { return &member{host: h.Host, group: g} },
-		actor.WithDispatcher(h.dispatcher), actor.WithMailbox(actor.Unbounded(lastWord{h.system, g})))
-	pid, err := ctx.SpawnNamed(props, fmt.Sprintf("group-%d-%s", h.spawned, g.name))
-	if err != nil {
-		return fmt.Errorf("castaway: group %q: %w", g.name, err)
-	}
-	g.pid = pid
-	h.groups[g.key] = g
-	h.members[pid.Id] = g
-	return nil
-}
-
-func (h *hostActor) stopGroup(ctx actor.Context, m *stopGroup) {
-	if m.group.pid == nil || h.members[m.group.pid.Id] == nil {
-		m.done <- nil // it has stopped, or never started
-		return
-	}
-	h.ending[m.group.pid.Id] = append(h.ending[m.group.pid.Id], m.done)
-	ctx.Stop(m.group.pid)
+	_, err := ctx.SpawnNamed(g.props(), fmt.Sprintf("group-%d-%s", h.spawned, g.name))
+	return err
 }
 
 // childFailed deals with a panic. A member, or a peer, fails alone. The log and
@@ -236,17 +214,6 @@ func (h *hostActor) childFailed(ctx actor.Context, f *sharedFailed) {
 // spawned anew.
 func (h *hostActor) childGone(ctx actor.Context, who *actor.PID) {
 	if h.stopping || !h.running {
-		return
-	}
-	if g := h.members[who.Id]; g != nil {
-		delete(h.members, who.Id)
-		h.mu.Lock()
-		delete(h.groups, g.key)
-		h.mu.Unlock()
-		for _, done := range h.ending[who.Id] {
-			done <- nil
-		}
-		delete(h.ending, who.Id)
 		return
 	}
 	switch {

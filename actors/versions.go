@@ -58,6 +58,8 @@ func (e *VersionError) Error() string {
 	return fmt.Sprintf("the state machine has to be of version %d, and this program has %v: run one that has it", e.Needed, e.Able)
 }
 
+func (e *VersionError) Unwrap() error { return ErrMachineFault }
+
 // askVersions asks a member which versions its machine can be of. It travels, and whoever
 // has the member answers, whether he leads or not.
 const askVersions Operation = 49
@@ -110,7 +112,7 @@ func (m *machine) upgrade(e *raftcore.Entry) {
 		return // it was raised meanwhile, or the members are others
 	}
 	if able := m.group.cfg.Versions; !able.includes(u.version) {
-		panic(&poisoned{index: e.Index, reason: &VersionError{u.version, able}})
+		panic(&machinePanic{index: e.Index, reason: &VersionError{u.version, able}})
 	}
 	m.setVersion(u.version)
 	m.host.logger.Info("the state machine is of another version from now on", "group", m.group.name, "version", u.version, "index", uint64(e.Index))

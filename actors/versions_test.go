@@ -121,7 +121,9 @@ func TestA4S5_AProgramThatIsTooOldAppliesNothing(t *testing.T) {
 			h.startHost(h.config())
 			h.group, _ = h.host.Open(w.ctx, actors.GroupConfig{Name: "group", Machine: func() actors.StateMachine { return w.machine(h) }, Versions: h.versions})
 			var why *actors.VersionError
-			w.until("it says why", func() bool { return errors.As(h.status().Fault, &why) || strings.Contains(fmt.Sprint(h.status().Fault), "version 2") })
+			w.until("it says why", func() bool {
+				return errors.As(h.status().Fault, &why) || strings.Contains(fmt.Sprint(h.status().Fault), "version 2")
+			})
 			w.leader(h)
 			w.hosts[0].propose("more")
 			h.run(0, 2)
