@@ -177,6 +177,7 @@ func TestA2_OnlyTheEntryThatTheLeaderIsQuarantinedAtIsSkipped(t *testing.T) {
 			t.Errorf("a proposal with an Entry ends with %v", err)
 		}
 		entry := w.poison()
+		time.Sleep(5 * time.Second) // fake: each that leads hands over once
 		for _, h := range w.hosts {
 			refused(h, entry-1, actors.ErrNotQuarantined)
 			refused(h, entry+1, actors.ErrNotQuarantined)
@@ -382,5 +383,23 @@ func TestA2_NoSnapshotIsTakenBeforeTheLogHasSpoken(t *testing.T) {
 		w.have(want, w.hosts...)
 		w.restart()
 		w.have(want, w.hosts...)
+	})
+}
+
+// Each of them takes two panics to be found again; that is no failure.
+func TestA2_AsManyEntriesAreSkippedAsThereAre(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		h := w.hosts[0]
+		for range 12 {
+			entry := w.poison()
+			w.leader().skip(entry)
+			w.have("", h)
+		}
+		w.restart()
+		w.have("", h)
+		w.until("it has applied all", func() bool { s := h.status(); return s.Applied == s.Last })
+		if got := h.again("a"); got != "1:a" {
+			t.Errorf("it answers %q", got)
+		}
 	})
 }

@@ -693,10 +693,10 @@ var actorMutants = []mutant{
 		{"log.go", "order.from.tell(loadDamaged{err})\n\t\t\t\tcontinue\n", ""},
 	}},
 	{"D15", "a member whose log is damaged tries again", []edit{
-		{"member.go", "if errors.As(err, new(*persistence.CorruptError)) {", "if false {"},
+		{"member.go", "if errors.As(err, new(*persistence.CorruptError)) || ", "if "},
 	}},
 	{"D6", "a member goes on with a store that has failed", []edit{
-		{"supervisor.go", "ctx.Send(g.pid, &storeLost{})", "_ = g"},
+		{"supervisor.go", "h.eachMember(&storeLost{m.err})", ""},
 	}},
 	{"D14", "nobody is told that the log has failed", []edit{
 		{"log.go", "ctx.Send(l.parent, &logFailed{epoch: l.epoch, err: err})", "_ = err"},
@@ -717,7 +717,8 @@ var actorMutants = []mutant{
 		{"mailbox.go", "for _, message := range requests {\n\t\tmessage.(refusable).refuse(errGone)\n\t}", "_ = requests"},
 	}},
 	{"D14", "members wait for a store that stays closed", []edit{
-		{"supervisor.go", "ctx.Send(g.pid, &storeGone{err: h.gone})", "_ = g"},
+		{"supervisor.go", "h.eachMember(&storeGone{err})", ""},
+		{"member.go", "if gone := m.host.gone.Load(); gone != nil {", "if gone := m.host.gone.Load(); gone != nil && false {"},
 	}},
 	{"D14", "a store that has failed is not opened again", []edit{
 		{"supervisor.go", "case who.Equal(h.log.ref().pid):\n\t\th.reopen(ctx)", "case who.Equal(h.log.ref().pid):"},
@@ -743,7 +744,7 @@ var actorMutants = []mutant{
 		{"member.go", "if o.order != m.order {", "if false {"},
 	}},
 	{"P8", "a group is opened twice on a host", []edit{
-		{"supervisor.go", "if other := h.groups[g.key]; other != nil {", "if other := h.groups[g.key]; other != nil && false {"},
+		{"props.go", "if other := h.groups[g.key]; other != nil {", "if other := h.groups[g.key]; other != nil && false {"},
 	}},
 	{"C1", "a command that comes again is carried out again", []edit{
 		{"sessions.go", "if result, known := s.results[o.sequence]; known {", "if result, known := s.results[o.sequence]; known && false {"},
@@ -770,7 +771,7 @@ var actorMutants = []mutant{
 		{"sessions.go", "s.results[sequence] = result\n\t\t\ts.bytes", "_ = sequence\n\t\t\ts.bytes"},
 	}},
 	{"C3", "who is answered can change what is kept of it", []edit{
-		{"sessions.go", "s.results[o.sequence] = bytes.Clone(result)", "s.results[o.sequence] = result"},
+		{"sessions.go", "kept.answer = bytes.Clone(kept.answer)", "_ = bytes.Clone[[]byte]"},
 	}},
 	{"S5", "a snapshot has no effects", []edit{
 		{"snapshots.go", "m.sessions.encode(), m.group.skips.encode(), m.effects.encode()", "m.sessions.encode(), m.group.skips.encode(), newEffects().encode()"},
@@ -827,13 +828,75 @@ var actorMutants = []mutant{
 		{"sessions.go", "\t\"slices\"\n", "\t\"slices\"\n\t\"time\"\n"},
 	}},
 	{"A2", "a machine that panics again and again is restarted until it is given up", []edit{
-		{"member.go", "if p.index == m.poison {", "if false {"},
+		{"member.go", "if p.index != g.poison {", "if true {"},
 	}},
 	{"A2", "a machine is quarantined at its first panic", []edit{
-		{"member.go", "if p.index == m.poison {", "if true {"},
+		{"member.go", "if p.index != g.poison {", "if false {"},
 	}},
 	{"A2", "a machine that is quarantined skips the entry and goes on", []edit{
-		{"machine.go", "if m.poison != 0 && e.Index >= m.poison {", "if m.poison != 0 && e.Index == m.poison {"},
+		{"machine.go", "if m.anew || m.poison != 0 && e.Index >= m.poison {", "if m.anew || m.poison != 0 && e.Index == m.poison {"},
+	}},
+	{"A2", "a machine that is quarantined does not look for the decision to skip", []edit{
+		{"machine.go", "\t\tm.decide(e, entry)\n\t\tm.answer(w, e.Index, outcome{index: e.Index})", "\t\t_ = entry\n\t\tm.answer(w, e.Index, outcome{index: e.Index})"},
+	}},
+	{"A2", "a machine that is quarantined looks at no more than it could hold", []edit{
+		{"machine.go", "m.passed = e.Index", "_ = m.passed"},
+	}},
+	{"A2", "a machine that has applied a skipped entry goes on", []edit{
+		{"skip.go", "if m.anew || entry > m.applied.Last.Index && entry != m.poison {", "if m.anew || entry != m.poison {"},
+	}},
+	{"A2", "a snapshot that has a skipped entry in it is restored", []edit{
+		{"skip.go", "if entry <= last && !slices.Contains(within, entry) {", "if false {"},
+	}},
+	{"A2", "a snapshot is taken before the log has said what is skipped", []edit{
+		{"machine.go", "if m.applied.Last.Index < m.recovered || m.anew {", "if m.anew {"},
+	}},
+	{"A2", "a snapshot does not say what was skipped", []edit{
+		{"machine.go", "skips: m.group.skips.encode(),", "skips: new(skips).encode(),"},
+	}},
+	{"A2", "a machine that is restored does not know what was skipped", []edit{
+		{"machine.go", "m.group.skips.add(head.skips...)", ""},
+	}},
+	{"A2", "any entry is skipped for who asks", []edit{
+		{"skip.go", "case q.Entry != entry:", "case q.Entry != entry && false:"},
+	}},
+	{"A2", "an entry that the leader has applied is skipped", []edit{
+		{"skip.go", "case q == nil:", "case q == nil && false:"},
+		{"skip.go", "case q.Entry != entry:", "case q != nil && q.Entry != entry:"},
+	}},
+	{"A2", "entries that are skipped use up the restarts", []edit{
+		{"member.go", "\tm.restarts = restarts{}\n", ""},
+	}},
+	{"C1", "a command that was skipped is carried out when it comes again", []edit{
+		{"sessions.go", "s.results[o.sequence] = kept", "if !kept.skipped {\n\t\ts.results[o.sequence] = kept\n\t}"},
+	}},
+	{"C3", "a restored table takes a skipped command for one with an empty answer", []edit{
+		{"sessions.go", "return result{skipped: true}", "return result{}"},
+	}},
+	{"C5", "who waits for a machine that stalls waits although it is stopped", []edit{
+		{"node.go", "if !w.done.Load() {", "if false {"},
+	}},
+	{"C5", "calls that were sent to another host wait although the member stops", []edit{
+		{"group.go", "p.tell(deposed{g.key})", "_ = p"},
+	}},
+	{"C5", "a query of an actor goes on when the member stops", []edit{
+		{"member.go", "\tif m.endLife != nil {\n\t\tm.endLife()\n\t}\n", ""},
+	}},
+	{"C5", "goroutines wait for the work of a host that has stopped", []edit{
+		{"dispatcher.go", "close(d.quit)", "_ = d.quit"},
+	}},
+	{"C5", "a host leaves the members behind that are others' children", []edit{
+		{"props.go", "\t\tl.stop(h.system)\n", "\t\t_ = l\n"},
+	}},
+	{"P7", "a parent is not told that a member has given up", []edit{
+		{"member.go", "ctx.Send(m.self, &giveUp{})", "_ = giveUp{}"},
+	}},
+	{"P7", "a restart that comes after the end is carried out", []edit{
+		{"member.go", "if m.life.over() {", "if false {"},
+		{"member.go", "if m.life.ending.Load() { // a restart that overtook", "if false { // a restart that overtook"},
+	}},
+	{"P7", "the host stops a member that has given up, and nobody says why", []edit{
+		{"supervisor.go", "supervisor.ResumeChildren(child)", "supervisor.StopChildren(child)"},
 	}},
 	{"A2", "a leader whose machine is quarantined takes commands", []edit{
 		{"node.go", "if q := n.group.quarantine.Load(); q != nil && !c.operation.leads() {", "if q := n.group.quarantine.Load(); q != nil && false {"},

@@ -325,6 +325,12 @@ var coreMutants = []mutant{
 	{"D2", "a follower acknowledges before its disk has spoken", []edit{
 		{"promise.go", "match := min(f.verified, n.log.saved)", "match := f.verified"},
 	}},
+	{"F4", "what a machine passes over leaves no room for more", []edit{
+		{"apply.go", "a.batches.free(max(a.done, in.Passed))", "a.batches.free(a.done)"},
+	}},
+	{"F4", "what a machine passes over is taken for applied", []edit{
+		{"apply.go", "a.done = max(a.done, in.Index)", "a.done = max(a.done, in.Index, in.Passed)"},
+	}},
 	{"D2", "applied before it is durable here", []edit{
 		{"apply.go", "upTo := min(n.log.commit, n.log.saved)", "upTo := n.log.commit"},
 	}},
