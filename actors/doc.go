@@ -96,13 +96,62 @@
 //
 // # When something fails
 //
-// Nothing is restarted in place. A member whose node or machine panics stops
-// both and starts fresh ones from the disk; a Store that fails a write is
-// closed and opened again, and all members with it; who fails ten times within
-// a minute is Faulted, and so is at once who finds its log damaged. A machine that
-// panics twice at the same entry would do so for ever, most likely on every member: it
-// is quarantined. Its member goes on to vote and to keep the log, hands over if it leads,
-// and says so in its Status; see ErrQuarantined. No call is left without an answer.
+// Nothing is restarted in place, and no memory is trusted that has failed: a member whose
+// node or machine panics stops both, and starts fresh ones from the disk, after a pause
+// that doubles each time (Restarts). When that does not help it gives up: it is Faulted,
+// calls end with ErrFaulted, and its parent is told. Status.Fault says why; each change of
+// state is published on the event stream of the actor system, as a *Status, to handlers
+// that must only hand it over. No call is left without an answer.
+//
+//	class               for example                 what comes of it
+//	(none: the          Query, or Snapshot,         who asked has the error; a snapshot is
+//	application's own)  returns an error            tried again
+//	ErrMachineFault     the StateMachine panics,    the member starts again; at the second
+//	                    or cannot restore what      panic at one entry the machine is
+//	                    is whole                    quarantined: QuarantineError
+//	ErrStorageFault     a write or fsync fails      nothing is acknowledged any more; the
+//	                                                Store is closed, and opened again, and
+//	                                                all members come back from it
+//	                    the disk is full            no failure: nothing is proposed until
+//	                                                there is room (ErrDiskFull)
+//	                    the log is damaged          Faulted at once: persistence.CorruptError
+//	ErrInvariantFault   the core breaks a rule,     the member starts again: what the rule
+//	                    raftcore.InvariantError,    protects has not left it
+//	                    or anything else panics
+//
+// # An entry that machines panic at
+//
+// It would be applied on every member, and again after every restart. A machine that has
+// panicked at it twice is quarantined: its member votes and keeps the log, hands over if it
+// leads, and answers nothing that needs the entry; other groups run on. There are two ways
+// out. Mend the machine, and open the group anew, one host after the other. Or give the
+// entry up: Group.SkipEntry decides for all members, in the log, that it is not carried out,
+// also where it could be (skip.go).
+//
+// # Under a supervisor of yours
+//
+// Host.Open has the host be the parent of a member. Host.Props gives its Props to an actor
+// of yours instead, which supervises it with any strategy of protoactor's: what a member
+// that gives up comes to is decided there. With Restarts.Max negative that is every failure.
+// A strategy may restart, stop or resume a member at any time, also when nothing has
+// failed: a restart is "stop everything, come back from the disk", and one that comes when
+// the member has stopped is of no effect.
+//
+// # All of it with messages
+//
+// An actor must not block. It sends a *Request to Group.PID, and is sent a *Response:
+//
+//	Group                        Request.Operation
+//	Propose, Read, Do            Propose, Read
+//	ChangeMembers, Transfer      ChangeMembers, Transfer
+//	SkipEntry                    SkipEntry
+//	OpenSession, and Session's   OpenSession, KeepSession, CloseSession, and Propose with
+//	methods                      Request.Session
+//	Status, Watch                GetStatus, AwaitChange
+//	Stop                         none: stop the PID, as any actor
+//
+// It is told the outcome of one try: what Group's methods do when a leader is lost, to ask
+// again, is the actor's. A member that has stopped is a dead letter.
 //
 // # Transport
 //

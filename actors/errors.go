@@ -32,7 +32,8 @@ var (
 	ErrTooLarge = fmt.Errorf("%w: the command is too large", ErrRejected)
 	// ErrOverwritten: another leader's entry took the command's place.
 	ErrOverwritten = fmt.Errorf("%w: overwritten by another leader", ErrRejected)
-	// ErrStopped: the group or its host has been stopped.
+	// ErrStopped: the group or its host has been stopped; or, with Host.Props, the member is
+	// not spawned yet.
 	ErrStopped = fmt.Errorf("%w: stopped", ErrRejected)
 	// ErrFaulted: the member has failed too often, or in a way that does not pass, and is
 	// out of service. The error is also that of its class: ErrMachineFault, ErrStorageFault

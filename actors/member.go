@@ -68,6 +68,7 @@ func (m *member) Receive(ctx actor.Context) {
 	switch msg := ctx.Message().(type) {
 	case *actor.Started:
 		m.self = ctx.Self()
+		m.life.pid.Store(m.self)  // before the log has heard of it: it may have news for everybody
 		if m.life.ending.Load() { // a restart that overtook a stop must not undo it
 			ctx.Stop(m.self)
 			return

@@ -52,9 +52,6 @@ func (g *Group) props() *actor.Props {
 			return pid, fmt.Errorf("castaway: group %q: %w", g.name, err)
 		}
 		l.pid.Store(pid)
-		if l.ending.Load() { // it was too early to stop it
-			system.Root.Stop(pid)
-		}
 		return pid, nil
 	}))
 }

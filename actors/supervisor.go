@@ -17,7 +17,7 @@ import (
 //	│   └── reader
 //	├── clock
 //	├── peer-<id> …     one for each other host
-//	└── <group> …       a member
+//	└── <group> …       a member, unless it has another parent: see Host.Props
 //	    ├── machine-<n>
 //	    └── node-<n>
 //
