@@ -184,8 +184,21 @@ func (m *member) start(ctx actor.Context, o *groupOpened) {
 		m.failed(ctx, fmt.Errorf("%w: %w", ErrStorageFault, err))
 		return
 	}
+	fault := m.spawn(ctx, o, core)
+	if last := o.opened.Recovered.Snapshot.Last; last.Index > 0 {
+		m.children[2].tell(keepOrder{last}) // nobody may have been left to do it the last time
+	}
+	m.set(Running, fault)
+	m.host.logger.Info("member started", "group", m.group.name, "term", uint64(o.opened.Recovered.HardState.Term), "last", uint64(o.opened.Recovered.Last))
+	if c := o.opened.Recovered.HardState.Cluster; c != 0 && m.group.cluster != 0 && c != m.group.cluster {
+		m.host.logger.Info("the disk has a lineage that these founders have not founded: it goes on", "group", m.group.name, "cluster", fmt.Sprintf("%016x", uint64(c)))
+	}
+}
+
+// spawn spawns the children, and returns why the machine applies nothing, if it does not.
+func (m *member) spawn(ctx actor.Context, o *groupOpened, core *raftcore.Node) (fault error) {
 	m.spawned++
-	files, poison, fault := m.group.files, raftcore.Index(0), error(nil)
+	files, poison := m.group.files, raftcore.Index(0)
 	if q := m.group.quarantine.Load(); q != nil && m.group.skips.has(q.Entry) {
 		m.group.quarantine.Store(nil)
 	} else if q != nil {
@@ -214,14 +227,7 @@ func (m *member) start(ctx actor.Context, o *groupOpened) {
 	m.children = []ref{machines, effectors, snapshots, couriers, nodes}
 	m.group.node.Store(&nodes)
 	m.group.courier.Store(&couriers)
-	if last := o.opened.Recovered.Snapshot.Last; last.Index > 0 {
-		snapshots.tell(keepOrder{last}) // nobody may have been left to do it the last time
-	}
-	m.set(Running, fault)
-	m.host.logger.Info("member started", "group", m.group.name, "term", uint64(o.opened.Recovered.HardState.Term), "last", uint64(o.opened.Recovered.Last))
-	if c := o.opened.Recovered.HardState.Cluster; c != 0 && m.group.cluster != 0 && c != m.group.cluster {
-		m.host.logger.Info("the disk has a lineage that these founders have not founded: it goes on", "group", m.group.name, "cluster", fmt.Sprintf("%016x", uint64(c)))
-	}
+	return fault
 }
 
 // replaceSnapshot has a member whose disk was damaged go on from a snapshot that is

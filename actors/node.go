@@ -164,28 +164,9 @@ func (n *node) request(c *call) {
 		n.redirect(c, leader)
 		return
 	}
-	if c.operation.writes() && n.host.full.Load() != nil {
-		c.finish(nil, ErrDiskFull)
+	if err, answered := n.atTheDoor(c); answered {
+		c.finish(nil, err)
 		return
-	}
-	if c.operation == SkipEntry {
-		if err, answered := n.maySkip(c); answered {
-			c.finish(nil, err)
-			return
-		}
-	} else if q := n.group.quarantine.Load(); q != nil && !c.operation.leads() {
-		c.finish(nil, fmt.Errorf("%w: %w", ErrRejected, q))
-		return
-	}
-	if c.operation == Propose || c.operation == orderSessions {
-		if n.group.version.Load() < n.group.cfg.Versions.Oldest {
-			c.finish(nil, errNotReady) // the members have yet to agree on a version
-			return
-		}
-		if n.group.outbox.Load() > maxOutbox {
-			c.finish(nil, errOutbox)
-			return
-		}
 	}
 	if !c.start() {
 		return
@@ -205,6 +186,28 @@ func (n *node) request(c *call) {
 	case Transfer:
 		n.core.Step(raftcore.Transfer{Tag: tag, To: c.to})
 	}
+}
+
+// atTheDoor returns what the leader answers at once, if it does.
+func (n *node) atTheDoor(c *call) (err error, answered bool) {
+	if c.operation.writes() && n.host.full.Load() != nil {
+		return ErrDiskFull, true
+	}
+	if c.operation == SkipEntry {
+		return n.maySkip(c)
+	}
+	if q := n.group.quarantine.Load(); q != nil && !c.operation.leads() {
+		return fmt.Errorf("%w: %w", ErrRejected, q), true
+	}
+	if c.operation == Propose || c.operation == orderSessions {
+		if n.group.version.Load() < n.group.cfg.Versions.Oldest {
+			return errNotReady, true // the members have yet to agree on a version
+		}
+		if n.group.outbox.Load() > maxOutbox {
+			return errOutbox, true
+		}
+	}
+	return nil, false
 }
 
 // redirect sends a request on to the leader, unless it has travelled already:

@@ -828,10 +828,10 @@ var actorMutants = []mutant{
 		{"sessions.go", "\t\"slices\"\n", "\t\"slices\"\n\t\"time\"\n"},
 	}},
 	{"A2", "a machine that panics again and again is restarted until it is given up", []edit{
-		{"member.go", "if p.index != g.poison {", "if true {"},
+		{"member.go", "!hopeless && p.index != g.poison {", "!hopeless {"},
 	}},
 	{"A2", "a machine is quarantined at its first panic", []edit{
-		{"member.go", "if p.index != g.poison {", "if false {"},
+		{"member.go", "!hopeless && p.index != g.poison {", "!hopeless && false {"},
 	}},
 	{"A2", "a machine that is quarantined skips the entry and goes on", []edit{
 		{"machine.go", "if m.anew || m.poison != 0 && e.Index >= m.poison {", "if m.anew || m.poison != 0 && e.Index == m.poison {"},
@@ -849,10 +849,10 @@ var actorMutants = []mutant{
 		{"skip.go", "if entry <= last && !slices.Contains(within, entry) {", "if false {"},
 	}},
 	{"A2", "a snapshot is taken before the log has said what is skipped", []edit{
-		{"machine.go", "if m.applied.Last.Index < m.recovered || m.anew {", "if m.anew {"},
+		{"machine.go", "if m.applied.Last.Index < m.recovered || m.anew ||", "if m.anew ||"},
 	}},
 	{"A2", "a snapshot does not say what was skipped", []edit{
-		{"machine.go", "skips: m.group.skips.encode(),", "skips: new(skips).encode(),"},
+		{"snapshots.go", "m.group.skips.encode(), m.effects", "new(skips).encode(), m.effects"},
 	}},
 	{"A2", "a machine that is restored does not know what was skipped", []edit{
 		{"machine.go", "m.group.skips.add(head.skips...)", ""},
