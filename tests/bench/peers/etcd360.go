@@ -36,3 +36,11 @@ func (e *etcd) entriesFor(batch int, data []byte) []entry {
 	}
 	return e.entries
 }
+
+func dataOf(e entry) []byte     { return e.Data }
+func entryOf(data []byte) entry { return pb.Entry{Data: data} }
+
+// firstSnapshot is what three voters begin with.
+func firstSnapshot() snapshot {
+	return pb.Snapshot{Metadata: pb.SnapshotMetadata{Index: 1, Term: 1, ConfState: voters(1, 2, 3)}}
+}

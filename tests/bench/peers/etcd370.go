@@ -38,3 +38,11 @@ func (e *etcd) entriesFor(batch int, data []byte) []entry {
 	}
 	return e.entries
 }
+
+func dataOf(e entry) []byte     { return e.GetData() }
+func entryOf(data []byte) entry { return &pb.Entry{Data: data} }
+
+// firstSnapshot is what three voters begin with.
+func firstSnapshot() snapshot {
+	return &pb.Snapshot{Metadata: &pb.SnapshotMetadata{Index: new(uint64(1)), Term: new(uint64(1)), ConfState: voters(1, 2, 3)}}
+}

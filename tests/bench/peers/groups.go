@@ -1,0 +1,229 @@
+package peers
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/persistence/badgerstore"
+	"github.com/castaway-go/castaway/raftcore"
+	"github.com/castaway-go/castaway/remote"
+	"github.com/castaway-go/castaway/tests/rafttest"
+)
+
+// group is three members in this process, and a client on the leader's.
+type group interface {
+	// propose returns when the leader has applied the command.
+	propose(data []byte) error
+	// read returns when a linearizable read of the leader's state may be answered.
+	read() error
+	close()
+}
+
+// kind is how the members of a group keep their logs, and reach each other.
+type kind struct {
+	name    string
+	durable bool // on the disk and over TCP; else in memory, without sockets
+}
+
+var (
+	inMemory = kind{name: "memory"}
+	onDisk   = kind{name: "disk", durable: true}
+)
+
+// ours is a group of this library.
+type ours struct {
+	hosts  []*actors.Host
+	leader *actors.Group
+}
+
+// null is a state machine that does nothing.
+type null struct{}
+
+func (null) Apply(actors.Entry) []byte                     { return nil }
+func (null) Query(context.Context, []byte) ([]byte, error) { return nil, nil }
+func (null) Snapshot() (io.WriterTo, error)                { return nothing{}, nil }
+func (null) Restore(io.Reader) error                       { return nil }
+
+type nothing struct{}
+
+func (nothing) WriteTo(io.Writer) (int64, error) { return 0, nil }
+
+func newOurs(tb testing.TB, k kind) group {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	peers := map[raftcore.NodeID]string{}
+	for id := range raftcore.NodeID(3) {
+		peers[id+1] = freeAddress(tb)
+	}
+	network := rafttest.NewNetwork(1)
+	o := &ours{}
+	tb.Cleanup(o.close)
+	var groups []*actors.Group
+	for id, address := range peers {
+		cfg := actors.HostConfig{ID: id, Store: persistence.Memory(), Transport: network.Transport(address), Peers: peers}
+		if k.durable {
+			cfg.Store, cfg.Transport = badgerstore.Dir(tb.TempDir()), remote.New(remote.Config{Listen: address})
+		}
+		system := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
+			return slog.New(slog.NewTextHandler(io.Discard, nil))
+		}))
+		host, err := actors.Start(system, cfg)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		o.hosts = append(o.hosts, host)
+		g, err := host.Open(ctx, actors.GroupConfig{Name: "bench", Machine: func() actors.StateMachine { return null{} }})
+		if err != nil {
+			tb.Fatal(err)
+		}
+		groups = append(groups, g)
+	}
+	if _, err := groups[0].Read(ctx, nil); err != nil { // waits for a leader
+		tb.Fatal(err)
+	}
+	for _, g := range groups {
+		if s, err := g.Status(ctx); err == nil && s.Role == raftcore.Leader {
+			o.leader = g
+			return o
+		}
+	}
+	tb.Fatal("nobody leads")
+	return nil
+}
+
+func (o *ours) propose(data []byte) error {
+	_, err := o.leader.Propose(context.Background(), data)
+	return err
+}
+
+func (o *ours) read() error {
+	_, err := o.leader.Read(context.Background(), nil)
+	return err
+}
+
+func (o *ours) close() {
+	for _, h := range o.hosts {
+		h.Stop(context.Background())
+	}
+	o.hosts = nil
+}
+
+func freeAddress(tb testing.TB) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+var errStopped = errors.New("stopped")
+
+// run is a contender's turns.
+type run struct {
+	name    string
+	group   group
+	rates   []float64
+	allocs  []float64
+	latency []time.Duration // in the middle of each turn
+}
+
+// turn has clients do the same again and again for a while.
+func (r *run) turn(tb testing.TB, clients int, length time.Duration, do func(group) error) {
+	runtime.GC()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	var mu sync.Mutex
+	var all []time.Duration
+	var wg sync.WaitGroup
+	start := time.Now()
+	done := 0
+	for range clients {
+		wg.Go(func() {
+			var mine []time.Duration
+			n, last := 0, start
+			for now := start; now.Sub(start) < length; n++ {
+				if err := do(r.group); err != nil {
+					tb.Errorf("%s: %v", r.name, err)
+					return
+				}
+				now = time.Now()
+				if clients == 1 {
+					mine = append(mine, now.Sub(last))
+				}
+				last = now
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			done, all = done+n, append(all, mine...)
+		})
+	}
+	wg.Wait()
+	took := time.Since(start)
+	runtime.ReadMemStats(&after)
+	r.rates = append(r.rates, float64(done)/took.Seconds())
+	r.allocs = append(r.allocs, float64(after.Mallocs-before.Mallocs)/float64(done))
+	if len(all) > 0 {
+		slices.Sort(all)
+		r.latency = append(r.latency, all[len(all)/2])
+	}
+}
+
+func median[T float64 | time.Duration](all []T) T {
+	all = slices.Clone(all)
+	slices.Sort(all)
+	return all[len(all)/2]
+}
+
+// compare has groups take turns, and reports what each did in the middle of its turns, and
+// how much ours did against each other: the ratios of turns that stand together, the one in
+// the middle. The noise of a shared machine falls on neighbours alike.
+func compare(b *testing.B, clients int, runs []*run, do func(group) error) {
+	const length = 400 * time.Millisecond
+	for _, r := range runs {
+		r.turn(b, clients, length, do) // to warm up
+		r.rates, r.allocs, r.latency = nil, nil, nil
+	}
+	b.ResetTimer()
+	turns := max(b.N, 5)
+	for range turns {
+		for _, r := range runs {
+			r.turn(b, clients, length, do)
+		}
+	}
+	b.StopTimer()
+	us := runs[0]
+	for _, r := range runs {
+		b.ReportMetric(median(r.rates), r.name+"/s")
+		b.ReportMetric(median(r.allocs), r.name+"-allocs")
+		if clients == 1 {
+			b.ReportMetric(float64(median(r.latency).Microseconds()), r.name+"-p50-us")
+		}
+		if r == us {
+			continue
+		}
+		var ratios, slower []float64
+		for i := range r.rates {
+			ratios = append(ratios, us.rates[i]/r.rates[i])
+			if clients == 1 {
+				slower = append(slower, float64(us.latency[i])/float64(r.latency[i]))
+			}
+		}
+		b.ReportMetric(median(ratios), us.name+"/"+r.name)
+		if clients == 1 {
+			b.ReportMetric(median(slower), us.name+"/"+r.name+"-p50")
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+}
