@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -173,7 +174,9 @@ func (g *Group) await(ctx context.Context, c *call) outcome {
 	if node == nil {
 		return outcome{err: g.unavailable()}
 	}
-	c.ctx, c.done = ctx, make(chan outcome, 1)
+	// Whoever ends a call sends, and nobody else, so the channel is empty again at the end.
+	c.ctx, c.done = ctx, answerChannels.Get().(chan outcome)
+	defer answerChannels.Put(c.done)
 	node.tell(c)
 	select {
 	case o := <-c.done:
@@ -185,6 +188,8 @@ func (g *Group) await(ctx context.Context, c *call) outcome {
 		return <-c.done
 	}
 }
+
+var answerChannels = sync.Pool{New: func() any { return make(chan outcome, 1) }}
 
 // Status returns the member's status, with the newest indexes if it is running.
 func (g *Group) Status(ctx context.Context) (Status, error) {

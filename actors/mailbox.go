@@ -29,6 +29,7 @@ type mailbox struct {
 	closed    bool
 
 	scheduled  atomic.Bool
+	work       func()
 	batch      Batch // this and the rest belong to the running goroutine
 	spareSys   []any
 	invoker    actor.MessageInvoker
@@ -51,7 +52,11 @@ type refusable interface{ refuse(error) }
 // because its actor is gone.
 type orphan interface{ orphaned() }
 
-func newMailbox(bound int) *mailbox { return &mailbox{bound: bound} }
+func newMailbox(bound int) *mailbox {
+	m := &mailbox{bound: bound}
+	m.work = m.process // once: to make it of m each time is to allocate each time
+	return m
+}
 
 // producer hands this very mailbox to the one actor it is for.
 func (m *mailbox) producer() actor.MailboxProducer { return func() actor.Mailbox { return m } }
@@ -145,7 +150,7 @@ func (m *mailbox) abandonBatch() {
 
 func (m *mailbox) schedule() {
 	if m.scheduled.CompareAndSwap(false, true) {
-		m.dispatcher.Schedule(m.process)
+		m.dispatcher.Schedule(m.work)
 	}
 }
 

@@ -256,10 +256,15 @@ func (r *Request) newCall() *call {
 	if r.Operation == SkipEntry {
 		return &call{operation: SkipEntry, data: encodeSkip(r.Entry)}
 	}
-	return &call{
-		operation: r.Operation, data: r.Data, members: &r.Members, to: r.To,
+	c := &call{
+		operation: r.Operation, data: r.Data, to: r.To,
 		reading: reading{consistency: r.Consistency, maxAge: r.MaxAge, after: r.After},
 	}
+	if r.Operation == ChangeMembers {
+		members := r.Members // or all Requests would be allocated
+		c.members = &members
+	}
+	return c
 }
 
 // newOrder makes a call that nobody waits for.
