@@ -165,13 +165,13 @@ func (m *mailbox) process() {
 		}
 	}()
 	for {
+		runtime.Gosched()
 		m.run()
 		m.scheduled.Store(false)
 		if !m.pending() || !m.scheduled.CompareAndSwap(false, true) {
 			exiting = false
 			return
 		}
-		runtime.Gosched() // let others onto the processor before the next round
 	}
 }
 
