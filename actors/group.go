@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -137,11 +136,17 @@ func (g *Group) Do(ctx context.Context, r *Request) (*Response, error) {
 // do asks until it has an answer, or an outcome that asking again could make
 // worse, or no time any more.
 func (g *Group) do(ctx context.Context, r *Request) outcome {
-	for {
-		_, changed := g.board.latest()
+	for first := true; ; first = false {
+		var changed <-chan struct{}
+		if !first {
+			_, changed = g.board.latest()
+		}
 		o := g.ask(ctx, r)
 		if o.err == nil || !g.worthAsking(o.err) {
 			return o
+		}
+		if first {
+			continue // what has changed meanwhile may do, and is not to be missed
 		}
 		// The leader is about to change, or has: wait for the news, but not for
 		// ever, because the news may be on another host.
@@ -175,9 +180,12 @@ func (g *Group) await(ctx context.Context, c *call) outcome {
 		return outcome{err: g.unavailable()}
 	}
 	// Whoever ends a call sends, and nobody else, so the channel is empty again at the end.
-	c.ctx, c.done = ctx, answerChannels.Get().(chan outcome)
-	defer answerChannels.Put(c.done)
+	c.ctx, c.done = ctx, g.host.answers.Get().(chan outcome)
+	defer g.host.answers.Put(c.done)
 	node.tell(c)
+	if ctx.Done() == nil {
+		return <-c.done
+	}
 	select {
 	case o := <-c.done:
 		return o
@@ -188,8 +196,6 @@ func (g *Group) await(ctx context.Context, c *call) outcome {
 		return <-c.done
 	}
 }
-
-var answerChannels = sync.Pool{New: func() any { return make(chan outcome, 1) }}
 
 // Status returns the member's status, with the newest indexes if it is running.
 func (g *Group) Status(ctx context.Context) (Status, error) {

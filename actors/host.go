@@ -141,6 +141,8 @@ type Host struct {
 
 	gone atomic.Pointer[error] // why the store stays closed, if it does
 
+	answers sync.Pool // of channels for those who wait
+
 	mu      sync.RWMutex
 	groups  map[GroupKey]*Group
 	closing bool // none is opened any more
@@ -187,6 +189,7 @@ func Start(system *actor.ActorSystem, cfg HostConfig) (*Host, error) {
 		ended:      make(chan struct{}),
 		maxAnswer:  cfg.maxPacket() - packetOverhead,
 		groups:     map[GroupKey]*Group{},
+		answers:    sync.Pool{New: func() any { return make(chan outcome, 1) }},
 	}
 	h.peers.Store(h.nextPeers(cfg.Peers))
 	if t := cfg.Transport; t != nil {

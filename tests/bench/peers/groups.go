@@ -135,6 +135,7 @@ type run struct {
 	name    string
 	group   group
 	rates   []float64
+	cpu     []float64 // seconds of an operation
 	allocs  []float64
 	latency []time.Duration // in the middle of each turn
 }
@@ -147,7 +148,7 @@ func (r *run) turn(tb testing.TB, clients int, length time.Duration, do func(gro
 	var mu sync.Mutex
 	var all []time.Duration
 	var wg sync.WaitGroup
-	start := time.Now()
+	start, cpu := time.Now(), cpuTime()
 	done := 0
 	for range clients {
 		wg.Go(func() {
@@ -171,6 +172,7 @@ func (r *run) turn(tb testing.TB, clients int, length time.Duration, do func(gro
 	}
 	wg.Wait()
 	took := time.Since(start)
+	r.cpu = append(r.cpu, (cpuTime()-cpu).Seconds()/float64(done))
 	runtime.ReadMemStats(&after)
 	r.rates = append(r.rates, float64(done)/took.Seconds())
 	r.allocs = append(r.allocs, float64(after.Mallocs-before.Mallocs)/float64(done))
@@ -193,7 +195,7 @@ func compare(b *testing.B, clients int, runs []*run, do func(group) error) {
 	const length = 400 * time.Millisecond
 	for _, r := range runs {
 		r.turn(b, clients, length, do) // to warm up
-		r.rates, r.allocs, r.latency = nil, nil, nil
+		r.rates, r.cpu, r.allocs, r.latency = nil, nil, nil, nil
 	}
 	b.ResetTimer()
 	turns := max(b.N, 5)
@@ -213,14 +215,16 @@ func compare(b *testing.B, clients int, runs []*run, do func(group) error) {
 		if r == us {
 			continue
 		}
-		var ratios, slower []float64
+		var ratios, cheaper, slower []float64
 		for i := range r.rates {
 			ratios = append(ratios, us.rates[i]/r.rates[i])
+			cheaper = append(cheaper, r.cpu[i]/us.cpu[i])
 			if clients == 1 {
 				slower = append(slower, float64(us.latency[i])/float64(r.latency[i]))
 			}
 		}
 		b.ReportMetric(median(ratios), us.name+"/"+r.name)
+		b.ReportMetric(median(cheaper), us.name+"/"+r.name+"-by-cpu")
 		if clients == 1 {
 			b.ReportMetric(median(slower), us.name+"/"+r.name+"-p50")
 		}
