@@ -14,10 +14,10 @@ import (
 //	node  → clock  wakeOrder
 //	clock → node   woken
 type clock struct {
-	now   func() raftcore.Instant
+	host  *Host
 	box   *mailbox
 	due   wakeOrders
-	timer *time.Timer
+	timer Timer
 	at    raftcore.Instant // what the timer is set to; 0: it is not
 }
 
@@ -38,7 +38,7 @@ func (c *clock) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
 		self := ref{ctx.Self(), c.box}
-		c.timer = time.AfterFunc(time.Hour, func() { self.tell(rung{}) })
+		c.timer = c.host.cfg.Runtime.AfterFunc(time.Hour, func() { self.tell(rung{}) })
 		c.timer.Stop()
 	case *Batch:
 		for _, message := range m.Messages {
@@ -58,7 +58,7 @@ func (c *clock) Receive(ctx actor.Context) {
 
 // wake wakes whom it is time for, and sets the timer for the next.
 func (c *clock) wake() {
-	now := c.now()
+	now := c.host.now()
 	for len(c.due) > 0 && c.due[0].at <= now {
 		order := heap.Pop(&c.due).(wakeOrder)
 		order.from.tell(woken{order.at})

@@ -2,7 +2,8 @@ package actors
 
 import (
 	"errors"
-	"time"
+	"maps"
+	"slices"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/persistence/snapshots"
@@ -33,7 +34,7 @@ type courier struct {
 	self  ref
 	out   map[raftcore.NodeID]*departing
 	in    *arriving
-	nudge *time.Timer
+	nudge Timer
 }
 
 // The messages of the courier.
@@ -175,7 +176,8 @@ func (c *courier) offer(d *departing) {
 // is given up.
 func (c *courier) ask() {
 	now, patience := c.host.now(), c.host.cfg.Raft.ElectionTimeout
-	for id, d := range c.out {
+	for _, id := range slices.Sorted(maps.Keys(c.out)) {
+		d := c.out[id]
 		if now.Sub(d.heard) > 10*patience {
 			c.fail(id)
 		} else if now.Sub(d.heard) >= patience && now.Sub(d.offered) >= patience {
@@ -348,6 +350,6 @@ func (c *courier) settle() {
 		c.tell(in.from, &SnapshotPart{Answer: &SnapshotAnswer{ID: in.file.Info().ID, Offset: in.file.Offset(), Outcome: SnapshotTaken}})
 	}
 	if len(c.out) > 0 && c.nudge == nil {
-		c.nudge = time.AfterFunc(c.host.cfg.Raft.ElectionTimeout, func() { c.self.tell(nudged{}) })
+		c.nudge = c.host.cfg.Runtime.AfterFunc(c.host.cfg.Raft.ElectionTimeout, func() { c.self.tell(nudged{}) })
 	}
 }

@@ -3,9 +3,31 @@ package actors
 import (
 	"runtime"
 	"sync"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
 )
 
-// dispatcher runs actors on goroutines that are kept warm. protoactor's own
+// Runtime runs the actors of a host and its timers: everything that a host does, it
+// does in one of the two. A Runtime that decides itself who is next, and when, has
+// whole hosts run in one goroutine, in an order that it can repeat: rafttest.Queue,
+// under tests.
+type Runtime interface {
+	// Dispatcher returns who runs the actor of this name. What is scheduled with it is
+	// one turn of the actor, in which it takes all that waits for it: turns of one actor
+	// never overlap.
+	Dispatcher(name string) actor.Dispatcher
+	// AfterFunc has f called when d has passed. f does not block.
+	AfterFunc(d time.Duration, f func()) Timer
+}
+
+// Timer is what Runtime.AfterFunc returns: a *time.Timer is one.
+type Timer interface {
+	Stop() bool
+	Reset(d time.Duration) bool
+}
+
+// dispatcher is the Runtime for production. It runs actors on goroutines that are kept warm. protoactor's own
 // starts a goroutine for every wake-up, whose stack is then copied as it grows:
 // 2.3 µs a hop against 0.3 µs here. An idle actor costs no goroutine.
 //
@@ -25,6 +47,12 @@ func newDispatcher() *dispatcher {
 		quit: make(chan struct{}),
 	}
 }
+
+// Dispatcher returns d: all actors share the goroutines.
+func (d *dispatcher) Dispatcher(string) actor.Dispatcher { return d }
+
+// AfterFunc is time's.
+func (d *dispatcher) AfterFunc(after time.Duration, f func()) Timer { return time.AfterFunc(after, f) }
 
 // Schedule runs fn soon.
 func (d *dispatcher) Schedule(fn func()) {

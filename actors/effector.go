@@ -32,7 +32,7 @@ type effector struct {
 	watch  map[address]raftcore.Index // the entries that asked for it
 	gone   map[address]bool           // the actors among them that are gone
 	asked  map[string]bool            // orders that are under way
-	alarm  *time.Timer
+	alarm  Timer
 	upgrading
 }
 
@@ -56,7 +56,7 @@ func (f *effector) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
 		f.self = ref{ctx.Self(), f.box}
-		f.alarm = time.AfterFunc(time.Hour, func() { f.self.tell(effectsDue{}) })
+		f.alarm = f.host.cfg.Runtime.AfterFunc(time.Hour, func() { f.self.tell(effectsDue{}) })
 		f.alarm.Stop()
 	case *Batch:
 		failed := false

@@ -48,6 +48,8 @@ type HostConfig struct {
 	Restarts Restarts
 	// Logger is told what an operator wants to know. Default: nobody.
 	Logger *slog.Logger
+	// Runtime runs the actors. Default: goroutines that are kept warm.
+	Runtime Runtime
 }
 
 func (c HostConfig) withDefaults() HostConfig {
@@ -128,7 +130,7 @@ type Host struct {
 	cfg        HostConfig
 	system     *actor.ActorSystem
 	logger     *slog.Logger
-	dispatcher *dispatcher
+	dispatcher *dispatcher // what runs the actors, unless HostConfig.Runtime does
 	epoch      time.Time
 	pid        *actor.PID
 	ended      chan struct{} // closed when the host actor has stopped
@@ -191,6 +193,9 @@ func Start(system *actor.ActorSystem, cfg HostConfig) (*Host, error) {
 		groups:     map[GroupKey]*Group{},
 		answers:    sync.Pool{New: func() any { return make(chan outcome, 1) }},
 	}
+	if h.cfg.Runtime == nil {
+		h.cfg.Runtime = h.dispatcher
+	}
 	h.peers.Store(h.nextPeers(cfg.Peers))
 	if t := cfg.Transport; t != nil {
 		if err := t.Start(system, cfg.ID, h.deliver); err != nil {
@@ -210,9 +215,10 @@ func Start(system *actor.ActorSystem, cfg HostConfig) (*Host, error) {
 // start spawns the host actor, and waits until it has opened the store.
 func (h *Host) start() error {
 	started := make(chan error, 1)
+	name := fmt.Sprintf("castaway-%d", h.cfg.ID)
 	props := actor.PropsFromProducer(func() actor.Actor { return &hostActor{Host: h, started: started} },
-		actor.WithDispatcher(h.dispatcher), actor.WithGuardian(stopStrategy{}))
-	pid, err := h.system.Root.SpawnNamed(props, fmt.Sprintf("castaway-%d", h.cfg.ID))
+		h.runs(name), actor.WithGuardian(stopStrategy{}))
+	pid, err := h.system.Root.SpawnNamed(props, name)
 	if err != nil {
 		return fmt.Errorf("this actor system has a host %d already: %w", h.cfg.ID, err)
 	}
@@ -360,11 +366,16 @@ func (h *Host) seed(key GroupKey) uint64 {
 	return rand.Uint64()
 }
 
+// runs has the Runtime run an actor.
+func (h *Host) runs(name string) actor.PropsOption {
+	return actor.WithDispatcher(h.cfg.Runtime.Dispatcher(name))
+}
+
 // spawn starts one of our own actors, with a drain mailbox.
 func (h *Host) spawn(ctx actor.SpawnerContext, name string, bound int, produce func(*mailbox) actor.Actor) ref {
 	box := newMailbox(bound)
 	props := actor.PropsFromProducer(func() actor.Actor { return produce(box) },
-		actor.WithDispatcher(h.dispatcher), actor.WithMailbox(box.producer()))
+		h.runs(name), actor.WithMailbox(box.producer()))
 	pid, err := ctx.SpawnNamed(props, name)
 	if err != nil {
 		panic(err) // the names are ours, and never used twice
@@ -383,8 +394,8 @@ func (h *Host) group(key GroupKey) *Group {
 func (h *Host) eachNode(f func(ref)) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	for _, g := range h.groups {
-		if node := g.node.Load(); node != nil {
+	for _, key := range slices.Sorted(maps.Keys(h.groups)) {
+		if node := h.groups[key].node.Load(); node != nil {
 			f(*node)
 		}
 	}

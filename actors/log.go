@@ -38,7 +38,7 @@ type log struct {
 	// While the disk is full the saves wait here, and are tried again together. The
 	// bounds of the cores bound them; a leader that waits for too long hands over.
 	full  bool
-	again *time.Timer
+	again Timer
 	due   bool // the timer has rung
 }
 
@@ -229,7 +229,7 @@ func (l *log) waitForRoom(ctx actor.Context, err error) {
 		l.host.logger.Error("the disk is full: nothing is saved until there is room", "err", err)
 	}
 	self := ref{ctx.Self(), l.box}
-	l.again = time.AfterFunc(fullPause, func() { self.tell(saveAgain{}) })
+	l.again = l.host.cfg.Runtime.AfterFunc(fullPause, func() { self.tell(saveAgain{}) })
 }
 
 // roomAgain ends what waitForRoom began.

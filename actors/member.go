@@ -369,7 +369,7 @@ func (m *member) awaitResume(ctx actor.Context) {
 		return
 	}
 	system, self, r := ctx.ActorSystem(), ctx.Self(), &resume{pause: m.pauses}
-	time.AfterFunc(m.resumeIn, func() { system.Root.Send(self, r) })
+	m.host.cfg.Runtime.AfterFunc(m.resumeIn, func() { system.Root.Send(self, r) })
 }
 
 // fault takes the member out of service, until its parent decides otherwise.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/raftcore"
@@ -256,8 +257,8 @@ func (p *peer) linkChanged(e LinkEvent) {
 
 // abandonAsked ends the requests of some groups whose answers may not come.
 func (p *peer) abandonAsked(of func(GroupKey) bool) {
-	for id, a := range p.asked {
-		if of(a.group) {
+	for _, id := range slices.Sorted(maps.Keys(p.asked)) { // as they were asked
+		if a := p.asked[id]; of(a.group) {
 			delete(p.asked, id)
 			a.call.abandon()
 		}

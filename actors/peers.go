@@ -3,7 +3,9 @@ package actors
 import (
 	"context"
 	"fmt"
+	"iter"
 	"maps"
+	"slices"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/raftcore"
@@ -13,6 +15,19 @@ import (
 
 // peers are the channels to the other hosts.
 type peers map[raftcore.NodeID]*channel
+
+// each goes through p, in the same order each time: who can repeat what the actors do
+// (Runtime) is not to be at the mercy of a map. So it is wherever somebody is told
+// something.
+func (p *peers) each() iter.Seq2[raftcore.NodeID, *channel] {
+	return func(yield func(raftcore.NodeID, *channel) bool) {
+		for _, id := range slices.Sorted(maps.Keys(*p)) {
+			if !yield(id, (*p)[id]) {
+				return
+			}
+		}
+	}
+}
 
 // channel is where the peer actor of a host is found, and its address.
 type channel struct {
@@ -69,14 +84,14 @@ func (h *hostActor) setPeers(ctx actor.Context, addresses map[raftcore.NodeID]st
 	if h.stopping {
 		return ErrStopped
 	}
-	before, next := *h.peers.Load(), h.nextPeers(addresses)
-	for id, p := range *next {
-		if before[id] != p {
+	before, next := h.peers.Load(), h.nextPeers(addresses)
+	for id, p := range next.each() {
+		if (*before)[id] != p {
 			h.spawnPeer(ctx, id, p)
 		}
 	}
 	h.peers.Store(next)
-	for id, p := range before {
+	for id, p := range before.each() {
 		if (*next)[id] != p {
 			ctx.Stop(p.ref().pid)
 			h.eachNode(func(node ref) { node.tell(raftcore.Unreachable{Peer: id}) })

@@ -3,6 +3,8 @@ package actors
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/asynkron/protoactor-go/actor"
 )
@@ -45,7 +47,7 @@ func (g *Group) props() *actor.Props {
 			return nil, err
 		}
 		props := actor.PropsFromProducer(func() actor.Actor { return &member{host: h, group: g, life: l} },
-			actor.WithDispatcher(h.dispatcher), actor.WithMailbox(actor.Unbounded(lastWord{system, l})))
+			h.runs(id), actor.WithMailbox(actor.Unbounded(lastWord{system, l})))
 		pid, err := actor.DefaultSpawner(system, id, props, parent)
 		if err != nil {
 			h.exit(g, l)
@@ -91,12 +93,12 @@ func (h *Host) exit(g *Group, l *life) {
 	close(l.gone)
 }
 
-// lives returns those of all groups that are open.
+// lives returns those of all groups that are open, in the same order each time.
 func (h *Host) lives() (lives []*life) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	for _, g := range h.groups {
-		lives = append(lives, g.life.Load())
+	for _, key := range slices.Sorted(maps.Keys(h.groups)) {
+		lives = append(lives, h.groups[key].life.Load())
 	}
 	return lives
 }

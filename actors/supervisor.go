@@ -3,7 +3,6 @@ package actors
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/persistence"
@@ -106,7 +105,7 @@ func (h *hostActor) Receive(ctx actor.Context) {
 func (h *hostActor) start(ctx actor.Context) {
 	h.self = ctx.Self()
 	h.spawnClock(ctx)
-	for id, p := range *h.peers.Load() {
+	for id, p := range h.peers.Load().each() {
 		h.spawnPeer(ctx, id, p)
 	}
 	h.spawnLog(ctx)
@@ -115,7 +114,7 @@ func (h *hostActor) start(ctx actor.Context) {
 func (h *hostActor) spawnClock(ctx actor.Context) {
 	h.spawned++
 	h.clock.put(h.spawn(ctx, fmt.Sprintf("clock-%d", h.spawned), 0, func(box *mailbox) actor.Actor {
-		return &clock{now: h.now, box: box}
+		return &clock{host: h.Host, box: box}
 	}))
 }
 
@@ -178,7 +177,7 @@ func (h *hostActor) reopen(ctx actor.Context) {
 	}
 	h.logger.Error("the store failed, it will be opened again", "err", h.logErr, "in", pause)
 	system, self := ctx.ActorSystem(), ctx.Self()
-	time.AfterFunc(pause, func() { system.Root.Send(self, &reopenLog{}) })
+	h.cfg.Runtime.AfterFunc(pause, func() { system.Root.Send(self, &reopenLog{}) })
 }
 
 // eachMember tells every member something, also those that have another parent.
