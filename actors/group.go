@@ -252,7 +252,7 @@ func (g *Group) unavailable() error {
 
 // abandon ends the calls that were sent to other hosts, and are not answered.
 func (g *Group) abandon() {
-	for _, p := range *g.host.peers.Load() {
+	for _, p := range g.host.peers.Load().each() {
 		p.tell(deposed{g.key})
 	}
 }

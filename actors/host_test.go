@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/castaway-go/castaway/actors"
@@ -287,6 +288,34 @@ func TestStoppingAHostEndsEveryCall(t *testing.T) {
 			if err := <-outcomes; !errors.Is(err, actors.ErrUnknown) && !errors.Is(err, actors.ErrStopped) {
 				t.Errorf("a call that waited ends with %v", err)
 			}
+		}
+	})
+}
+
+// Who is asked on another host may never answer: the way there is cut, and nobody says so.
+func TestC5_StoppingAGroupEndsTheCallsThatWereSentToTheLeader(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		leader := w.leader()
+		h := w.hosts[leader.id%3]
+		h.propose("a")
+		w.net.Cut(leader.addr, h.addr)
+		outcome := make(chan error, 1)
+		go func() {
+			_, err := h.group.Propose(w.ctx, []byte("b"))
+			outcome <- err
+		}()
+		synctest.Wait()
+		begun := time.Now()
+		if err := h.group.Stop(w.ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-outcome; !errors.Is(err, actors.ErrUnknown) || time.Since(begun) > 0 {
+			t.Errorf("after %v the call ends with %v", time.Since(begun), err)
+		}
+		w.net.Heal()
+		h.group = h.open("group")
+		if got := h.propose("c"); got != "3:c" {
+			t.Errorf("the leader has carried out what it was sent, and then answers %q", got)
 		}
 	})
 }

@@ -82,6 +82,33 @@ func TestP5_ForwardsThatWereGivenUpMakeRoom(t *testing.T) {
 	}
 }
 
+// takesAll is a link that takes every packet.
+type takesAll struct{}
+
+func (takesAll) Send(*Packet) bool { return true }
+func (takesAll) Close()            {}
+
+// Of a batch the forwards come last. One that came before the news that its leader leads
+// no more is not to wait for an answer of that.
+func TestC5_AForwardThatWaitsBehindTheNewsOfAnotherLeaderEnds(t *testing.T) {
+	h := &Host{cfg: HostConfig{ID: 1}.withDefaults(), epoch: time.Now()}
+	p := &peer{host: h, asked: map[uint64]asked{}, link: takesAll{}, box: newMailbox(10)}
+	p.box.scheduled.Store(true) // it does not run by itself
+	c := &call{operation: Propose, ctx: context.Background(), done: make(chan outcome, 1)}
+	p.box.PostUserMessage(&forward{group: 7, call: c})
+	p.box.PostUserMessage(deposed{7})
+	p.box.takeBatch()
+	p.batch(p.box.batch.Messages)
+	select {
+	case o := <-c.done:
+		if !errors.Is(o.err, ErrUnknown) {
+			t.Errorf("it ends with %v", o.err)
+		}
+	default:
+		t.Error("it waits for an answer of a host that leads no more")
+	}
+}
+
 func TestP5_MessagesOfOtherProcessesAreDroppedWhenTooManyWait(t *testing.T) {
 	box := newMailbox(1)
 	box.scheduled.Store(true) // it never runs

@@ -35,6 +35,7 @@ type peer struct {
 	bytes   int // in packet, roughly
 	senders []ref
 	asked   map[uint64]asked // requests that were sent and not answered
+	deposed []GroupKey       // that it leads no more, of this batch
 	lastID  uint64           // begins anywhere: a late answer to an earlier life fits nobody
 	swept   raftcore.Instant // when asked was last searched for calls that were given up
 	unsent  []GroupResponse  // the link was not writable
@@ -86,10 +87,7 @@ func (p *peer) Receive(ctx actor.Context) {
 		self := ref{ctx.Self(), p.box}
 		p.link = p.host.cfg.Transport.Link(p.addr, func(e LinkEvent) { self.tell(e) })
 	case *Batch:
-		for _, message := range m.Messages {
-			p.receive(message)
-		}
-		p.flush()
+		p.batch(m.Messages)
 	case *actor.Stopping:
 		p.abandonAsked(func(GroupKey) bool { return true })
 		p.box.abandonBatch()
@@ -99,6 +97,14 @@ func (p *peer) Receive(ctx actor.Context) {
 	case *actor.Stopped:
 		p.box.close()
 	}
+}
+
+func (p *peer) batch(messages []any) {
+	for _, message := range messages {
+		p.receive(message)
+	}
+	p.flush()
+	p.abandonDeposed()
 }
 
 func (p *peer) receive(message any) {
@@ -123,7 +129,16 @@ func (p *peer) receive(message any) {
 	case LinkEvent:
 		p.linkChanged(m)
 	case deposed:
-		p.abandonAsked(func(group GroupKey) bool { return group == m.group })
+		p.deposed = append(p.deposed, m.group)
+	}
+}
+
+// abandonDeposed ends what was forwarded before this host was deposed. That is when the
+// batch has been dealt with: forwards come last in it, also those that came before.
+func (p *peer) abandonDeposed() {
+	if len(p.deposed) > 0 {
+		p.abandonAsked(func(group GroupKey) bool { return slices.Contains(p.deposed, group) })
+		p.deposed = p.deposed[:0]
 	}
 }
 

@@ -823,6 +823,12 @@ var actorMutants = []mutant{
 	{"C4", "what may have happened is called rejected", []edit{
 		{"session.go", "err = &perhaps{err}", "_ = maybe"},
 	}},
+	{"C5", "a group that is stopped leaves what it has sent to the leader waiting", []edit{
+		{"member.go", "p.tell(deposed{m.group.key})", "_ = p"},
+	}},
+	{"C5", "what is forwarded behind the news of another leader waits for ever", []edit{
+		{"peer.go", "p.deposed = append(p.deposed, m.group)", "p.abandonAsked(func(group GroupKey) bool { return group == m.group })"},
+	}},
 	{"C7", "a session expires by this member's clock", []edit{
 		{"sessions.go", "t.expire(e.Time)", "t.expire(time.Now().UnixMilli())"},
 		{"sessions.go", "\t\"slices\"\n", "\t\"slices\"\n\t\"time\"\n"},
