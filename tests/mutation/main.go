@@ -53,7 +53,7 @@ func suites() []suite {
 		contract = "./tests/rafttest"
 	)
 	return []suite{
-		{"raftcore", [][]string{{"./raftcore"}, {"./tests/sim", "-args", "-seeds", fmt.Sprint(*seeds)}}, coreMutants},
+		{"raftcore", [][]string{{"./raftcore"}, {"./tests/sim", "-run", "TestSim$", "-args", "-seeds", fmt.Sprint(*seeds)}}, coreMutants},
 		{"persistence", [][]string{{"./persistence"}, {contract}, {store}}, contractMutants},
 		{"persistence/journal", [][]string{{journal}, {store}}, journalMutants},
 		{"persistence/badgerstore", [][]string{{store}}, storeMutants},

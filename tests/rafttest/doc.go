@@ -15,6 +15,26 @@
 //		t.Fatalf("%v\nreplay: go test ./tests/sim -run TestSim -seed %d", err, seed)
 //	}
 //
+// A Queue runs whole hosts, with all their actors: every turn of one, every timer and every
+// packet is an event in one queue, of which the next is drawn from the seed. RunStack puts
+// clients on them that are actors, too, and everything that can go wrong around them; then
+// it demands that all comes to rest, that every request was answered once, that each
+// command of a session was carried out once, and that the members' own log proves that
+// what the clients were told is linearizable (checkHistory, in stack_check.go).
+//
+//	plan := rafttest.DrawStackPlan(seed)
+//	run, err := rafttest.RunStack(t, plan, nil)
+//
+// With a Queue you can have actors of your own take part: give their Props the Dispatcher
+// of a Process, and the host beside them the Process itself.
+//
+//	q := rafttest.NewQueue(seed) // in a bubble of testing/synctest
+//	p := q.Process("host-1")
+//	cfg := actors.HostConfig{ID: 1, Runtime: p, Transport: q.Network().Transport("host-1"), ...}
+//	q.Go(func() { host, err = actors.Start(system, cfg) }, func() { ... })
+//	q.At(time.Second, "host-1 is killed", p.Kill)
+//	q.Run(time.Minute, nil)
+//
 // TestStore checks a Store, yours too, against the contract in package
 // persistence, with crashes and failures as far as you can offer them. Write
 //

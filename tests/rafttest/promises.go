@@ -9,7 +9,12 @@ import (
 // promised checks a message that a node sends: it must not name a term, a vote
 // or an entry that a crash could still take back.
 func (d *disk) promised(m *raftcore.Message) error {
-	hard := d.kept.hard
+	return promised(m, d.kept.hard, d.kept.last())
+}
+
+// promised checks a message against what is on the sender's disk: this term and vote, and
+// a log up to there.
+func promised(m *raftcore.Message, hard raftcore.HardState, last raftcore.Index) error {
 	named, voted := m.Term, raftcore.Nobody
 	switch b := m.Body.(type) {
 	case *raftcore.VoteRequest:
@@ -25,7 +30,7 @@ func (d *disk) promised(m *raftcore.Message) error {
 			voted = m.To
 		}
 	case *raftcore.AppendReply:
-		if last := d.kept.last(); b.Match > last {
+		if b.Match > last {
 			return fmt.Errorf("durability: node %d acknowledges entry %d, its disk ends at %d", m.From, b.Match, last)
 		}
 	}

@@ -1,4 +1,5 @@
-// Package sim drives random simulations of whole groups.
+// Package sim drives random simulations of whole groups: of bare cores (TestSim), and of
+// whole hosts with all their actors (TestStack).
 package sim
 
 import (
@@ -12,12 +13,25 @@ import (
 
 var (
 	seed  = flag.Uint64("seed", 0, "run this one seed, verbosely")
-	seeds = flag.Int("seeds", 50, "how many seeds to run")
+	seeds = flag.Int("seeds", 0, "how many seeds each test runs; 0: as many as take some seconds")
 	first = flag.Uint64("first", 0, "the first of the seeds; 0 draws one")
 
 	planFlag = flag.String("plan", "", "run this one plan, in JSON as -shrink prints it, verbosely")
 	shrink   = flag.Bool("shrink", false, "with -seed: make the plan that fails as simple as possible")
 )
+
+// chosen returns which seeds to run: what the flags say, or otherwise so many.
+func chosen(t *testing.T, otherwise int) (start uint64, n int) {
+	start, n = *first, *seeds
+	if start == 0 {
+		start = rand.Uint64N(1 << 40)
+	}
+	if n == 0 {
+		n = otherwise
+	}
+	t.Logf("seeds %d to %d", start, start+uint64(n)-1)
+	return start, n
+}
 
 // TestSim runs groups of bare cores through random faults. Each seed is a run
 // of its own; a failure prints the line that repeats it.
@@ -37,13 +51,9 @@ func TestSim(t *testing.T) {
 		runOne(t, rafttest.DrawPlan(*seed))
 		return
 	}
-	start := *first
-	if start == 0 {
-		start = rand.Uint64N(1 << 40)
-	}
-	t.Logf("seeds %d to %d", start, start+uint64(*seeds)-1)
+	start, n := chosen(t, 50)
 	var total rafttest.Stats
-	for s := start; s < start+uint64(*seeds); s++ {
+	for s := start; s < start+uint64(n); s++ {
 		plan := rafttest.DrawPlan(s)
 		stats, err := rafttest.Run(plan, nil)
 		if err != nil {
@@ -55,7 +65,7 @@ func TestSim(t *testing.T) {
 	if total.Elections == 0 || total.Acknowledged == 0 || total.Reads == 0 || total.Crashes == 0 || total.Lost == 0 || total.Loads == 0 {
 		t.Errorf("the runs tested too little: %+v", total)
 	}
-	if rare := min(total.Wiped, total.Damaged, total.Rotten, total.RottenLoads, total.LostCommitted, total.LostTerms, total.Together, total.Repaired, total.Lame); *seeds >= 1000 && rare == 0 {
+	if rare := min(total.Wiped, total.Damaged, total.Rotten, total.RottenLoads, total.LostCommitted, total.LostTerms, total.Together, total.Repaired, total.Lame); n >= 1000 && rare == 0 {
 		t.Errorf("some damage was never done: %+v", total)
 	}
 }

@@ -1,0 +1,483 @@
+package rafttest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/persistence/snapshots"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// StackRun is what came of a StackPlan.
+type StackRun struct {
+	Stats   StackStats
+	History []StackOp
+	Hash    uint64   // of every event: the same plan has the same
+	Tail    []string // the newest events
+}
+
+// RunStack carries out a plan: whole hosts with their actors, and clients that are
+// actors, too, in one Queue; then calm, in which all of it must come to rest, with every
+// member in the same state. Then what the clients were told is held against what was
+// carried out. It returns the first thing that is wrong. trace may be nil.
+func RunStack(t *testing.T, plan StackPlan, trace func(string)) (run StackRun, err error) {
+	synctest.Test(t, func(*testing.T) {
+		s := newStack(plan, trace)
+		defer func() {
+			s.stats.Events = int(s.queue.ran)
+			run = StackRun{s.stats, s.history, s.queue.trace.hash, s.queue.trace.newest(60)}
+		}()
+		err = s.run()
+		s.abandon()
+		time.Sleep(5 * time.Second) // fake: protoactor's dead-letter throttle outlives what it counts
+	})
+	return run, err
+}
+
+// stack is a simulated installation.
+type stack struct {
+	plan    StackPlan
+	queue   *Queue
+	net     *Network
+	hosts   []*stackHost // by ID - 1
+	peers   map[raftcore.NodeID]string
+	clients []*stackClient
+	tries   map[*actors.Request]*stackTry
+	calm    bool // no faults any more
+	quiet   bool // and no clients
+	mended  bool // no machine panics at poison any more
+
+	checker *checker
+	history []StackOp
+	seen    seen
+	log     []byte // what all have carried out, in the end
+	err     error  // the first thing that was wrong
+	stats   StackStats
+}
+
+func newStack(plan StackPlan, trace func(string)) *stack {
+	s := &stack{plan: plan, queue: NewQueue(plan.Seed), checker: newChecker(), tries: map[*actors.Request]*stackTry{}, peers: map[raftcore.NodeID]string{}}
+	s.queue.trace.tell = trace
+	s.net = s.queue.Network()
+	s.net.SetFaults(plan.Loss, plan.Delay)
+	for i := range plan.Hosts {
+		id := raftcore.NodeID(i + 1)
+		h := &stackHost{stack: s, id: id, address: fmt.Sprintf("host-%d", id), joins: i >= plan.Founders}
+		h.disk = newStackDisk(h, s.queue.rng.Uint64())
+		s.peers[id] = h.address
+		s.hosts = append(s.hosts, h)
+	}
+	return s
+}
+
+// fail notes the first thing that is wrong; nothing happens after it.
+func (s *stack) fail(format string, args ...any) {
+	if s.err == nil {
+		s.err = fmt.Errorf(format, args...)
+		s.queue.note(nil, s.err.Error(), "IT IS WRONG")
+	}
+}
+
+// until runs until done says so. It fails if that takes too long.
+func (s *stack) until(what string, limit time.Duration, done func() bool) {
+	end := s.queue.now + limit
+	for s.err == nil && !done() {
+		if s.queue.now >= end {
+			s.fail("%w: it never happened that %s: %s", ErrLiveness, what, strings.Join(s.states(), "; "))
+			return
+		}
+		s.queue.Run(min(end, s.queue.now+10*time.Millisecond), func() bool { return s.err != nil || done() })
+	}
+}
+
+func (s *stack) run() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			b := make([]byte, 4<<10)
+			err = fmt.Errorf("panic: %v\n%s", r, b[:runtime.Stack(b, false)])
+		}
+	}()
+	for _, h := range s.hosts {
+		s.queue.At(0, "start", h.start)
+	}
+	s.addClients()
+	s.scheduleFaults()
+	s.queue.Run(s.plan.Faults, func() bool { return s.err != nil })
+	if s.err == nil {
+		s.settle()
+	}
+	if s.err == nil {
+		s.check()
+	}
+	return s.err
+}
+
+// abandon ends what is left.
+func (s *stack) abandon() {
+	for _, h := range s.hosts {
+		for range 100 { // one that is just starting cannot be killed
+			if !h.starting {
+				break
+			}
+			s.queue.Run(s.queue.now+100*time.Millisecond, nil)
+		}
+		h.kill(true)
+	}
+}
+
+// stackHost is a host of the simulation, over all its lives.
+type stackHost struct {
+	stack   *stack
+	id      raftcore.NodeID
+	address string
+	disk    *stackDisk
+	joins   bool // it waits to be added, or is a founder
+	joined  bool // it was seen to count, with this disk
+
+	// Of this life.
+	process  *Process // nil: it is down
+	starting bool     // and cannot be killed, because actors.Start waits
+	stopping bool
+	system   *actor.ActorSystem
+	host     *actors.Host
+	group    *actors.Group // nil: not opened yet
+	life     context.Context
+	end      context.CancelFunc
+	doors    []*actor.PID // the actors of the clients
+
+	panics  bool           // the machine panics at the next command
+	panicAt raftcore.Index // where it did last
+}
+
+func (h *stackHost) String() string { return h.address }
+
+func (h *stackHost) config() actors.HostConfig {
+	p := h.stack.plan
+	q := h.stack.queue
+	c := actors.HostConfig{
+		ID:         h.id,
+		Store:      snapshots.Beside(h.disk, "snapshots", snapshots.Options{FS: h.disk.files}),
+		Transport:  stackTransport{h.stack.net.Transport(h.address).(*endpoint), h.stack},
+		Peers:      h.stack.peers,
+		MaxPending: p.MaxPending,
+		Logger:     slog.New(&stackLog{host: h, process: h.process}),
+		Runtime:    h.process,
+		Raft: raftcore.Config{
+			Seed: q.rng.Uint64() | 1, ElectionTimeout: p.ElectionTimeout,
+			SnapshotEntries: p.Snapshots, KeepEntries: p.Keep, LeaseReads: p.Leases,
+		},
+	}
+	if p.TinyLimit {
+		c.Raft.MaxAppendBytes = 300
+		c.Raft.MaxInflight = 3
+		c.Raft.MaxInflightBytes = 1000
+		c.Raft.MaxUncommittedBytes = 4000
+		c.Raft.MaxApplyBytes = 500
+		c.Raft.MaxWindowBytes = 1000
+		c.Raft.MaxUnapplied = 50
+		c.Raft.MaxUnsavedBytes = 2000
+	}
+	return c
+}
+
+// stackTransport does not tell the others that it stops: Host.Stop does that from a
+// goroutine that must do nothing. They hear of it when the process ends.
+type stackTransport struct {
+	*endpoint
+	stack *stack
+}
+
+func (t stackTransport) Start(system *actor.ActorSystem, self raftcore.NodeID, deliver func(*actors.Packet)) error {
+	return t.endpoint.Start(system, self, func(p *actors.Packet) {
+		for i := range p.Snapshots {
+			if a := p.Snapshots[i].Answer; a != nil && a.Outcome == actors.SnapshotArrived {
+				t.stack.stats.Installs++
+			}
+		}
+		deliver(p)
+	})
+}
+
+func (t stackTransport) Stop(context.Context) error {
+	t.network.mu.Lock()
+	defer t.network.mu.Unlock()
+	t.gone = true
+	return nil
+}
+
+func (t stackTransport) Link(address string, notify func(actors.LinkEvent)) actors.Link {
+	return stackLink{t.endpoint.Link(address, notify), t}
+}
+
+// stackLink looks at what a host says: it must not go beyond what is on its disk, and no
+// two may lead in a term.
+type stackLink struct {
+	actors.Link
+	from stackTransport
+}
+
+func (l stackLink) Send(p *actors.Packet) bool {
+	s := l.from.stack
+	for i := range p.Messages {
+		m := &p.Messages[i].Message
+		d := s.hosts[m.From-1].disk
+		err := promised(m, d.hard, d.longest)
+		if err == nil {
+			err = s.checker.voted(m)
+		}
+		if _, leads := m.Body.(*raftcore.AppendRequest); leads && err == nil {
+			if other := s.checker.leaders[m.Term]; other != raftcore.Nobody && other != m.From {
+				err = fmt.Errorf("election safety: nodes %d and %d both lead term %d", other, m.From, m.Term)
+			}
+			s.checker.leaders[m.Term] = m.From
+		}
+		if err != nil {
+			s.fail("%w", err)
+		}
+	}
+	return l.Link.Send(p)
+}
+
+// start begins a life.
+func (h *stackHost) start() {
+	s := h.stack
+	if h.process != nil {
+		return
+	}
+	p := s.queue.Process(h.address)
+	p.pace = s.pace
+	h.process, h.starting, h.stopping = p, true, false
+	h.panics, h.panicAt = false, 0
+	h.system = quietSystem()
+	h.life, h.end = context.WithCancel(context.Background())
+	system, cfg := h.system, h.config()
+	var host *actors.Host
+	var err error
+	s.queue.Go(func() { host, err = actors.Start(system, cfg) }, func() {
+		h.starting = false
+		if err == nil {
+			h.host = host
+			h.open()
+			return
+		}
+		s.queue.note(p, err.Error(), "it cannot start")
+		s.queue.At(s.queue.now+100*time.Millisecond, "start again", func() { h.kill(true); h.start() })
+	})
+}
+
+// quietSystem is an actor system that logs nothing.
+func quietSystem() *actor.ActorSystem {
+	return actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
+		return slog.New(slog.NewTextHandler(io.Discard, nil))
+	}))
+}
+
+// open opens the group.
+func (h *stackHost) open() {
+	host, ctx, p := h.host, h.life, h.process
+	cfg := actors.GroupConfig{
+		Name: "stack", Machine: func() actors.StateMachine { return &ledger{host: h, registers: newRegisters()} },
+		Members: founders(h.stack.plan.Founders), Join: h.joins,
+	}
+	var g *actors.Group
+	var err error
+	h.stack.queue.Go(func() { g, err = host.Open(ctx, cfg) }, func() {
+		switch {
+		case p.dead:
+		case err != nil:
+			h.stack.fail("%v cannot open its group: %v", h, err)
+		default:
+			h.admit(g)
+		}
+	})
+}
+
+// admit lets the clients in.
+func (h *stackHost) admit(g *actors.Group) {
+	p := h.process
+	h.group = g
+	h.stack.queue.note(p, "", "its group is open")
+	if h.doors != nil {
+		return
+	}
+	for _, c := range h.stack.clients {
+		props := actor.PropsFromProducer(func() actor.Actor { return &door{host: h, process: p, client: c} }, actor.WithDispatcher(p.Dispatcher(c.name)))
+		pid, err := h.system.Root.SpawnNamed(props, c.name)
+		if err != nil {
+			panic(err)
+		}
+		h.doors = append(h.doors, pid)
+	}
+}
+
+func founders(n int) (ids []raftcore.NodeID) {
+	for i := range n {
+		ids = append(ids, raftcore.NodeID(i+1))
+	}
+	return ids
+}
+
+// up reports whether clients can ask here.
+func (h *stackHost) up() bool { return h.process != nil && h.group != nil && !h.stopping }
+
+// kill ends the process as kill -9 does.
+func (h *stackHost) kill(told bool) {
+	p := h.process
+	if p == nil || h.starting {
+		return
+	}
+	p.Kill()
+	h.end()
+	h.stack.queue.hear() // Open has noticed
+	h.process, h.group, h.host, h.doors = nil, nil, nil, nil
+	h.stack.net.Vanish(h.address, told)
+	h.disk.killed()
+	h.stack.lost(p)
+}
+
+// stop ends the process as its owner does. All who have asked it are answered before.
+func (h *stackHost) stop(then func()) {
+	s, p, host := h.stack, h.process, h.host
+	h.stopping = true
+	ctx := h.life
+	var err error
+	s.queue.Go(func() { err = host.Stop(ctx) }, func() {
+		if p.dead {
+			return
+		}
+		if err != nil {
+			s.fail("stopping %v: %v", h, err)
+		}
+		s.queue.At(s.queue.now+50*time.Millisecond, "has stopped", func() {
+			if p.dead {
+				return
+			}
+			s.answeredBy(p)
+			h.kill(true)
+			then()
+		})
+	})
+}
+
+// reopen stops the group and opens it again. All who have asked it are answered before.
+func (h *stackHost) reopen() {
+	s, p, g, ctx := h.stack, h.process, h.group, h.life
+	h.stopping = true
+	var err error
+	s.queue.Go(func() { err = g.Stop(ctx) }, func() {
+		if p.dead {
+			return
+		}
+		if err != nil {
+			s.fail("stopping the group on %v: %v", h, err)
+		}
+		s.queue.At(s.queue.now+20*time.Millisecond, "has stopped its group", func() {
+			if p.dead {
+				return
+			}
+			s.answeredBy(p)
+			h.group, h.stopping = nil, false
+			h.open()
+		})
+	})
+}
+
+// saved notes what a disk was told.
+func (h *stackHost) saved(save *raftcore.Save, err error) {
+	first, last := raftcore.EntryID{}, raftcore.EntryID{}
+	if n := len(save.Entries); n > 0 {
+		first, last = save.Entries[0].EntryID, save.Entries[n-1].EntryID
+	}
+	h.stack.queue.note(h.process, "", "saves term %d vote %d entries %v-%v %v", save.HardState.Term, save.HardState.Vote, first, last, err)
+}
+
+// mayPanic is called by the machine for each command.
+func (h *stackHost) mayPanic(index raftcore.Index, command string) {
+	s := h.stack
+	switch {
+	case strings.HasPrefix(command, "poison") && !s.mended:
+		s.stats.Poisoned++
+		panic("a machine does not like " + command)
+	case h.panics && index != h.panicAt: // twice at the same entry would be another matter
+		h.panics, h.panicAt = false, index
+		s.stats.Panics++
+		panic("a machine panics")
+	}
+}
+
+// status returns what the host's member says of itself.
+func (h *stackHost) status() (st actors.Status) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	for st = range h.group.Watch(ctx) {
+		break
+	}
+	return st
+}
+
+func (s *stack) states() (out []string) {
+	for _, h := range s.hosts {
+		switch {
+		case h.process == nil:
+			out = append(out, h.address+" is down")
+		case h.group == nil:
+			out = append(out, h.address+" is starting")
+		default:
+			out = append(out, fmt.Sprint(h.address, " ", h.status()))
+		}
+	}
+	return out
+}
+
+// pace draws how long an actor waits for its turn: the log and who writes snapshots for
+// the disk, the others for the processor.
+func (s *stack) pace(kind string) time.Duration {
+	switch kind {
+	case "log", "snapshots":
+		return s.queue.between(time.Microsecond, 2*s.plan.Disk+20*time.Microsecond)
+	}
+	if s.queue.rng.IntN(500) == 0 {
+		return s.queue.between(0, time.Millisecond)
+	}
+	return s.queue.between(0, 20*time.Microsecond)
+}
+
+// stackLog takes what a host logs: into the trace; and what must never be fails the run.
+type stackLog struct {
+	host    *stackHost
+	process *Process
+	attrs   []slog.Attr
+}
+
+func (l *stackLog) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l *stackLog) Handle(_ context.Context, r slog.Record) error {
+	var detail strings.Builder
+	take := func(a slog.Attr) bool {
+		if a.Key != "stack" {
+			fmt.Fprintf(&detail, "%s=%v ", a.Key, a.Value)
+		}
+		var broken *raftcore.InvariantError
+		var fault runtime.Error
+		if err, is := a.Value.Any().(error); is && (errors.As(err, &broken) || errors.As(err, &fault)) {
+			l.host.stack.fail("%v: %s: %w", l.host, r.Message, err)
+		}
+		return true
+	}
+	r.Attrs(take)
+	l.host.stack.queue.note(l.process, detail.String(), "log: %s", r.Message)
+	return nil
+}
+
+func (l *stackLog) WithAttrs(attrs []slog.Attr) slog.Handler { return l }
+func (l *stackLog) WithGroup(string) slog.Handler            { return l }

@@ -1,0 +1,584 @@
+package rafttest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// StackOp is what a client asked for, and what it was told.
+type StackOp struct {
+	Client int
+	Kind   string // "set", "add", "get" or "sum"
+	Key    string // the register or counter
+	Value  string // of a set, unique; of an add, its name, unique
+	Answer string
+	// Call and Return number the events in which it was asked and answered.
+	Call, Return uint64
+	Outcome      StackOutcome
+	Index        raftcore.Index // of the answer
+
+	consistency actors.Consistency
+}
+
+// StackOutcome is how an operation has ended.
+type StackOutcome string
+
+// The outcomes of an operation.
+const (
+	Happened StackOutcome = "happened"
+	Rejected StackOutcome = "rejected" // it did not happen and never will
+	Unknown  StackOutcome = "unknown"  // it may have happened, or may still
+)
+
+// Linearizable reports whether the operation was promised to be: reads of other
+// consistencies are not.
+func (o StackOp) Linearizable() bool {
+	return o.consistency == actors.Linearizable || o.consistency == actors.Lease
+}
+
+func (o StackOp) command() string { return o.Kind + " " + o.Key + " " + o.Value }
+
+// stackClient is a client. It is an actor: one on each host, whose turns are events like
+// any other, so that it can ask the members there, as actors do: with Requests, and never
+// waiting. What it knows outlives a host.
+type stackClient struct {
+	stack *stack
+	id    int
+	name  string
+	step  func()        // what it does next, again and again
+	asks  *stackOp      // what it waits for, if it has no session
+	deals *stackDeals   // if it has one
+	count int           // of what it has asked for
+	until time.Duration // it is silent until then
+	spoke time.Duration // when it last gave a sign of life
+}
+
+// stackOp is an operation that is under way.
+type stackOp struct {
+	StackOp
+	client   *stackClient
+	sequence uint64 // in a session
+	maybe    bool   // a try may have had its way
+	over     bool
+	floor    raftcore.Index // a read must not be older
+	request  actors.Request
+}
+
+// stackTry is one Request of an operation.
+type stackTry struct {
+	op      *stackOp
+	request *actors.Request
+	host    *stackHost
+	process *Process
+	sent    bool
+	answers int
+	lost    bool // with its process: nobody will answer
+	ended   func(*actors.Response)
+}
+
+// door is a client on one host.
+type door struct {
+	host    *stackHost
+	process *Process
+	client  *stackClient
+}
+
+func (d *door) Receive(ctx actor.Context) {
+	s := d.host.stack
+	switch m := ctx.Message().(type) {
+	case *stackTry:
+		if d.host.process != d.process || !d.host.up() {
+			m.end(&actors.Response{Request: m.request, Err: actors.ErrStopped})
+			return
+		}
+		m.sent = true
+		ctx.Request(d.host.group.PID(), m.request)
+	case *actors.Response:
+		t := s.tries[m.Request]
+		if t == nil || !t.sent || t.process != d.process {
+			s.fail("%s is answered what it has not asked there: %+v", d.client.name, m)
+			return
+		}
+		if t.answers++; t.answers > 1 {
+			s.fail("%s is answered %d times: %v", d.client.name, t.answers, t.op.StackOp)
+			return
+		}
+		t.end(m)
+	case *actor.DeadLetterResponse:
+		s.fail("a request of %s has found no member on %v", d.client.name, d.host)
+	}
+}
+
+func (t *stackTry) end(r *actors.Response) {
+	s := t.op.client.stack
+	text := "nothing"
+	if r.Err != nil {
+		text = r.Err.Error()
+	}
+	s.queue.note(t.process, text, "%s: %s %s %s at %d is answered %q, %d, %s", t.op.client.name, t.op.Kind, t.op.Key, t.op.Value, t.op.sequence, r.Data[:min(len(r.Data), 40)], r.Index, outcomeOf(r.Err))
+	if o := outcomeOf(r.Err); o == "" && !(t.op.Kind == "what?" && r.Err != nil && r.Err.Error() == errNoSuchQuestion.Error()) {
+		s.fail("%s: %v ends with %v, which is neither rejected nor unknown", t.op.client.name, t.op.StackOp, r.Err)
+		return
+	}
+	t.ended(r)
+}
+
+// outcomeOf returns what an error says of the outcome, or "" if it says nothing, or both.
+func outcomeOf(err error) StackOutcome {
+	rejected, unknown := errors.Is(err, actors.ErrRejected), errors.Is(err, actors.ErrUnknown)
+	switch {
+	case err == nil:
+		return Happened
+	case rejected && !unknown:
+		return Rejected
+	case unknown && !rejected:
+		return Unknown
+	}
+	return ""
+}
+
+// try sends a Request to a host, as an actor there; ended is called with the answer. A
+// host that is down is not asked.
+func (o *stackOp) try(h *stackHost, r actors.Request, ended func(*actors.Response)) {
+	s := o.client.stack
+	if !h.up() {
+		return
+	}
+	t := &stackTry{op: o, request: &r, host: h, process: h.process, ended: ended}
+	s.tries[t.request] = t
+	h.system.Root.Send(h.doors[o.client.id], t)
+}
+
+// lost notes that a process is gone, and with it whom it has not answered.
+func (s *stack) lost(p *Process) {
+	for _, t := range s.tries {
+		if t.process == p {
+			t.lost = true
+		}
+	}
+}
+
+// answeredBy demands that a process has answered all that it was asked.
+func (s *stack) answeredBy(p *Process) {
+	for _, t := range s.tries {
+		if t.process == p && t.sent && t.answers == 0 {
+			s.fail("%s was never answered by %v: %v, %+v", t.op.client.name, t.host, t.op.StackOp, *t.request)
+		}
+	}
+}
+
+// someHost draws a host; now and then it is one that is down.
+func (s *stack) someHost() *stackHost {
+	for range 3 {
+		if h := s.hosts[s.queue.rng.IntN(len(s.hosts))]; h.up() {
+			return h
+		}
+	}
+	return s.hosts[s.queue.rng.IntN(len(s.hosts))]
+}
+
+func (s *stack) addClients() {
+	add := func(kind string, step func(*stackClient) func()) {
+		c := &stackClient{stack: s, id: len(s.clients), name: fmt.Sprint(kind, "-", len(s.clients))}
+		c.step = step(c)
+		s.clients = append(s.clients, c)
+		s.again(c)
+	}
+	for range s.plan.Writers {
+		add("writer", func(c *stackClient) func() { return c.write })
+	}
+	for range s.plan.Readers {
+		add("reader", func(c *stackClient) func() { return c.read })
+	}
+	for range s.plan.Adders {
+		add("adder", func(c *stackClient) func() { c.deals = &stackDeals{client: c}; return c.deals.step })
+	}
+	add("operator", func(c *stackClient) func() { return func() {} })
+}
+
+// again has a client take its next step after a while.
+func (s *stack) again(c *stackClient) {
+	s.queue.At(s.queue.now+s.queue.between(0, 2*s.plan.Think), c.name+" goes on", func() {
+		if s.quiet {
+			return
+		}
+		c.step()
+		s.again(c)
+	})
+}
+
+// operator is the last of the clients: it changes the members, and writes when all else
+// has ended.
+func (s *stack) operator() *stackClient { return s.clients[len(s.clients)-1] }
+
+// begin begins an operation that is tried once.
+func (c *stackClient) begin(o StackOp) *stackOp {
+	c.count++
+	o.Client, o.Call = c.id, c.stack.queue.ran
+	return &stackOp{StackOp: o, client: c}
+}
+
+const stackKeys = 4
+
+func (c *stackClient) key() string { return fmt.Sprint("k", c.stack.queue.rng.IntN(stackKeys)) }
+
+// patience draws for how long a client waits for an answer.
+func (c *stackClient) patience() time.Duration {
+	return c.stack.queue.between(c.stack.plan.ElectionTimeout/4, 6*c.stack.plan.ElectionTimeout)
+}
+
+// finish ends an operation: it is history.
+func (o *stackOp) finish(outcome StackOutcome, answer string, index raftcore.Index) {
+	s := o.client.stack
+	o.over = true
+	o.Outcome, o.Answer, o.Index, o.Return = outcome, answer, index, s.queue.ran
+	switch outcome {
+	case Rejected:
+		s.stats.Rejected++
+	case Unknown:
+		s.stats.Unknown++
+	}
+	s.history = append(s.history, o.StackOp)
+}
+
+// write sets a register, once, unless it waits for an answer still.
+func (c *stackClient) write() {
+	s := c.stack
+	if c.asks != nil || s.calm {
+		return
+	}
+	o := c.begin(StackOp{Kind: "set", Key: c.key(), Value: fmt.Sprintf("%s.%d", c.name, c.count)})
+	c.set(o, s.someHost())
+}
+
+// set sends the command of an operation, and gives up after a while.
+func (c *stackClient) set(o *stackOp, h *stackHost) {
+	s := c.stack
+	if !h.up() {
+		return
+	}
+	c.asks = o
+	o.try(h, actors.Request{Operation: actors.Propose, Data: []byte(o.command())}, func(r *actors.Response) {
+		if o.over {
+			return // it was given up
+		}
+		c.asks = nil
+		outcome := outcomeOf(r.Err)
+		o.finish(outcome, string(r.Data), r.Index)
+		if outcome == Happened {
+			s.stats.Sets++
+			s.seen.note(s.queue.now, r.Index)
+		}
+	})
+	s.queue.At(s.queue.now+c.patience(), c.name+" waits no longer", func() {
+		if !o.over {
+			c.asks = nil
+			o.finish(Unknown, "", 0)
+		}
+	})
+}
+
+// read asks a question.
+func (c *stackClient) read() {
+	s := c.stack
+	if c.asks != nil || s.calm {
+		return
+	}
+	h := s.someHost()
+	if !h.up() {
+		return
+	}
+	rng := s.queue.rng
+	r := actors.Request{Operation: actors.Read}
+	switch rng.IntN(6) {
+	case 0:
+		r.Consistency, r.MaxAge = actors.BoundedStale, s.queue.between(time.Millisecond, 4*s.plan.ElectionTimeout)
+	case 1:
+		r.Consistency, r.After = actors.Local, s.seen.newest()
+	case 2:
+		r.Consistency = actors.Local
+	case 3:
+		if s.plan.Leases {
+			r.Consistency = actors.Lease
+		}
+	}
+	kind := []string{"get", "get", "sum", "what?"}[min(rng.IntN(50)/15, 3)]
+	o := c.begin(StackOp{Kind: kind, Key: c.key(), consistency: r.Consistency})
+	r.Data = []byte(strings.TrimSpace(o.Kind + " " + o.Key))
+	if kind == "what?" {
+		r.Data = []byte(kind)
+	}
+	o.floor = s.seen.newest()
+	c.asks = o
+	o.try(h, r, func(answer *actors.Response) { c.hasRead(o, &r, answer) })
+	s.queue.At(s.queue.now+c.patience(), c.name+" waits no longer", func() {
+		if !o.over {
+			c.asks, o.over = nil, true
+		}
+	})
+}
+
+// hasRead holds an answer against what its consistency promises. What it says is held
+// against the log in the end.
+func (c *stackClient) hasRead(o *stackOp, asked *actors.Request, r *actors.Response) {
+	s := c.stack
+	if !o.over {
+		c.asks = nil
+	}
+	if r.Err != nil || o.Kind == "what?" {
+		if o.over = true; errors.Is(r.Err, actors.ErrBadRequest) && asked.After == 0 || errors.Is(r.Err, actors.ErrUnknown) {
+			s.fail("%s: a read ends with %v", c.name, r.Err)
+		}
+		return
+	}
+	at, answer := parseAnswer(r.Data)
+	var floor raftcore.Index
+	switch asked.Consistency {
+	case actors.Linearizable:
+		floor, s.stats.Linearizable = o.floor, s.stats.Linearizable+1
+	case actors.Lease:
+		floor, s.stats.Leased = o.floor, s.stats.Leased+1
+	case actors.BoundedStale:
+		floor, s.stats.Bounded = s.seen.before(at-r.Age), s.stats.Bounded+1
+	case actors.Local:
+		floor, s.stats.Local = asked.After, s.stats.Local+1
+	}
+	if r.Index < floor || r.Age > asked.MaxAge {
+		s.fail("%s: a read that is %v (%v) is answered with the state at entry %d, %v old; entry %d was acknowledged before", c.name, asked.Consistency, asked.MaxAge, r.Index, r.Age, floor)
+	}
+	if asked.Consistency == actors.Linearizable || asked.Consistency == actors.Lease {
+		s.seen.note(s.queue.now, r.Index)
+	}
+	o.finish(Happened, answer, r.Index)
+}
+
+// seen is what has been acknowledged, or seen by a read that is as good.
+type seen []struct {
+	at    time.Duration
+	index raftcore.Index
+}
+
+func (l *seen) note(at time.Duration, index raftcore.Index) {
+	if index > l.newest() {
+		*l = append(*l, struct {
+			at    time.Duration
+			index raftcore.Index
+		}{at, index})
+	}
+}
+
+func (l seen) newest() raftcore.Index {
+	if len(l) == 0 {
+		return 0
+	}
+	return l[len(l)-1].index
+}
+
+// before returns what had been seen before a time.
+func (l seen) before(at time.Duration) raftcore.Index {
+	for _, e := range slices.Backward(l) {
+		if e.at < at {
+			return e.index
+		}
+	}
+	return 0
+}
+
+// stackDeals is a client's session, one after the other, and the commands in it.
+type stackDeals struct {
+	client  *stackClient
+	id      actors.SessionID
+	opening *stackOp
+	next    uint64
+	done    uint64
+	open    []*stackOp
+	ended   bool
+	last    *stackOp // the newest that was answered
+}
+
+func (d *stackDeals) step() {
+	c := d.client
+	s := c.stack
+	switch {
+	case s.queue.now < c.until && !s.calm:
+	case d.ended && len(d.open) == 0:
+		if !s.calm {
+			*d = stackDeals{client: c}
+		}
+	case d.id == 0 && d.opening == nil && !s.calm:
+		d.openSession()
+	case d.id != 0 && !d.ended && !s.calm && len(d.open) < max(s.plan.Width, 1):
+		d.add()
+	}
+	rng := s.queue.rng
+	if d.id != 0 && !d.ended && len(d.open) == 0 && (s.calm || rng.IntN(40) == 0) && s.queue.now > c.spoke+s.plan.SessionTimeout/6 {
+		c.spoke = s.queue.now
+		d.give(actors.KeepSession)
+	} else if d.id != 0 && !d.ended && len(d.open) == 0 && !s.calm && rng.IntN(150) == 0 {
+		d.ended = true
+		d.give(actors.CloseSession)
+	}
+}
+
+// give sends a sign of life, or the end, and does not wait for the answer.
+func (d *stackDeals) give(operation actors.Operation) {
+	o := d.client.begin(StackOp{Kind: "session"})
+	in := actors.InSession{ID: d.id}
+	if operation == actors.KeepSession && d.last != nil { // that answer is asked for once more, in the end
+		in.Done = min(d.done, d.last.sequence-1)
+	}
+	id := d.id
+	o.try(d.client.stack.someHost(), actors.Request{Operation: operation, Session: in}, func(r *actors.Response) {
+		if d.id == id && errors.Is(r.Err, actors.ErrSessionExpired) {
+			d.ended = true
+		}
+	})
+}
+
+func (d *stackDeals) openSession() {
+	c := d.client
+	s := c.stack
+	h := s.someHost()
+	if !h.up() {
+		return
+	}
+	o := c.begin(StackOp{Kind: "open"})
+	d.opening = o
+	o.try(h, actors.Request{Operation: actors.OpenSession, Timeout: s.plan.SessionTimeout}, func(r *actors.Response) {
+		if d.opening != o {
+			return // it will end by itself
+		}
+		d.opening = nil
+		if r.Err == nil {
+			d.id = r.Session
+		}
+	})
+	s.queue.At(s.queue.now+c.patience(), c.name+" waits no longer", func() {
+		if d.opening == o {
+			d.opening = nil
+		}
+	})
+}
+
+// add begins another command of the session.
+func (d *stackDeals) add() {
+	c := d.client
+	o := c.begin(StackOp{Kind: "add", Key: c.key(), Value: fmt.Sprintf("%s.%d", c.name, c.count)})
+	d.next++
+	o.sequence = d.next
+	d.open = append(d.open, o)
+	d.send(o)
+	if c.stack.queue.rng.IntN(10) == 0 { // to another host at the same time
+		d.send(o)
+	}
+}
+
+// send sends a command, and again when there is no answer, or none that is final.
+func (d *stackDeals) send(o *stackOp) {
+	c := d.client
+	s := c.stack
+	again := func(when time.Duration) {
+		s.queue.At(s.queue.now+when, c.name+" asks again", func() {
+			switch {
+			case o.over || s.quiet:
+			case s.queue.now < c.until && !s.calm: // it is silent
+				s.stats.Again++
+				s.queue.At(c.until, c.name+" speaks again", func() { d.send(o) })
+			default:
+				s.stats.Again++
+				d.send(o)
+			}
+		})
+	}
+	h := s.someHost()
+	if o.over || !h.up() {
+		again(s.plan.ElectionTimeout / 4)
+		return
+	}
+	answered, waits := false, true
+	r := actors.Request{Operation: actors.Propose, Data: []byte(o.command()), Session: actors.InSession{ID: d.id, Sequence: o.sequence, Done: d.done}}
+	o.try(h, r, func(r *actors.Response) {
+		answered = true
+		d.answered(o, r)
+		if !o.over && waits {
+			waits = false
+			again(s.queue.between(0, s.plan.ElectionTimeout/2))
+		}
+	})
+	s.queue.At(s.queue.now+c.patience(), c.name+" waits no longer", func() {
+		o.maybe = o.maybe || !answered
+		if !o.over && waits {
+			waits = false
+			again(0)
+		}
+	})
+}
+
+// answered takes an answer to a command of the session. The first that is final counts;
+// another one must say the same.
+func (d *stackDeals) answered(o *stackOp, r *actors.Response) {
+	s := d.client.stack
+	outcome := outcomeOf(r.Err)
+	expired := errors.Is(r.Err, actors.ErrSessionExpired)
+	switch {
+	case o.over:
+		if outcome == Happened {
+			if s.stats.AnsweredAgain++; o.Outcome == Happened && !bytes.Equal(r.Data, []byte(o.Answer)) {
+				s.fail("%s: %v was answered %q before, and is answered %q", d.client.name, o.StackOp, o.Answer, r.Data)
+			}
+		}
+		return
+	case outcome == Happened:
+		s.stats.Adds++
+		s.seen.note(s.queue.now, r.Index)
+		o.finish(Happened, string(r.Data), r.Index)
+		d.last = o
+	case expired:
+		s.stats.Expired++
+		d.ended = true
+		if outcome = Rejected; o.maybe || o.underWay() {
+			outcome = Unknown
+		}
+		o.finish(outcome, "", 0)
+	case outcome == Unknown:
+		o.maybe = true
+		return
+	default:
+		return
+	}
+	d.open = slices.DeleteFunc(d.open, func(other *stackOp) bool { return other == o })
+	d.done = d.next
+	for _, other := range d.open {
+		d.done = min(d.done, other.sequence-1)
+	}
+}
+
+// underWay reports whether another try has not been answered.
+func (o *stackOp) underWay() bool {
+	for _, t := range o.client.stack.tries {
+		if t.op == o && t.answers == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// operate changes the members, or the leader.
+func (s *stack) operate(r actors.Request, kind string, done func(error)) {
+	o := s.operator().begin(StackOp{Kind: kind})
+	o.try(s.someHost(), r, func(answer *actors.Response) {
+		if done(answer.Err); answer.Err == nil && kind == "change" {
+			s.stats.ChangesDone++
+		} else if answer.Err == nil {
+			s.stats.TransfersDone++
+		}
+	})
+}

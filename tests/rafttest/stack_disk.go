@@ -1,0 +1,145 @@
+package rafttest
+
+import (
+	"fmt"
+	"syscall"
+
+	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/persistence/journal/journaltest"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// stackDisk is the disk of a simulated host: a Store in memory, and files for the
+// snapshots. It outlives the process.
+type stackDisk struct {
+	host  *stackHost
+	saved persistence.Opener
+	files *journaltest.Disk
+	open  *stackStore // what the process has open
+	full  bool
+	fails int // what becomes of the next Save: one of the below
+
+	broken bool // the next Open fails
+
+	hard    raftcore.HardState // what it holds
+	longest raftcore.Index     // how far the log on it went, at most
+}
+
+const (
+	saves      = iota
+	failsAfter // it fails, and is on the disk
+	failsFirst // it fails, and is not
+)
+
+func newStackDisk(h *stackHost, seed uint64) *stackDisk {
+	return &stackDisk{host: h, saved: persistence.Memory(), files: journaltest.New(seed)}
+}
+
+// Open is for persistence.Opener.
+func (d *stackDisk) Open() (persistence.Store, error) {
+	if d.broken {
+		d.broken = false
+		return nil, fmt.Errorf("opening the store: %w", syscall.EIO)
+	}
+	store, err := d.saved.Open()
+	if err != nil {
+		return nil, err
+	}
+	d.open = &stackStore{Store: store, disk: d}
+	return d.open, nil
+}
+
+// keeps notes what is on the disk.
+func (d *stackDisk) keeps(save *raftcore.Save) {
+	d.hard = save.HardState
+	if b := save.Base; b != nil {
+		d.longest = max(d.longest, b.Last.Index)
+	}
+	if n := len(save.Entries); n > 0 {
+		d.longest = max(d.longest, save.Entries[n-1].Index)
+	}
+}
+
+// killed lets go of what a process had open that was killed. What it had saved stays.
+func (d *stackDisk) killed() {
+	if d.open != nil {
+		d.open.release()
+		d.open = nil
+	}
+	d.files.Crash(false)
+}
+
+// stackStore is a Store that fails when it is told to.
+type stackStore struct {
+	persistence.Store
+	disk     *stackDisk
+	poison   error
+	released bool
+}
+
+func (s *stackStore) release() {
+	if !s.released {
+		s.released = true
+		if err := s.Store.Close(); err != nil {
+			s.disk.host.stack.fail("closing the store of %v: %v", s.disk.host, err)
+		}
+	}
+}
+
+func (s *stackStore) Open(group string) (persistence.Opened, error) {
+	if s.poison != nil {
+		return persistence.Opened{}, s.poison
+	}
+	return s.Store.Open(group)
+}
+
+func (s *stackStore) Save(saves []persistence.Save) error {
+	d := s.disk
+	if s.poison != nil {
+		d.host.stack.fail("%v saves although an earlier Save has failed", d.host)
+		return s.poison
+	}
+	fails := d.fails
+	if d.full && fails != failsFirst {
+		return persistence.ErrDiskFull
+	}
+	d.fails = 0
+	var err error
+	if fails != failsFirst {
+		err = s.Store.Save(saves)
+	}
+	for i := range saves {
+		d.host.saved(&saves[i].Save, err)
+		if fails != failsFirst && err == nil {
+			d.keeps(&saves[i].Save)
+		}
+	}
+	if err != nil { // the contract is broken, not the disk
+		d.host.stack.fail("%v orders a Save that no Store executes: %v", d.host, err)
+	}
+	if fails > 0 {
+		d.host.stack.stats.FailedSaves++
+		s.poison = fmt.Errorf("%w: %w", persistence.ErrPoisoned, syscall.EIO)
+		err = s.poison
+	}
+	return err
+}
+
+func (s *stackStore) Load(group persistence.GroupID, load raftcore.Load) ([]raftcore.Entry, error) {
+	if s.poison != nil {
+		return nil, s.poison
+	}
+	return s.Store.Load(group, load)
+}
+
+func (s *stackStore) CloseGroup(group persistence.GroupID) error {
+	if s.poison != nil {
+		return s.poison
+	}
+	return s.Store.CloseGroup(group)
+}
+
+func (s *stackStore) Close() error {
+	s.release()
+	return s.poison
+}

@@ -1,0 +1,243 @@
+package rafttest
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// around draws a duration with the given mean, at least a millisecond.
+func (s *stack) around(mean time.Duration) time.Duration {
+	return max(time.Millisecond, time.Duration(s.queue.rng.ExpFloat64()*float64(mean)))
+}
+
+// every has f happen again and again while the faults go on.
+func (s *stack) every(mean time.Duration, what string, f func()) {
+	if mean == 0 {
+		return
+	}
+	s.queue.At(s.queue.now+s.around(mean), what, func() {
+		if !s.calm {
+			f()
+			s.every(mean, what, f)
+		}
+	})
+}
+
+// later ends a fault after a while, if the calm has not done so before.
+func (s *stack) later(mean time.Duration, what string, f func()) {
+	s.queue.At(s.queue.now+s.around(mean), what, func() {
+		if !s.calm {
+			f()
+		}
+	})
+}
+
+func (s *stack) host() *stackHost { return s.hosts[s.queue.rng.IntN(len(s.hosts))] }
+
+func (s *stack) scheduleFaults() {
+	p := &s.plan
+	s.every(p.Kill, "fault: kill", s.killSome)
+	s.every(p.Partition, "fault: partition", s.partition)
+	s.every(p.Break, "fault: a connection breaks", func() {
+		s.stats.Breaks++
+		s.net.Break(s.host().address, s.host().address)
+	})
+	s.every(p.Refuse, "fault: a connection takes nothing", func() {
+		s.stats.Refusals++
+		from, to := s.host().address, s.host().address
+		s.net.Refuse(from, to, true)
+		s.later(p.Heal, "a connection takes something", func() { s.net.Refuse(from, to, false) })
+	})
+	s.every(p.Hold, "fault: hold", s.hold)
+	s.every(p.Full, "fault: a disk is full", func() {
+		s.stats.Fulls++
+		h := s.host()
+		h.disk.full = true
+		h.disk.files.Limit(int64(s.queue.rng.IntN(1000)))
+		s.later(p.HoldFor, "there is room", h.room)
+	})
+	s.every(p.FailSave, "fault: a save", func() {
+		h := s.host()
+		h.disk.fails = []int{failsAfter, failsFirst}[s.queue.rng.IntN(2)]
+		h.disk.broken = s.queue.rng.IntN(4) == 0
+	})
+	s.every(p.FailFile, "fault: a file", func() {
+		s.stats.FailedFiles++
+		s.host().disk.files.FailAt(1 + s.queue.rng.IntN(20))
+	})
+	s.every(p.Panic, "fault: a machine panics", func() { s.host().panics = true })
+	s.every(p.Change, "change", s.changeMembers)
+	s.every(p.Transfer, "transfer", func() {
+		s.stats.Transfers++
+		s.operate(actors.Request{Operation: actors.Transfer, To: raftcore.NodeID(s.queue.rng.IntN(p.Hosts + 1))}, "transfer", func(error) {})
+	})
+	s.every(p.Silence, "a client is silent", func() {
+		c := s.clients[s.queue.rng.IntN(len(s.clients))]
+		c.until = s.queue.now + s.around(p.SessionTimeout)
+	})
+	if p.Poison {
+		s.queue.At(p.Faults/4, "poison", s.poison)
+		s.queue.At(p.Faults/2, "machines are mended", s.mend)
+	}
+}
+
+// killSome kills a process, or stops it, and now and then another one at the same time.
+func (s *stack) killSome() {
+	for again := true; again; again = s.queue.rng.IntN(4) == 0 {
+		h := s.host()
+		if h.process == nil || h.starting || h.stopping {
+			continue
+		}
+		down := s.around(s.plan.Down)
+		restart := func() { s.queue.At(s.queue.now+down, "start", h.start) }
+		if h.up() && s.queue.rng.Float64() < s.plan.Stop {
+			if s.queue.rng.IntN(2) == 0 {
+				s.stats.Reopened++
+				h.reopen()
+			} else {
+				s.stats.Stops++
+				h.stop(restart)
+			}
+			continue
+		}
+		s.stats.Kills++
+		s.queue.note(h.process, "", "is killed")
+		h.kill(s.queue.rng.IntN(2) == 0)
+		if s.queue.rng.Float64() < s.plan.Wipe && s.spares(h) {
+			s.stats.Wiped++
+			s.queue.note(nil, "", "%v has lost its disk", h)
+			h.wipe()
+		}
+		restart()
+	}
+}
+
+// spares reports whether the group can do without what a host's disk holds: all others
+// count, and have all that they were given since they do.
+func (s *stack) spares(without *stackHost) bool {
+	for _, h := range s.hosts {
+		if h.up() && !h.joined {
+			h.joined = h.status().Joined
+		}
+		if h != without && !h.joined {
+			return false
+		}
+	}
+	return true
+}
+
+// wipe gives a host that is down a new disk.
+func (h *stackHost) wipe() {
+	h.disk = newStackDisk(h, h.stack.queue.rng.Uint64())
+	h.joined = false
+	h.joins = h.stack.queue.rng.IntN(2) == 0 // its owner knows, or not
+}
+
+// partition cuts a host off, or the hosts into two, or some ways between them.
+func (s *stack) partition() {
+	s.stats.Partitions++
+	rng := s.queue.rng
+	cut := func(a, b *stackHost) { s.net.Cut(a.address, b.address) }
+	switch rng.IntN(3) {
+	case 0:
+		alone := s.host()
+		for _, h := range s.hosts {
+			cut(alone, h)
+			cut(h, alone)
+		}
+		s.queue.note(nil, "", "%v is cut off", alone)
+	case 1:
+		side := make([]bool, len(s.hosts))
+		for i := range side {
+			side[i] = rng.IntN(2) == 0
+		}
+		for i, a := range s.hosts {
+			for k, b := range s.hosts {
+				if side[i] != side[k] {
+					cut(a, b)
+				}
+			}
+		}
+		s.queue.note(nil, "", "sides %v", side)
+	case 2: // one way
+		for range 1 + rng.IntN(len(s.hosts)) {
+			a, b := s.host(), s.host()
+			cut(a, b)
+			s.queue.note(nil, "", "%v does not reach %v", a, b)
+		}
+	}
+	s.later(s.plan.Heal, "healed", s.net.Heal)
+}
+
+// hold has a process stand still, or some of its actors: a disk that is slow, a machine
+// that thinks, a pause of the whole program.
+func (s *stack) hold() {
+	h := s.host()
+	if h.process == nil {
+		return
+	}
+	s.stats.Holds++
+	kinds := []string{"", "log", "log", "machine", "node", "peer", "clock", "courier", "snapshots", "reader", "group", "castaway"}
+	kind := kinds[s.queue.rng.IntN(len(kinds))]
+	h.process.Hold(kind, s.queue.now+s.around(s.plan.HoldFor))
+	s.queue.note(h.process, "", "holds %q", kind)
+}
+
+// room has a disk take everything again.
+func (h *stackHost) room() {
+	h.disk.full = false
+	h.disk.files.Limit(-1)
+}
+
+func (s *stack) changeMembers() {
+	s.stats.Changes++
+	rng := s.queue.rng
+	var m actors.Members
+	voters := 3 + rng.IntN(max(s.plan.Hosts-2, 1))
+	for i, k := range rng.Perm(s.plan.Hosts) {
+		if id := raftcore.NodeID(k + 1); i < voters {
+			m.Voters = append(m.Voters, id)
+		} else if rng.IntN(2) == 0 {
+			m.Learners = append(m.Learners, id)
+		}
+	}
+	s.operate(actors.Request{Operation: actors.ChangeMembers, Members: m}, "change", func(error) {})
+}
+
+// poison proposes a command that every machine panics at.
+func (s *stack) poison() {
+	o := s.operator()
+	if h := s.someHost(); o.asks == nil && h.up() {
+		o.set(o.begin(StackOp{Kind: "poison", Key: "k0", Value: fmt.Sprint("poison.", o.count)}), h)
+		return
+	}
+	s.later(100*time.Millisecond, "poison", s.poison)
+}
+
+// mend has no machine panic any more, and the groups opened anew whose machines are
+// quarantined.
+func (s *stack) mend() {
+	s.stats.Mended++
+	s.mended = true
+	s.restartQuarantined()
+	s.every(200*time.Millisecond, "look for the quarantined", s.restartQuarantined)
+}
+
+// restartQuarantined starts hosts anew on which a member does not apply, or run, any
+// more: what an operator does.
+func (s *stack) restartQuarantined() {
+	for _, h := range s.hosts {
+		if !h.up() {
+			continue
+		}
+		if st := h.status(); errors.Is(st.Fault, actors.ErrQuarantined) || st.State == actors.Faulted {
+			s.queue.note(h.process, fmt.Sprint(st.Fault), "an operator starts it anew")
+			h.kill(true)
+			h.start()
+		}
+	}
+}
