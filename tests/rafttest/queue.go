@@ -39,6 +39,7 @@ type queued struct {
 	actor   string   // whose turn it is; "": nobody's
 	what    string
 	do      func()
+	held    bool // until then, by Process.Hold
 	over    bool // it has happened, or will not
 }
 
@@ -139,7 +140,7 @@ func (q *Queue) happen(e *queued) bool {
 	}
 	if p != nil {
 		if held := p.heldUntil(e.actor); held > q.now {
-			e.at = held
+			e.at, e.held = held, true
 			heap.Push(&q.later, e)
 			return false
 		}
@@ -178,6 +179,17 @@ func (p *Process) Kill() { p.dead = true }
 // Hold has the process stand still until a time: all of it, or if a kind of actors is
 // named ("log", "machine", "node"), only these.
 func (p *Process) Hold(kind string, until time.Duration) { p.held[kind] = until }
+
+// Release ends all that Hold has begun.
+func (p *Process) Release() {
+	clear(p.held)
+	for _, e := range p.queue.later {
+		if e.process == p && e.held {
+			e.at = p.queue.now
+		}
+	}
+	heap.Init(&p.queue.later)
+}
 
 func (p *Process) heldUntil(kind string) time.Duration {
 	return max(p.held[""], p.held[kind])

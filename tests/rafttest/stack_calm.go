@@ -23,7 +23,7 @@ func (s *stack) settle() {
 		h.disk.fails, h.disk.broken, h.panics = 0, false, false
 		h.disk.files.FailAt(0)
 		if h.process != nil {
-			clear(h.process.held)
+			h.process.Release()
 		}
 		for _, o := range s.hosts {
 			s.net.Refuse(h.address, o.address, false)
@@ -153,9 +153,21 @@ func (s *stack) equal(limit time.Duration) {
 		case i == 0:
 			s.log = a.Data
 		case !bytes.Equal(a.Data, s.log):
-			s.fail("state machine safety: %v has carried out something else than %v", h, s.hosts[0])
+			s.fail("state machine safety: %v has carried out something else than %v: %s", h, s.hosts[0], difference(a.Data, s.log))
 		}
 	}
+}
+
+// difference says where two ledgers part.
+func difference(a, b []byte) string {
+	one, other := parseLedger(a), parseLedger(b)
+	for i := range min(len(one), len(other)) {
+		if one[i] != other[i] {
+			return fmt.Sprintf("%v, and not %v", one[i], other[i])
+		}
+	}
+	n := min(len(one), len(other))
+	return fmt.Sprintf("%d commands and %d; those that only one has: %v", len(one), len(other), append(one[n:], other[n:]...))
 }
 
 // probe has a host lead, and sends every session's last command once more: it has to

@@ -76,11 +76,19 @@ func TestAProcessThatIsKilledDoesNothing(t *testing.T) {
 func TestAnActorThatIsHeldWaits(t *testing.T) {
 	said, _ := parrots(t, 1, func(q *Queue, p *Process) {
 		p.Hold("c", 2*time.Second)
-		q.At(1500*time.Millisecond, "look", func() {})
 	})
 	if len(said) != 10 || said[9] != "c" {
 		t.Errorf("one was held, and they speak in this order: %v", said)
 	}
+	parrots(t, 1, func(q *Queue, p *Process) {
+		p.Hold("", time.Hour)
+		q.At(2*time.Second, "release", p.Release)
+		q.At(3*time.Second, "look", func() {
+			if q.ran < 10+10+2 {
+				t.Errorf("a second after they were released %d things had happened", q.ran)
+			}
+		})
+	})
 }
 
 func TestATimerIsStoppedAndSetAgain(t *testing.T) {
