@@ -485,13 +485,13 @@ func (d *stackDeals) add() {
 func (d *stackDeals) send(o *stackOp) {
 	c := d.client
 	s := c.stack
-	again := func(when time.Duration) {
+	var again func(when time.Duration)
+	again = func(when time.Duration) {
 		s.queue.At(s.queue.now+when, c.name+" asks again", func() {
 			switch {
 			case o.over || s.quiet:
 			case s.queue.now < c.until && !s.calm: // it is silent
-				s.stats.Again++
-				s.queue.At(c.until, c.name+" speaks again", func() { d.send(o) })
+				again(20 * time.Millisecond)
 			default:
 				s.stats.Again++
 				d.send(o)

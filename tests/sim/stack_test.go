@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -14,10 +15,10 @@ func TestStack(t *testing.T) {
 		runStack(t, *seed, func(line string) { t.Log(line) })
 		return
 	}
-	start, n := chosen(t, 8)
+	start, n := chosen(t, 6)
 	var total rafttest.StackStats
 	for s := start; s < start+uint64(n) && !t.Failed(); s++ {
-		total = total.Add(runStack(t, s, nil).Stats)
+		t.Run(fmt.Sprint("seed=", s), func(t *testing.T) { total = total.Add(runStack(t, s, nil).Stats) })
 	}
 	t.Logf("%+v", total)
 	if missing := total.Missing(); n >= 100 && len(missing) > 0 {
@@ -43,7 +44,7 @@ func runStack(t *testing.T, seed uint64, trace func(string)) rafttest.StackRun {
 func TestStackRepeats(t *testing.T) {
 	start, n := chosen(t, 2)
 	for s := start; s < start+uint64(min(n, 4)) && !t.Failed(); s++ {
-		repeat(t, s)
+		t.Run(fmt.Sprint("seed=", s), func(t *testing.T) { repeat(t, s) })
 	}
 }
 
