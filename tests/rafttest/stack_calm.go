@@ -30,7 +30,7 @@ func (s *stack) settle() {
 		}
 		h.start()
 	}
-	const long = 2 * time.Minute
+	const long = 30 * time.Second
 	s.until("all hosts are up", long, func() bool {
 		return !slices.ContainsFunc(s.hosts, func(h *stackHost) bool { return !h.up() })
 	})
@@ -56,13 +56,14 @@ func (s *stack) settle() {
 	for _, h := range s.hosts {
 		s.probe(h, long)
 	}
-	s.equal(long)
 	s.quiet = true
 	s.breakAll()
-	s.queue.Run(s.queue.now+5*time.Second, nil)
+	s.queue.Run(s.queue.now+s.plan.SessionTimeout+time.Second, nil)
 	for _, h := range s.hosts {
 		s.answeredBy(h.process)
 	}
+	s.expired(long)
+	s.equal(long)
 }
 
 // breakAll breaks every connection: what was lost on them without a word is known to be
@@ -186,17 +187,8 @@ func (s *stack) probe(h *stackHost, limit time.Duration) {
 		}
 		return st.Role == raftcore.Leader
 	})
-	for _, c := range s.clients {
-		d := c.deals
-		if d == nil || d.last == nil || s.err != nil {
-			continue
-		}
-		in := actors.InSession{ID: d.id, Sequence: d.last.sequence, Done: d.last.sequence - 1}
-		a := s.ask("a session is answered", h, limit, actors.Request{Operation: actors.Propose, Data: []byte(d.last.command()), Session: in}, func(a *actors.Response) bool {
-			return a.Err == nil || errors.Is(a.Err, actors.ErrSessionExpired)
-		})
+	s.lastCommands(h, limit, func(d *stackDeals, a *actors.Response) {
 		switch {
-		case s.err != nil:
 		case a.Err != nil:
 			d.ended = true
 		case d.ended:
@@ -206,5 +198,35 @@ func (s *stack) probe(h *stackHost, limit time.Duration) {
 		default:
 			s.stats.Probes++
 		}
+	})
+}
+
+// lastCommands sends every session's last command once more, and gives back the answers.
+func (s *stack) lastCommands(h *stackHost, limit time.Duration, answered func(*stackDeals, *actors.Response)) {
+	for _, c := range s.clients {
+		d := c.deals
+		if d == nil || d.last == nil || s.err != nil {
+			continue
+		}
+		in := actors.InSession{ID: d.id, Sequence: d.last.sequence, Done: d.last.sequence - 1}
+		a := s.ask("a session is answered", h, limit, actors.Request{Operation: actors.Propose, Data: []byte(d.last.command()), Session: in}, func(a *actors.Response) bool {
+			return a.Err == nil || errors.Is(a.Err, actors.ErrSessionExpired)
+		})
+		if s.err == nil {
+			answered(d, a)
+		}
 	}
+}
+
+// expired demands that all sessions have ended: nothing was heard of them for long.
+func (s *stack) expired(limit time.Duration) {
+	if s.err != nil {
+		return
+	}
+	s.last(limit)
+	s.lastCommands(s.host(), limit, func(d *stackDeals, a *actors.Response) {
+		if a.Err == nil {
+			s.fail("session %d has been silent for more than its timeout, %v, and is answered", d.id, s.plan.SessionTimeout)
+		}
+	})
 }

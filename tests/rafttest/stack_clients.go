@@ -400,7 +400,8 @@ type stackDeals struct {
 	next    uint64
 	done    uint64
 	open    []*stackOp
-	ended   bool
+	closing bool     // it was told to end, and may
+	ended   bool     // it has ended
 	last    *stackOp // the newest that was answered
 }
 
@@ -409,13 +410,13 @@ func (d *stackDeals) step() {
 	s := c.stack
 	switch {
 	case s.queue.now < c.until && !s.calm:
-	case d.ended && len(d.open) == 0:
+	case (d.ended || d.closing) && len(d.open) == 0:
 		if !s.calm {
 			*d = stackDeals{client: c}
 		}
 	case d.id == 0 && d.opening == nil && !s.calm:
 		d.openSession()
-	case d.id != 0 && !d.ended && !s.calm && len(d.open) < max(s.plan.Width, 1):
+	case d.id != 0 && !d.ended && !d.closing && !s.calm && len(d.open) < max(s.plan.Width, 1):
 		d.add()
 	}
 	rng := s.queue.rng
@@ -423,7 +424,7 @@ func (d *stackDeals) step() {
 		c.spoke = s.queue.now
 		d.give(actors.KeepSession)
 	} else if d.id != 0 && !d.ended && len(d.open) == 0 && !s.calm && rng.IntN(150) == 0 {
-		d.ended = true
+		d.closing = true
 		d.give(actors.CloseSession)
 	}
 }
@@ -437,7 +438,7 @@ func (d *stackDeals) give(operation actors.Operation) {
 	}
 	id := d.id
 	o.try(d.client.stack.someHost(), actors.Request{Operation: operation, Session: in}, func(r *actors.Response) {
-		if d.id == id && errors.Is(r.Err, actors.ErrSessionExpired) {
+		if d.id == id && (errors.Is(r.Err, actors.ErrSessionExpired) || r.Err == nil && operation == actors.CloseSession) {
 			d.ended = true
 		}
 	})

@@ -2,7 +2,10 @@ package sim
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/castaway-go/castaway/tests/rafttest"
@@ -17,13 +20,32 @@ func TestStack(t *testing.T) {
 	}
 	start, n := chosen(t, 6)
 	var total rafttest.StackStats
-	for s := start; s < start+uint64(n) && !t.Failed(); s++ {
-		t.Run(fmt.Sprint("seed=", s), func(t *testing.T) { total = total.Add(runStack(t, s, nil).Stats) })
-	}
+	var mu sync.Mutex
+	eachSeed(t, start, n, func(t *testing.T, seed uint64) {
+		stats := runStack(t, seed, nil).Stats
+		mu.Lock()
+		defer mu.Unlock()
+		total = total.Add(stats)
+	})
 	t.Logf("%+v", total)
-	if missing := total.Missing(); n >= 100 && len(missing) > 0 {
+	if missing := total.Missing(); n >= 100 && len(missing) > 0 && !t.Failed() {
 		t.Errorf("these have never happened: %v", missing)
 	}
+}
+
+// eachSeed runs f with seeds, as many at a time as there are processors, until the first
+// that fails.
+func eachSeed(t *testing.T, start uint64, n int, f func(*testing.T, uint64)) {
+	var workers sync.WaitGroup
+	var next atomic.Uint64
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for i := next.Add(1) - 1; i < uint64(n) && !t.Failed(); i = next.Add(1) - 1 {
+				t.Run(fmt.Sprint("seed=", start+i), func(t *testing.T) { f(t, start+i) })
+			}
+		})
+	}
+	workers.Wait()
 }
 
 // runStack runs one seed.
@@ -43,9 +65,7 @@ func runStack(t *testing.T, seed uint64, trace func(string)) rafttest.StackRun {
 // TestStackRepeats runs a few seeds twice: every event must be the same.
 func TestStackRepeats(t *testing.T) {
 	start, n := chosen(t, 2)
-	for s := start; s < start+uint64(min(n, 4)) && !t.Failed(); s++ {
-		t.Run(fmt.Sprint("seed=", s), func(t *testing.T) { repeat(t, s) })
-	}
+	eachSeed(t, start, min(n, 4), repeat)
 }
 
 func repeat(t *testing.T, seed uint64) {
