@@ -358,6 +358,7 @@ func (h *stackHost) stop(then func()) {
 		if err != nil {
 			s.fail("stopping %v: %v", h, err)
 		}
+		p.Release()
 		s.queue.At(s.queue.now+50*time.Millisecond, "has stopped", func() {
 			if p.dead {
 				return
@@ -381,6 +382,7 @@ func (h *stackHost) reopen() {
 		if err != nil {
 			s.fail("stopping the group on %v: %v", h, err)
 		}
+		p.Release()
 		s.queue.At(s.queue.now+20*time.Millisecond, "has stopped its group", func() {
 			if p.dead {
 				return
@@ -456,7 +458,6 @@ func (s *stack) pace(kind string) time.Duration {
 type stackLog struct {
 	host    *stackHost
 	process *Process
-	attrs   []slog.Attr
 }
 
 func (l *stackLog) Enabled(context.Context, slog.Level) bool { return true }
@@ -475,6 +476,10 @@ func (l *stackLog) Handle(_ context.Context, r slog.Record) error {
 		return true
 	}
 	r.Attrs(take)
+	gaveUp := strings.Contains(r.Message, "faulted") || strings.Contains(r.Message, "stays closed")
+	if quarantined := strings.Contains(r.Message, "is quarantined"); gaveUp || quarantined && !l.host.stack.plan.Poison {
+		l.host.stack.fail("%v: %s: %s: there was no reason for it", l.host, r.Message, detail.String()) // no plan has as many failures
+	}
 	l.host.stack.queue.note(l.process, detail.String(), "log: %s", r.Message)
 	return nil
 }

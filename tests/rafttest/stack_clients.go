@@ -69,7 +69,6 @@ type stackOp struct {
 	maybe    bool   // a try may have had its way
 	over     bool
 	floor    raftcore.Index // a read must not be older
-	request  actors.Request
 }
 
 // stackTry is one Request of an operation.

@@ -177,7 +177,7 @@ func (s *stack) partition() {
 // that thinks, a pause of the whole program.
 func (s *stack) hold() {
 	h := s.host()
-	if h.process == nil {
+	if h.process == nil || h.stopping { // what stops has to be seen to have answered
 		return
 	}
 	s.stats.Holds++

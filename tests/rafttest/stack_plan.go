@@ -94,7 +94,7 @@ func DrawStackPlan(seed uint64) StackPlan {
 		FailSave:        ms(0, 0, 2500),
 		FailFile:        ms(0, 0, 1500),
 		Panic:           ms(0, 0, 1000),
-		Poison:          r.IntN(6) == 0,
+		Poison:          r.IntN(4) == 0,
 		Change:          ms(0, 0, 400, 1500),
 		Transfer:        ms(0, 500, 2000),
 		Silence:         ms(0, 1000, 3000),
