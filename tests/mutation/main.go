@@ -12,7 +12,7 @@
 // those that stand on it: for raftcore the random simulations of tests/sim, for
 // what the Store is made of the tests of badgerstore, which hold it against the
 // contract (rafttest.TestStore), with crashes at random, and for actors those of
-// tests/repair, with real disks.
+// tests/repair, with real disks, and the simulations of whole hosts.
 package main
 
 import (
@@ -59,7 +59,7 @@ func suites() []suite {
 		{"persistence/badgerstore", [][]string{{store}}, storeMutants},
 		{"persistence/snapshots", [][]string{{"./persistence/snapshots"}}, snapshotMutants},
 		{"persistence/cmd/castaway-disk", [][]string{{"./persistence/cmd/castaway-disk", "-run", "Lineage|GroupsAreBegun"}}, toolMutants},
-		{"actors", [][]string{{"./actors"}, {"./tests/repair"}}, actorMutants},
+		{"actors", [][]string{{"./actors"}, {"./tests/repair"}, {"./tests/sim", "-run", "TestStack$", "-args", "-seeds", "40"}}, actorMutants},
 	}
 }
 
