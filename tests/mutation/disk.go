@@ -824,7 +824,7 @@ var actorMutants = []mutant{
 		{"session.go", "err = &perhaps{err}", "_ = maybe"},
 	}},
 	{"C5", "a group that is stopped leaves what it has sent to the leader waiting", []edit{
-		{"member.go", "p.tell(deposed{m.group.key})", "_ = p"},
+		{"group.go", "p.tell(deposed{g.key})", "_ = p"},
 	}},
 	{"C5", "what is forwarded behind the news of another leader waits for ever", []edit{
 		{"peer.go", "p.deposed = append(p.deposed, m.group)", "p.abandonAsked(func(group GroupKey) bool { return group == m.group })"},
