@@ -882,9 +882,6 @@ var actorMutants = []mutant{
 	{"C5", "who waits for a machine that stalls waits although it is stopped", []edit{
 		{"node.go", "if !w.done.Load() {", "if false {"},
 	}},
-	{"C5", "calls that were sent to another host wait although the member stops", []edit{
-		{"group.go", "p.tell(deposed{g.key})", "_ = p"},
-	}},
 	{"C5", "a query of an actor goes on when the member stops", []edit{
 		{"member.go", "\tif m.endLife != nil {\n\t\tm.endLife()\n\t}\n", ""},
 	}},
