@@ -112,6 +112,7 @@ type Session struct {
 // there may be a session that nobody has, and it ends by itself.
 func (g *Group) OpenSession(ctx context.Context, timeout time.Duration) (*Session, error) {
 	r := &Request{Operation: OpenSession, Timeout: timeout}
+	maybe := false // an earlier try may have opened one
 	for {
 		try, cancel := g.try(ctx)
 		response, err := g.Do(try, r)
@@ -129,7 +130,11 @@ func (g *Group) OpenSession(ctx context.Context, timeout time.Duration) (*Sessio
 			s.mu.Unlock()
 			return s, nil
 		}
-		if !errors.Is(err, ErrUnknown) && !errors.Is(err, context.DeadlineExceeded) {
+		again := errors.Is(err, ErrUnknown) || errors.Is(err, context.DeadlineExceeded)
+		if maybe = maybe || errors.Is(err, ErrUnknown); maybe && !errors.Is(err, ErrUnknown) {
+			err = &perhaps{err}
+		}
+		if !again {
 			return nil, err
 		}
 		if err := g.pause(ctx, err); err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/raftcore"
 )
 
 func (h *hostUp) session(timeout time.Duration) *actors.Session {
@@ -315,6 +316,28 @@ func TestC5_ASessionOfAStoppedGroupEnds(t *testing.T) {
 		}
 		if took := time.Since(before); took > time.Second {
 			t.Errorf("that took %v", took)
+		}
+	})
+}
+
+// TestC5_ASessionThatMayHaveBeenOpenedIsNotSaidNotToBe: its leader was lost, and then the
+// group was stopped.
+func TestC5_ASessionThatMayHaveBeenOpenedIsNotSaidNotToBe(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		l := w.settled()
+		w.net.Isolate(l.addr)
+		ended := make(chan error, 1)
+		go func() {
+			_, err := l.group.OpenSession(w.ctx, time.Minute)
+			ended <- err
+		}()
+		w.until("it leads no more", func() bool { return l.status().Role != raftcore.Leader })
+		time.Sleep(time.Second) // fake
+		if err := l.group.Stop(w.ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; !errors.Is(err, actors.ErrUnknown) || errors.Is(err, actors.ErrRejected) || !errors.Is(err, actors.ErrStopped) {
+			t.Errorf("it ends with %v", err)
 		}
 	})
 }
