@@ -22,6 +22,7 @@
 //	├── log-<n>          log        owns the Store                log.go
 //	│   └── reader       logReader  reads old entries             log.go
 //	├── clock-<n>        clock      wakes who has a deadline      clock.go
+//	├── liveness-<n>     liveness   wakes who waits for the dead  liveness.go
 //	├── peer-<id>-<n>    peer       one for each other process    peer.go
 //	└── group-<n>-<name> member     recovers, supervises          member.go
 //	    ├── machine-<n>  machine    owns the StateMachine         machine.go
@@ -75,6 +76,15 @@
 // Group.ChangeMembers changes the members of a group, Group.Transfer its leader, both
 // from any host (members.go). Which hosts there are, and where, Host.SetPeers says
 // (peers.go).
+//
+// # Many groups
+//
+// A group in which nothing happens is silent: its members send nothing and are never
+// woken. Between two hosts one small message goes back and forth for all that are silent,
+// and says which these are (liveness.go). A request wakes a group, on any of its members;
+// a read that is Local needs nobody. The first request after a silence, and the first
+// reads with a lease or of a bounded age, take a round to a quorum like any other. A
+// group of which a member is down does not fall silent.
 //
 // # Reads
 //

@@ -58,6 +58,9 @@ func (r *register) Query(ctx context.Context, question []byte) ([]byte, error) {
 	case "wait":
 		<-ctx.Done()
 		return nil, ctx.Err()
+	case "wait to be freed":
+		<-r.world.freed
+		return nil, nil
 	case "all":
 		return []byte(strings.Join(r.log, "\n")), nil
 	case "len":
@@ -105,9 +108,14 @@ type world struct {
 	takenBack bool            // what was applied may be taken back
 	stalled   chan struct{}   // until it is closed, who is told "stall" waits
 
+	freed chan struct{} // who is asked to wait does until it is closed
+
 	chunks atomic.Int64 // bytes of snapshots that were sent
 
 	machine func(*hostUp) actors.StateMachine // nil: a register
+
+	beats  atomic.Int64 // that were sent
+	spoken sync.Map     // the groups of which a message was sent
 }
 
 type hostUp struct {
@@ -128,7 +136,7 @@ func inWorld(t *testing.T, n int, f func(w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 		defer cancel()
-		w := &world{t: t, ctx: ctx, net: rafttest.NewNetwork(1), peers: map[raftcore.NodeID]string{}, stalled: make(chan struct{})}
+		w := &world{t: t, ctx: ctx, net: rafttest.NewNetwork(1), peers: map[raftcore.NodeID]string{}, stalled: make(chan struct{}), freed: make(chan struct{})}
 		for i := range n {
 			w.peers[raftcore.NodeID(i+1)] = fmt.Sprintf("host-%d", i+1)
 		}
@@ -174,7 +182,7 @@ func (w *world) panicAt(command string) {
 
 func (h *hostUp) config() actors.HostConfig {
 	cfg := actors.HostConfig{
-		ID: h.id, Store: h.disk, Transport: countingTransport{h.world.net.Transport(h.addr), &h.world.chunks}, Peers: h.world.peers,
+		ID: h.id, Store: h.disk, Transport: countingTransport{h.world.net.Transport(h.addr), h.world}, Peers: h.world.peers,
 		Raft: raftcore.Config{ElectionTimeout: 100 * time.Millisecond, Seed: uint64(h.id)},
 	}
 	if h.every > 0 {
@@ -183,26 +191,32 @@ func (h *hostUp) config() actors.HostConfig {
 	return cfg
 }
 
-// countingTransport counts the bytes of snapshots.
+// countingTransport counts what is sent.
 type countingTransport struct {
 	actors.Transport
-	chunks *atomic.Int64
+	world *world
 }
 
 func (c countingTransport) Link(address string, notify func(actors.LinkEvent)) actors.Link {
-	return countingLink{c.Transport.Link(address, notify), c.chunks}
+	return countingLink{c.Transport.Link(address, notify), c.world}
 }
 
 type countingLink struct {
 	actors.Link
-	chunks *atomic.Int64
+	world *world
 }
 
 func (c countingLink) Send(p *actors.Packet) bool {
 	for i := range p.Snapshots {
 		if chunk := p.Snapshots[i].Chunk; chunk != nil {
-			c.chunks.Add(int64(len(chunk.Data)))
+			c.world.chunks.Add(int64(len(chunk.Data)))
 		}
+	}
+	for i := range p.Messages {
+		c.world.spoken.Store(p.Messages[i].Group, true)
+	}
+	if p.Beat != nil {
+		c.world.beats.Add(1)
 	}
 	return c.Link.Send(p)
 }

@@ -36,10 +36,10 @@ type HostConfig struct {
 	Peers map[raftcore.NodeID]string
 	// Cluster tells groups of the same name in different installations apart.
 	Cluster string
-	// Raft has the timeouts and the bounds of every group. ID, Boot and Seed are
-	// filled in. Quiescence is not for hosts yet. If none of SnapshotEntries,
-	// SnapshotBytes and SnapshotAge is set, members take a snapshot after 100,000
-	// entries or 64 MiB of them; and none if the Store knows no place for them.
+	// Raft has the timeouts and the bounds of every group. ID, Boot, Seed and Quiesce
+	// are filled in: groups in which nothing happens are always silent. If none of
+	// SnapshotEntries, SnapshotBytes and SnapshotAge is set, members take a snapshot after
+	// 100,000 entries or 64 MiB of them; and none if the Store knows no place for them.
 	Raft raftcore.Config
 	// MaxPending bounds the requests that a member has taken and not answered;
 	// beyond it they are refused with ErrBusy. Default 8,192.
@@ -53,7 +53,7 @@ type HostConfig struct {
 }
 
 func (c HostConfig) withDefaults() HostConfig {
-	c.Raft.ID = c.ID
+	c.Raft.ID, c.Raft.Quiesce = c.ID, true
 	if r := &c.Raft; c.keepsSnapshots() && r.SnapshotEntries == 0 && r.SnapshotBytes == 0 && r.SnapshotAge == 0 {
 		r.SnapshotEntries, r.SnapshotBytes = 100_000, 64<<20
 	}
@@ -93,8 +93,8 @@ func (c HostConfig) Validate() error {
 		errs = append(errs, errors.New("there is no Store"))
 	}
 	r := c.Raft
-	if r.Quiesce || r.Joins {
-		errs = append(errs, errors.New("hosts do not quiesce yet, and GroupConfig.Join says who joins: leave these fields of Raft zero"))
+	if r.Joins {
+		errs = append(errs, errors.New("GroupConfig.Join says who joins: leave Raft.Joins false"))
 	}
 	if !c.keepsSnapshots() && (r.SnapshotEntries != 0 || r.SnapshotBytes != 0 || r.SnapshotAge != 0) {
 		errs = append(errs, errors.New("the Store knows no place for snapshots: see snapshots.Beside"))
@@ -136,10 +136,11 @@ type Host struct {
 	ended      chan struct{} // closed when the host actor has stopped
 	maxAnswer  int           // the most bytes of an answer that travel
 
-	log   place
-	clock place
-	full  atomic.Pointer[error] // why the log cannot save at the moment, if the disk is full
-	peers atomic.Pointer[peers] // replaced as a whole, by hostActor: who reads it takes no lock
+	log      place
+	clock    place
+	liveness place
+	full     atomic.Pointer[error] // why the log cannot save at the moment, if the disk is full
+	peers    atomic.Pointer[peers] // replaced as a whole, by hostActor: who reads it takes no lock
 
 	gone atomic.Pointer[error] // why the store stays closed, if it does
 
@@ -430,6 +431,9 @@ func (h *Host) deliver(p *Packet) {
 				courier.box.offer(&arrivedPart{from: p.From, part: part})
 			}
 		}
+	}
+	if l := h.liveness.at.Load(); l != nil && p.Beat != nil {
+		l.box.offer(&heardBeat{from: p.From, beat: p.Beat})
 	}
 	if len(p.Responses) > 0 {
 		from.tell(p.Responses)

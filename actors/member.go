@@ -346,6 +346,7 @@ func (m *member) leave() {
 	if m.endLife != nil {
 		m.endLife()
 	}
+	m.host.liveness.tell(awake{m.group.key})
 	if f := m.group.files; f != nil {
 		f.leaving.Store(true)
 	}

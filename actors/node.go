@@ -20,10 +20,12 @@ import (
 //	snapshotter → node     raftcore.SnapshotTaken
 //	courier     → node     raftcore.SnapshotSent; *raftcore.Message, with a snapshot
 //	clock       → node     woken
+//	liveness    → node     raftcore.Unreachable, tellSleep
 //	node        → log      saveOrder, loadOrder
 //	node        → peers    outbound, forward
 //	node        → machine  work
 //	node        → clock    wakeOrder
+//	node        → liveness     asleep, awake
 //	node        → snapshotter  keepOrder
 //	node        → courier      sendOrder
 type node struct {
@@ -45,6 +47,7 @@ type node struct {
 	reads   reads
 	now     raftcore.Instant // of this batch
 	wake    raftcore.Instant // when the clock will wake this node; 0: it will not
+	asleep  bool             // it is silent, and the liveness knows
 	yielded bool             // it has led with a machine that is quarantined, and wanted another to
 	naming  []namingSave     // Saves that name a snapshot, and are not durable yet
 	handed  []*work          // with calls in it, and not done when last looked at
@@ -128,6 +131,8 @@ func (n *node) receive(message any) {
 		n.core.Step(m)
 	case raftcore.Unreachable:
 		n.core.Step(m)
+	case tellSleep:
+		n.tellSleep()
 	case askStatus:
 		m.reply <- n.core.Status() // has room for one
 	}
@@ -253,6 +258,7 @@ func (n *node) drain() {
 	n.readsAt(out.Reads)
 	n.feedMachine(out)
 	n.sweepReads()
+	n.sleep(out.Quiescent, out.StatusChanged)
 	if out.StatusChanged {
 		n.publish()
 	}

@@ -22,6 +22,7 @@ import (
 //	courier → peer   *SnapshotPart
 //	any     → peer   GroupResponse: the answer to a request that came from there
 //	host    → peer   []GroupResponse: answers to requests that were sent there
+//	liveness → peer  *Beat
 //	link    → peer   LinkEvent
 //	peer    → node   raftcore.Unreachable
 type peer struct {
@@ -122,6 +123,12 @@ func (p *peer) receive(message any) {
 		}
 		p.room(size)
 		p.packet.Snapshots = append(p.packet.Snapshots, *m)
+	case *Beat: // if it is lost the other side will say so
+		if p.packet != nil && p.packet.Beat != nil {
+			p.flush()
+		}
+		p.room(64 + 16*len(m.Changes))
+		p.packet.Beat = m
 	case GroupResponse:
 		p.respond(m)
 	case []GroupResponse:

@@ -15,6 +15,7 @@ import (
 //	├── log-<n>         the Store; a new one each time it is opened
 //	│   └── reader
 //	├── clock
+//	├── liveness
 //	├── peer-<id> …     one for each other host
 //	└── <group> …       a member, unless it has another parent: see Host.Props
 //	    ├── machine-<n>
@@ -105,6 +106,7 @@ func (h *hostActor) Receive(ctx actor.Context) {
 func (h *hostActor) start(ctx actor.Context) {
 	h.self = ctx.Self()
 	h.spawnClock(ctx)
+	h.spawnLiveness(ctx)
 	for id, p := range h.peers.Load().each() {
 		h.spawnPeer(ctx, id, p)
 	}
@@ -115,6 +117,13 @@ func (h *hostActor) spawnClock(ctx actor.Context) {
 	h.spawned++
 	h.clock.put(h.spawn(ctx, fmt.Sprintf("clock-%d", h.spawned), 0, func(box *mailbox) actor.Actor {
 		return &clock{host: h.Host, box: box}
+	}))
+}
+
+func (h *hostActor) spawnLiveness(ctx actor.Context) {
+	h.spawned++
+	h.liveness.put(h.spawn(ctx, fmt.Sprintf("liveness-%d", h.spawned), 0, func(box *mailbox) actor.Actor {
+		return &liveness{host: h.Host, box: box}
 	}))
 }
 
@@ -221,6 +230,10 @@ func (h *hostActor) childGone(ctx actor.Context, who *actor.PID) {
 	case who.Equal(h.clock.ref().pid):
 		h.spawnClock(ctx)
 		h.eachNode(func(node ref) { node.tell(woken{}) }) // they ask the new one
+		h.liveness.tell(woken{})
+	case who.Equal(h.liveness.ref().pid):
+		h.spawnLiveness(ctx)
+		h.eachNode(func(node ref) { node.tell(tellSleep{}) })
 	default:
 		for id, p := range *h.peers.Load() {
 			if who.Equal(p.ref().pid) {

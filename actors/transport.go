@@ -62,6 +62,28 @@ type Packet struct {
 	Requests  []GroupRequest
 	Responses []GroupResponse
 	Snapshots []SnapshotPart
+	// Beat, if it is not nil, is a sign of life, for the groups that are silent.
+	Beat *Beat
+}
+
+// Beat tells a host which groups are silent between it and the sender: those in which
+// one of the two leads and the other follows, and the sender's member sleeps.
+type Beat struct {
+	// First: whatever was told before is forgotten.
+	First bool
+	// Resend: what the other side has told does not add up. It is to tell everything.
+	Resend bool
+	// Changes are since the beat before.
+	Changes []BeatChange
+	// Count and Sum are of all groups that have been told of, and are silent.
+	Count, Sum uint64
+}
+
+// BeatChange is a group that has fallen silent in a term, or with none, one that speaks
+// again.
+type BeatChange struct {
+	Group GroupKey
+	Term  raftcore.Term
 }
 
 // GroupMessage is a message of one group's Raft.

@@ -880,6 +880,10 @@ func TestASingleVoterIsNotSilentWhileItWorks(t *testing.T) {
 		}
 		finish()
 	}
+	if n.out.Quiescent || n.out.Deadline == 0 {
+		t.Errorf("%v; it should wait for more to do", n.node)
+	}
+	n.waits(3 * heartbeatInterval)
 	if !n.out.Quiescent {
 		t.Errorf("%v; it should be silent", n.node)
 	}

@@ -116,7 +116,7 @@ const (
 )
 
 // Unreachable is the fact that messages to a peer were lost, or will be. It
-// wakes a quiescent node: the host of its leader may be gone.
+// wakes a quiescent node that leads the peer, or is led by it: the other may be gone.
 type Unreachable struct{ Peer NodeID }
 
 func (Tick) input()          {}

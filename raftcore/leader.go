@@ -328,10 +328,11 @@ func (n *Node) release() {
 // unreachable takes the news that messages to a peer are lost: what was sent
 // ahead of its acknowledgement has to be asked about again.
 func (n *Node) unreachable(id NodeID) {
-	if n.quiet && (n.role == Leader || id == n.leaderID) {
+	p := n.peer(id)
+	if n.quiet && (p != nil || id == n.leaderID) {
 		n.wake(false)
 	}
-	if p := n.peer(id); p != nil && p.state == replicate {
+	if p != nil && p.state == replicate {
 		p.becomeProbe(p.match + 1)
 		p.probed = true // wait for the next heartbeat: it asks the question
 	}
@@ -385,7 +386,10 @@ func (n *Node) quorumHeardAt() Instant {
 }
 
 func (n *Node) leaderDeadline() Instant {
-	if len(n.leader.peers) == 0 {
+	switch {
+	case len(n.leader.peers) == 0 && n.cfg.Quiesce:
+		return n.silentAt() // alone it has nobody to tell, and an array to give back
+	case len(n.leader.peers) == 0:
 		return 0
 	}
 	if n.leader.heartbeatAt > n.leader.quorumUntil {

@@ -38,8 +38,8 @@ type Output struct {
 	StatusChanged bool
 	// Quiescent: this node has nothing to do until something happens; it sends
 	// nothing, and expects nothing, not even from its leader. Its host must step
-	// Unreachable when the host of the leader is gone, or is gone already when this
-	// turns true.
+	// Unreachable when the leader is gone, or is gone already when this turns true; for
+	// a leader it should do so when a follower is, else it may lead nobody for long.
 	Quiescent bool
 	// Deadline is when the node wants a Tick even if nothing else happens; zero
 	// if time means nothing to it.

@@ -21,7 +21,7 @@ func (n *Node) fallSilent() {
 		n.leader.idleSince = n.now
 		return
 	}
-	if len(n.leader.peers) > 0 && n.now < n.leader.idleSince.Add(idleHeartbeats*n.cfg.HeartbeatInterval) || !n.allEchoed() {
+	if n.now < n.silentAt() || !n.allEchoed() {
 		return
 	}
 	for i := range n.leader.peers {
@@ -29,7 +29,11 @@ func (n *Node) fallSilent() {
 		n.sendAppendRequest(p.id, AppendRequest{Prev: n.log.lastID(), Commit: n.log.commit, Round: p.round, Quiesce: true})
 	}
 	n.quiet = true
-	n.out.StatusChanged = true
+}
+
+// silentAt returns when this leader falls silent, if nothing happens.
+func (n *Node) silentAt() Instant {
+	return n.leader.idleSince.Add(idleHeartbeats * n.cfg.HeartbeatInterval)
 }
 
 // idle reports whether everybody has everything, and nobody waits.
@@ -72,7 +76,6 @@ func wakes(in Input) bool {
 // first one would be late, the others are taken to be alive.
 func (n *Node) wake(believe bool) {
 	n.quiet = false
-	n.out.StatusChanged = true
 	if n.role == Leader {
 		n.leader.heartbeatAt = n.now
 		n.leader.idleSince = n.now

@@ -105,6 +105,7 @@ func TestAGroupFallsSilentThoughItIsTickedOnlyWhenItAsks(t *testing.T) {
 
 func TestASingleVoterFallsSilentToo(t *testing.T) {
 	n := lead(t, given{Voters: voters(1), Limits: quiesces})
+	n.waits(3 * heartbeatInterval)
 	if !n.out.Quiescent || n.out.Deadline != 0 {
 		t.Errorf("quiescent: %v, deadline %d", n.out.Quiescent, n.out.Deadline)
 	}
@@ -346,6 +347,10 @@ func TestL7_TheNewsThatAnotherHostIsGoneConcernsTheLeaderAlone(t *testing.T) {
 	g.step(g.member(2), Unreachable{Peer: 3})
 	if !g.member(2).out.Quiescent {
 		t.Errorf("%v; its leader is alive", g.member(2).node)
+	}
+	g.step(g.member(1), Unreachable{Peer: 4})
+	if !g.member(1).out.Quiescent {
+		t.Errorf("%v; 4 is none of its peers", g.member(1).node)
 	}
 	g.step(g.member(1), Unreachable{Peer: 3})
 	if g.member(1).out.Quiescent {

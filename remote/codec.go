@@ -35,6 +35,20 @@ func encode(p *actors.Packet) *raftpb.Packet {
 	for i := range p.Snapshots {
 		out.Snapshots = append(out.Snapshots, encodeSnapshot(&p.Snapshots[i]))
 	}
+	if p.Beat != nil {
+		out.Beat = encodeBeat(p.Beat)
+	}
+	return out
+}
+
+func encodeBeat(b *actors.Beat) *raftpb.Beat {
+	out := &raftpb.Beat{First: b.First, Resend: b.Resend, Count: b.Count, Sum: b.Sum}
+	if n := len(b.Changes); n > 0 {
+		out.Groups, out.Terms = make([]uint64, n), make([]uint64, n)
+	}
+	for i, c := range b.Changes {
+		out.Groups[i], out.Terms[i] = uint64(c.Group), uint64(c.Term)
+	}
 	return out
 }
 
@@ -138,7 +152,25 @@ func decode(in *raftpb.Packet) (*actors.Packet, error) {
 		}
 		p.Snapshots = append(p.Snapshots, part)
 	}
+	if in.Beat != nil {
+		beat, err := decodeBeat(in.Beat)
+		if err != nil {
+			return nil, err
+		}
+		p.Beat = beat
+	}
 	return p, nil
+}
+
+func decodeBeat(in *raftpb.Beat) (*actors.Beat, error) {
+	if len(in.Groups) != len(in.Terms) {
+		return nil, fmt.Errorf("a beat has %d groups, and %d terms", len(in.Groups), len(in.Terms))
+	}
+	out := &actors.Beat{First: in.First, Resend: in.Resend, Count: in.Count, Sum: in.Sum}
+	for i, group := range in.Groups {
+		out.Changes = append(out.Changes, actors.BeatChange{Group: actors.GroupKey(group), Term: raftcore.Term(in.Terms[i])})
+	}
+	return out, nil
 }
 
 // decodeRequest leaves it to the host to refuse an operation that it does not know: that

@@ -85,6 +85,14 @@ func snapshotParts() *actors.Packet {
 	}}
 }
 
+// beats is a packet with a beat: a group has fallen silent, and one speaks again.
+func beats() *actors.Packet {
+	return &actors.Packet{From: 1, Messages: []actors.GroupMessage{}, Beat: &actors.Beat{
+		First: true, Resend: true, Changes: []actors.BeatChange{{Group: 0x1122334455667788, Term: 7}, {Group: 6}},
+		Count: 2, Sum: 0x9190a438d412f8e3, // the other is group 5, in term 1
+	}}
+}
+
 // roundTrip sends a packet through the bytes of the wire.
 func roundTrip(t *testing.T, p *actors.Packet) *actors.Packet {
 	t.Helper()
@@ -104,7 +112,7 @@ func roundTrip(t *testing.T, p *actors.Packet) *actors.Packet {
 }
 
 func TestWhatIsEncodedIsDecoded(t *testing.T) {
-	for _, want := range []*actors.Packet{everything(), snapshotParts()} {
+	for _, want := range []*actors.Packet{everything(), snapshotParts(), beats(), {From: 1, Messages: []actors.GroupMessage{}, Beat: &actors.Beat{}}} {
 		if got := roundTrip(t, want); !reflect.DeepEqual(got, want) {
 			t.Errorf("got  %+v\nwant %+v", got, want)
 		}
@@ -133,6 +141,7 @@ func TestP10_NilAndEmptyDataAreTold(t *testing.T) {
 func TestP10_GoldenPacket(t *testing.T) {
 	golden(t, "testdata/packet-v1.hex", everything())
 	golden(t, "testdata/snapshots-v1.hex", snapshotParts())
+	golden(t, "testdata/beats-v1.hex", beats())
 }
 
 func golden(t *testing.T, file string, pinned *actors.Packet) {
@@ -200,6 +209,11 @@ func TestPacketsThatAreNotOursAreRefused(t *testing.T) {
 			t.Errorf("%s: accepted as %+v", name, out)
 		}
 	}
+	p := encode(beats())
+	p.Beat.Terms = p.Beat.Terms[:1]
+	if out, err := decode(p); err == nil {
+		t.Errorf("a beat with fewer terms than groups: accepted as %+v", out)
+	}
 	for name, change := range map[string]func(*raftpb.Packet){
 		"nil part":                 func(p *raftpb.Packet) { p.Snapshots[0] = nil },
 		"empty part":               func(p *raftpb.Packet) { p.Snapshots[1].Part = nil },
@@ -256,6 +270,11 @@ func FuzzDecode(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(good)
+	beat, err := proto.Marshal(encode(beats()))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(beat)
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var m raftpb.Packet

@@ -219,6 +219,7 @@ func (l *link) took(packet *raftpb.Packet) {
 	for _, s := range packet.Snapshots {
 		l.untoldB += len(s.GetChunk().GetData())
 	}
+	l.untoldB += 16 * len(packet.Beat.GetGroups())
 	if l.up && (l.untold >= tellAfter || l.untoldB >= l.t.cfg.WindowBytes/8) {
 		l.tell()
 	}

@@ -45,6 +45,7 @@ type Packet struct {
 	Requests      []*Request      `protobuf:"bytes,9,rep,name=requests,proto3" json:"requests,omitempty"`
 	Responses     []*Response     `protobuf:"bytes,10,rep,name=responses,proto3" json:"responses,omitempty"`
 	Snapshots     []*SnapshotPart `protobuf:"bytes,11,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	Beat          *Beat           `protobuf:"bytes,12,opt,name=beat,proto3" json:"beat,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -156,6 +157,104 @@ func (x *Packet) GetSnapshots() []*SnapshotPart {
 	return nil
 }
 
+func (x *Packet) GetBeat() *Beat {
+	if x != nil {
+		return x.Beat
+	}
+	return nil
+}
+
+// Beat is a host's sign of life to another with which it has silent groups: see
+// PROTOCOL.md.
+type Beat struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// first: whatever was told before is forgotten.
+	First bool `protobuf:"varint,1,opt,name=first,proto3" json:"first,omitempty"`
+	// resend: the last beats of the other side did not add up.
+	Resend bool `protobuf:"varint,2,opt,name=resend,proto3" json:"resend,omitempty"`
+	// groups are those that have fallen silent, or speak again, since the beat before;
+	// terms has the term of each, or 0 for one that speaks.
+	Groups []uint64 `protobuf:"fixed64,3,rep,packed,name=groups,proto3" json:"groups,omitempty"`
+	Terms  []uint64 `protobuf:"varint,4,rep,packed,name=terms,proto3" json:"terms,omitempty"`
+	// count and sum are of all that have been told of, and are silent.
+	Count         uint64 `protobuf:"varint,5,opt,name=count,proto3" json:"count,omitempty"`
+	Sum           uint64 `protobuf:"fixed64,6,opt,name=sum,proto3" json:"sum,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Beat) Reset() {
+	*x = Beat{}
+	mi := &file_raft_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Beat) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Beat) ProtoMessage() {}
+
+func (x *Beat) ProtoReflect() protoreflect.Message {
+	mi := &file_raft_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Beat.ProtoReflect.Descriptor instead.
+func (*Beat) Descriptor() ([]byte, []int) {
+	return file_raft_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Beat) GetFirst() bool {
+	if x != nil {
+		return x.First
+	}
+	return false
+}
+
+func (x *Beat) GetResend() bool {
+	if x != nil {
+		return x.Resend
+	}
+	return false
+}
+
+func (x *Beat) GetGroups() []uint64 {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *Beat) GetTerms() []uint64 {
+	if x != nil {
+		return x.Terms
+	}
+	return nil
+}
+
+func (x *Beat) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Beat) GetSum() uint64 {
+	if x != nil {
+		return x.Sum
+	}
+	return 0
+}
+
 // Message is a message of one group's Raft.
 type Message struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -183,7 +282,7 @@ type Message struct {
 
 func (x *Message) Reset() {
 	*x = Message{}
-	mi := &file_raft_proto_msgTypes[1]
+	mi := &file_raft_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -195,7 +294,7 @@ func (x *Message) String() string {
 func (*Message) ProtoMessage() {}
 
 func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_raft_proto_msgTypes[1]
+	mi := &file_raft_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -208,7 +307,7 @@ func (x *Message) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Message.ProtoReflect.Descriptor instead.
 func (*Message) Descriptor() ([]byte, []int) {
-	return file_raft_proto_rawDescGZIP(), []int{1}
+	return file_raft_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Message) GetGroup() uint64 {
@@ -402,7 +501,7 @@ type EntryID struct {
 
 func (x *EntryID) Reset() {
 	*x = EntryID{}
-	mi := &file_raft_proto_msgTypes[2]
+	mi := &file_raft_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -414,7 +513,7 @@ func (x *EntryID) String() string {
 func (*EntryID) ProtoMessage() {}
 
 func (x *EntryID) ProtoReflect() protoreflect.Message {
-	mi := &file_raft_proto_msgTypes[2]
+	mi := &file_raft_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -427,7 +526,7 @@ func (x *EntryID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntryID.ProtoReflect.Descriptor instead.
 func (*EntryID) Descriptor() ([]byte, []int) {
-	return file_raft_proto_rawDescGZIP(), []int{2}
+	return file_raft_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *EntryID) GetTerm() uint64 {
@@ -457,7 +556,7 @@ type VoteRequest struct {
 
 func (x *VoteRequest) Reset() {
 	*x = VoteRequest{}
-	mi := &file_raft_proto_msgTypes[3]
+	mi := &file_raft_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -469,7 +568,7 @@ func (x *VoteRequest) String() string {
 func (*VoteRequest) ProtoMessage() {}
 
 func (x *VoteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_raft_proto_msgTypes[3]
+	mi := &file_raft_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -482,7 +581,7 @@ func (x *VoteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VoteRequest.ProtoReflect.Descriptor instead.
 func (*VoteRequest) Descriptor() ([]byte, []int) {
-	return file_raft_proto_rawDescGZIP(), []int{3}
+	return file_raft_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *VoteRequest) GetPre() bool {
@@ -531,7 +630,7 @@ type VoteReply struct {
 
 func (x *VoteReply) Reset() {
 	*x = VoteReply{}
-	mi := &file_raft_proto_msgTypes[4]
+	mi := &file_raft_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -543,7 +642,7 @@ func (x *VoteReply) String() string {
 func (*VoteReply) ProtoMessage() {}
 
 func (x *VoteReply) ProtoReflect() protoreflect.Message {
-	mi := &file_raft_proto_msgTypes[4]
+	mi := &file_raft_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -556,7 +655,7 @@ func (x *VoteReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VoteReply.ProtoReflect.Descriptor instead.
 func (*VoteReply) Descriptor() ([]byte, []int) {
-	return file_raft_proto_rawDescGZIP(), []int{4}
+	return file_raft_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *VoteReply) GetPre() bool {
@@ -595,7 +694,7 @@ type AppendRequest struct {
 
 func (x *AppendRequest) Reset() {
 	*x = AppendRequest{}
-	mi := &file_raft_proto_msgTypes[5]
+	mi := &file_raft_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -607,7 +706,7 @@ func (x *AppendRequest) String() string {
 func (*AppendRequest) ProtoMessage() {}
 
 func (x *AppendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_raft_proto_msgTypes[5]
+	mi := &file_raft_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -620,7 +719,7 @@ func (x *AppendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendRequest.ProtoReflect.Descriptor instead.
 func (*AppendRequest) Descriptor() ([]byte, []int) {
-	return file_raft_proto_rawDescGZIP(), []int{5}
+	return file_raft_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *AppendRequest) GetPrev() *EntryID {
@@ -680,7 +779,7 @@ type AppendReply struct {
 
 func (x *AppendReply) Reset() {
 	*x = AppendReply{}
-	mi := &file_raft_proto_msgTypes[6]
+	mi := &file_raft_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -692,7 +791,7 @@ func (x *AppendReply) String() string {
 func (*AppendReply) ProtoMessage() {}
 
 func (x *AppendReply) ProtoReflect() protoreflect.Message {
-	mi := &file_raft_proto_msgTypes[6]
+	mi := &file_raft_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -705,7 +804,7 @@ func (x *AppendReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendReply.ProtoReflect.Descriptor instead.
 func (*AppendReply) Descriptor() ([]byte, []int) {
-	return file_raft_proto_rawDescGZIP(), []int{6}
+	return file_raft_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *AppendReply) GetMatch() uint64 {
@@ -765,7 +864,7 @@ type TimeoutNow struct {
 
 func (x *TimeoutNow) Reset() {
 	*x = TimeoutNow{}
-	mi := &file_raft_proto_msgTypes[7]
+	mi := &file_raft_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -777,7 +876,7 @@ func (x *TimeoutNow) String() string {
 func (*TimeoutNow) ProtoMessage() {}
 
 func (x *TimeoutNow) ProtoReflect() protoreflect.Message {
-	mi := &file_raft_proto_msgTypes[7]
+	mi := &file_raft_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -790,7 +889,7 @@ func (x *TimeoutNow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimeoutNow.ProtoReflect.Descriptor instead.
 func (*TimeoutNow) Descriptor() ([]byte, []int) {
-	return file_raft_proto_rawDescGZIP(), []int{7}
+	return file_raft_proto_rawDescGZIP(), []int{8}
 }
 
 type ReadRequest struct {
@@ -802,7 +901,7 @@ type ReadRequest struct {
 
 func (x *ReadRequest) Reset() {
 	*x = ReadRequest{}
-	mi := &file_raft_proto_msgTypes[8]
+	mi := &file_raft_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -814,7 +913,7 @@ func (x *ReadRequest) String() string {
 func (*ReadRequest) ProtoMessage() {}
 
 func (x *ReadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_raft_proto_msgTypes[8]
+	mi := &file_raft_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -827,7 +926,7 @@ func (x *ReadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadRequest.ProtoReflect.Descriptor instead.
 func (*ReadRequest) Descriptor() ([]byte, []int) {
-	return file_raft_proto_rawDescGZIP(), []int{8}
+	return file_raft_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ReadRequest) GetSequence() uint64 {
@@ -848,7 +947,7 @@ type ReadReply struct {
 
 func (x *ReadReply) Reset() {
 	*x = ReadReply{}
-	mi := &file_raft_proto_msgTypes[9]
+	mi := &file_raft_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -860,7 +959,7 @@ func (x *ReadReply) String() string {
 func (*ReadReply) ProtoMessage() {}
 
 func (x *ReadReply) ProtoReflect() protoreflect.Message {
-	mi := &file_raft_proto_msgTypes[9]
+	mi := &file_raft_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -873,7 +972,7 @@ func (x *ReadReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadReply.ProtoReflect.Descriptor instead.
 func (*ReadReply) Descriptor() ([]byte, []int) {
-	return file_raft_proto_rawDescGZIP(), []int{9}
+	return file_raft_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ReadReply) GetSequence() uint64 {
@@ -916,7 +1015,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_raft_proto_msgTypes[10]
+	mi := &file_raft_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -928,7 +1027,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_raft_proto_msgTypes[10]
+	mi := &file_raft_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -941,7 +1040,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_raft_proto_rawDescGZIP(), []int{10}
+	return file_raft_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Request) GetGroup() uint64 {
@@ -1016,7 +1115,7 @@ type Response struct {
 
 func (x *Response) Reset() {
 	*x = Response{}
-	mi := &file_raft_proto_msgTypes[11]
+	mi := &file_raft_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +1127,7 @@ func (x *Response) String() string {
 func (*Response) ProtoMessage() {}
 
 func (x *Response) ProtoReflect() protoreflect.Message {
-	mi := &file_raft_proto_msgTypes[11]
+	mi := &file_raft_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +1140,7 @@ func (x *Response) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Response.ProtoReflect.Descriptor instead.
 func (*Response) Descriptor() ([]byte, []int) {
-	return file_raft_proto_rawDescGZIP(), []int{11}
+	return file_raft_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Response) GetId() uint64 {
@@ -1101,7 +1200,7 @@ type SnapshotRequest struct {
 
 func (x *SnapshotRequest) Reset() {
 	*x = SnapshotRequest{}
-	mi := &file_raft_proto_msgTypes[12]
+	mi := &file_raft_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1113,7 +1212,7 @@ func (x *SnapshotRequest) String() string {
 func (*SnapshotRequest) ProtoMessage() {}
 
 func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_raft_proto_msgTypes[12]
+	mi := &file_raft_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1126,7 +1225,7 @@ func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRequest.ProtoReflect.Descriptor instead.
 func (*SnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_raft_proto_rawDescGZIP(), []int{12}
+	return file_raft_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SnapshotRequest) GetLast() *EntryID {
@@ -1174,7 +1273,7 @@ type SnapshotPart struct {
 
 func (x *SnapshotPart) Reset() {
 	*x = SnapshotPart{}
-	mi := &file_raft_proto_msgTypes[13]
+	mi := &file_raft_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1186,7 +1285,7 @@ func (x *SnapshotPart) String() string {
 func (*SnapshotPart) ProtoMessage() {}
 
 func (x *SnapshotPart) ProtoReflect() protoreflect.Message {
-	mi := &file_raft_proto_msgTypes[13]
+	mi := &file_raft_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1199,7 +1298,7 @@ func (x *SnapshotPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotPart.ProtoReflect.Descriptor instead.
 func (*SnapshotPart) Descriptor() ([]byte, []int) {
-	return file_raft_proto_rawDescGZIP(), []int{13}
+	return file_raft_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SnapshotPart) GetGroup() uint64 {
@@ -1279,7 +1378,7 @@ type SnapshotOffer struct {
 
 func (x *SnapshotOffer) Reset() {
 	*x = SnapshotOffer{}
-	mi := &file_raft_proto_msgTypes[14]
+	mi := &file_raft_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1291,7 +1390,7 @@ func (x *SnapshotOffer) String() string {
 func (*SnapshotOffer) ProtoMessage() {}
 
 func (x *SnapshotOffer) ProtoReflect() protoreflect.Message {
-	mi := &file_raft_proto_msgTypes[14]
+	mi := &file_raft_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1304,7 +1403,7 @@ func (x *SnapshotOffer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotOffer.ProtoReflect.Descriptor instead.
 func (*SnapshotOffer) Descriptor() ([]byte, []int) {
-	return file_raft_proto_rawDescGZIP(), []int{14}
+	return file_raft_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SnapshotOffer) GetMessage() *Message {
@@ -1348,7 +1447,7 @@ type SnapshotChunk struct {
 
 func (x *SnapshotChunk) Reset() {
 	*x = SnapshotChunk{}
-	mi := &file_raft_proto_msgTypes[15]
+	mi := &file_raft_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1360,7 +1459,7 @@ func (x *SnapshotChunk) String() string {
 func (*SnapshotChunk) ProtoMessage() {}
 
 func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_raft_proto_msgTypes[15]
+	mi := &file_raft_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1373,7 +1472,7 @@ func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotChunk.ProtoReflect.Descriptor instead.
 func (*SnapshotChunk) Descriptor() ([]byte, []int) {
-	return file_raft_proto_rawDescGZIP(), []int{15}
+	return file_raft_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SnapshotChunk) GetId() uint64 {
@@ -1417,7 +1516,7 @@ type SnapshotAnswer struct {
 
 func (x *SnapshotAnswer) Reset() {
 	*x = SnapshotAnswer{}
-	mi := &file_raft_proto_msgTypes[16]
+	mi := &file_raft_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1429,7 +1528,7 @@ func (x *SnapshotAnswer) String() string {
 func (*SnapshotAnswer) ProtoMessage() {}
 
 func (x *SnapshotAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_raft_proto_msgTypes[16]
+	mi := &file_raft_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1442,7 +1541,7 @@ func (x *SnapshotAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotAnswer.ProtoReflect.Descriptor instead.
 func (*SnapshotAnswer) Descriptor() ([]byte, []int) {
-	return file_raft_proto_rawDescGZIP(), []int{16}
+	return file_raft_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SnapshotAnswer) GetId() uint64 {
@@ -1478,7 +1577,7 @@ var File_raft_proto protoreflect.FileDescriptor
 const file_raft_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"raft.proto\x12\vcastaway.v1\"\x93\x03\n" +
+	"raft.proto\x12\vcastaway.v1\"\xba\x03\n" +
 	"\x06Packet\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x18\n" +
@@ -1491,7 +1590,15 @@ const file_raft_proto_rawDesc = "" +
 	"\brequests\x18\t \x03(\v2\x14.castaway.v1.RequestR\brequests\x123\n" +
 	"\tresponses\x18\n" +
 	" \x03(\v2\x15.castaway.v1.ResponseR\tresponses\x127\n" +
-	"\tsnapshots\x18\v \x03(\v2\x19.castaway.v1.SnapshotPartR\tsnapshots\"\xbd\x05\n" +
+	"\tsnapshots\x18\v \x03(\v2\x19.castaway.v1.SnapshotPartR\tsnapshots\x12%\n" +
+	"\x04beat\x18\f \x01(\v2\x11.castaway.v1.BeatR\x04beat\"\x8a\x01\n" +
+	"\x04Beat\x12\x14\n" +
+	"\x05first\x18\x01 \x01(\bR\x05first\x12\x16\n" +
+	"\x06resend\x18\x02 \x01(\bR\x06resend\x12\x16\n" +
+	"\x06groups\x18\x03 \x03(\x06R\x06groups\x12\x14\n" +
+	"\x05terms\x18\x04 \x03(\x04R\x05terms\x12\x14\n" +
+	"\x05count\x18\x05 \x01(\x04R\x05count\x12\x10\n" +
+	"\x03sum\x18\x06 \x01(\x06R\x03sum\"\xbd\x05\n" +
 	"\aMessage\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x06R\x05group\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x0e\n" +
@@ -1605,53 +1712,55 @@ func file_raft_proto_rawDescGZIP() []byte {
 	return file_raft_proto_rawDescData
 }
 
-var file_raft_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_raft_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_raft_proto_goTypes = []any{
 	(*Packet)(nil),          // 0: castaway.v1.Packet
-	(*Message)(nil),         // 1: castaway.v1.Message
-	(*EntryID)(nil),         // 2: castaway.v1.EntryID
-	(*VoteRequest)(nil),     // 3: castaway.v1.VoteRequest
-	(*VoteReply)(nil),       // 4: castaway.v1.VoteReply
-	(*AppendRequest)(nil),   // 5: castaway.v1.AppendRequest
-	(*AppendReply)(nil),     // 6: castaway.v1.AppendReply
-	(*TimeoutNow)(nil),      // 7: castaway.v1.TimeoutNow
-	(*ReadRequest)(nil),     // 8: castaway.v1.ReadRequest
-	(*ReadReply)(nil),       // 9: castaway.v1.ReadReply
-	(*Request)(nil),         // 10: castaway.v1.Request
-	(*Response)(nil),        // 11: castaway.v1.Response
-	(*SnapshotRequest)(nil), // 12: castaway.v1.SnapshotRequest
-	(*SnapshotPart)(nil),    // 13: castaway.v1.SnapshotPart
-	(*SnapshotOffer)(nil),   // 14: castaway.v1.SnapshotOffer
-	(*SnapshotChunk)(nil),   // 15: castaway.v1.SnapshotChunk
-	(*SnapshotAnswer)(nil),  // 16: castaway.v1.SnapshotAnswer
+	(*Beat)(nil),            // 1: castaway.v1.Beat
+	(*Message)(nil),         // 2: castaway.v1.Message
+	(*EntryID)(nil),         // 3: castaway.v1.EntryID
+	(*VoteRequest)(nil),     // 4: castaway.v1.VoteRequest
+	(*VoteReply)(nil),       // 5: castaway.v1.VoteReply
+	(*AppendRequest)(nil),   // 6: castaway.v1.AppendRequest
+	(*AppendReply)(nil),     // 7: castaway.v1.AppendReply
+	(*TimeoutNow)(nil),      // 8: castaway.v1.TimeoutNow
+	(*ReadRequest)(nil),     // 9: castaway.v1.ReadRequest
+	(*ReadReply)(nil),       // 10: castaway.v1.ReadReply
+	(*Request)(nil),         // 11: castaway.v1.Request
+	(*Response)(nil),        // 12: castaway.v1.Response
+	(*SnapshotRequest)(nil), // 13: castaway.v1.SnapshotRequest
+	(*SnapshotPart)(nil),    // 14: castaway.v1.SnapshotPart
+	(*SnapshotOffer)(nil),   // 15: castaway.v1.SnapshotOffer
+	(*SnapshotChunk)(nil),   // 16: castaway.v1.SnapshotChunk
+	(*SnapshotAnswer)(nil),  // 17: castaway.v1.SnapshotAnswer
 }
 var file_raft_proto_depIdxs = []int32{
-	1,  // 0: castaway.v1.Packet.messages:type_name -> castaway.v1.Message
-	10, // 1: castaway.v1.Packet.requests:type_name -> castaway.v1.Request
-	11, // 2: castaway.v1.Packet.responses:type_name -> castaway.v1.Response
-	13, // 3: castaway.v1.Packet.snapshots:type_name -> castaway.v1.SnapshotPart
-	3,  // 4: castaway.v1.Message.vote_request:type_name -> castaway.v1.VoteRequest
-	4,  // 5: castaway.v1.Message.vote_reply:type_name -> castaway.v1.VoteReply
-	5,  // 6: castaway.v1.Message.append_request:type_name -> castaway.v1.AppendRequest
-	6,  // 7: castaway.v1.Message.append_reply:type_name -> castaway.v1.AppendReply
-	7,  // 8: castaway.v1.Message.timeout_now:type_name -> castaway.v1.TimeoutNow
-	8,  // 9: castaway.v1.Message.read_request:type_name -> castaway.v1.ReadRequest
-	9,  // 10: castaway.v1.Message.read_reply:type_name -> castaway.v1.ReadReply
-	12, // 11: castaway.v1.Message.snapshot_request:type_name -> castaway.v1.SnapshotRequest
-	2,  // 12: castaway.v1.VoteRequest.last:type_name -> castaway.v1.EntryID
-	2,  // 13: castaway.v1.AppendRequest.prev:type_name -> castaway.v1.EntryID
-	2,  // 14: castaway.v1.AppendReply.probed:type_name -> castaway.v1.EntryID
-	2,  // 15: castaway.v1.AppendReply.hint:type_name -> castaway.v1.EntryID
-	2,  // 16: castaway.v1.SnapshotRequest.last:type_name -> castaway.v1.EntryID
-	14, // 17: castaway.v1.SnapshotPart.offer:type_name -> castaway.v1.SnapshotOffer
-	15, // 18: castaway.v1.SnapshotPart.chunk:type_name -> castaway.v1.SnapshotChunk
-	16, // 19: castaway.v1.SnapshotPart.answer:type_name -> castaway.v1.SnapshotAnswer
-	1,  // 20: castaway.v1.SnapshotOffer.message:type_name -> castaway.v1.Message
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	2,  // 0: castaway.v1.Packet.messages:type_name -> castaway.v1.Message
+	11, // 1: castaway.v1.Packet.requests:type_name -> castaway.v1.Request
+	12, // 2: castaway.v1.Packet.responses:type_name -> castaway.v1.Response
+	14, // 3: castaway.v1.Packet.snapshots:type_name -> castaway.v1.SnapshotPart
+	1,  // 4: castaway.v1.Packet.beat:type_name -> castaway.v1.Beat
+	4,  // 5: castaway.v1.Message.vote_request:type_name -> castaway.v1.VoteRequest
+	5,  // 6: castaway.v1.Message.vote_reply:type_name -> castaway.v1.VoteReply
+	6,  // 7: castaway.v1.Message.append_request:type_name -> castaway.v1.AppendRequest
+	7,  // 8: castaway.v1.Message.append_reply:type_name -> castaway.v1.AppendReply
+	8,  // 9: castaway.v1.Message.timeout_now:type_name -> castaway.v1.TimeoutNow
+	9,  // 10: castaway.v1.Message.read_request:type_name -> castaway.v1.ReadRequest
+	10, // 11: castaway.v1.Message.read_reply:type_name -> castaway.v1.ReadReply
+	13, // 12: castaway.v1.Message.snapshot_request:type_name -> castaway.v1.SnapshotRequest
+	3,  // 13: castaway.v1.VoteRequest.last:type_name -> castaway.v1.EntryID
+	3,  // 14: castaway.v1.AppendRequest.prev:type_name -> castaway.v1.EntryID
+	3,  // 15: castaway.v1.AppendReply.probed:type_name -> castaway.v1.EntryID
+	3,  // 16: castaway.v1.AppendReply.hint:type_name -> castaway.v1.EntryID
+	3,  // 17: castaway.v1.SnapshotRequest.last:type_name -> castaway.v1.EntryID
+	15, // 18: castaway.v1.SnapshotPart.offer:type_name -> castaway.v1.SnapshotOffer
+	16, // 19: castaway.v1.SnapshotPart.chunk:type_name -> castaway.v1.SnapshotChunk
+	17, // 20: castaway.v1.SnapshotPart.answer:type_name -> castaway.v1.SnapshotAnswer
+	2,  // 21: castaway.v1.SnapshotOffer.message:type_name -> castaway.v1.Message
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_raft_proto_init() }
@@ -1659,7 +1768,7 @@ func file_raft_proto_init() {
 	if File_raft_proto != nil {
 		return
 	}
-	file_raft_proto_msgTypes[1].OneofWrappers = []any{
+	file_raft_proto_msgTypes[2].OneofWrappers = []any{
 		(*Message_VoteRequest)(nil),
 		(*Message_VoteReply)(nil),
 		(*Message_AppendRequest)(nil),
@@ -1669,7 +1778,7 @@ func file_raft_proto_init() {
 		(*Message_ReadReply)(nil),
 		(*Message_SnapshotRequest)(nil),
 	}
-	file_raft_proto_msgTypes[13].OneofWrappers = []any{
+	file_raft_proto_msgTypes[14].OneofWrappers = []any{
 		(*SnapshotPart_Offer)(nil),
 		(*SnapshotPart_Chunk)(nil),
 		(*SnapshotPart_Answer)(nil),
@@ -1680,7 +1789,7 @@ func file_raft_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raft_proto_rawDesc), len(file_raft_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -661,6 +661,24 @@ var snapshotMutants = []mutant{
 
 // actorMutants are those of package actors.
 var actorMutants = []mutant{
+	{"L7", "a host that is not heard of is not missed", []edit{
+		{"liveness.go", "gone := p.missed > patience", "gone := false"},
+	}},
+	{"L7", "beats that were lost are not noticed", []edit{
+		{"liveness.go", "p.resend = p.said != digest{beat.Count, beat.Sum}", "p.resend = false"},
+	}},
+	{"L7", "a clock that is late counts twice", []edit{
+		{"liveness.go", "if m.at == l.wake {", "if true {"},
+	}},
+	{"L8", "a host that lives vouches for all its members", []edit{
+		{"liveness.go", "b.here == b.there && !gone {", "!gone {"},
+	}},
+	{"L8", "a member that is leaving is said to sleep", []edit{
+		{"member.go", "m.host.liveness.tell(awake{m.group.key})", ""},
+	}},
+	{"L8", "a node whose member is leaving is said to sleep", []edit{
+		{"liveness.go", "node == nil || node.box != m.node.box {", "node == nil && false {"},
+	}},
 	{"D9", "a snapshot that a repaired log follows, and that is gone, is looked for for ever", []edit{
 		{"snapshots.go", "if f == nil || !r.Damaged || r.Snapshot.Last.Index == 0 {", "if f == nil || r.Damaged || r.Snapshot.Last.Index == 0 {"},
 	}},

@@ -1,0 +1,278 @@
+//go:build unix
+
+package bench
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/persistence/badgerstore"
+	"github.com/castaway-go/castaway/raftcore"
+	"github.com/castaway-go/castaway/remote"
+	"github.com/castaway-go/castaway/tests/rafttest"
+)
+
+// Many groups on three hosts, or on one, in this one process.
+//
+//	go test ./tests/bench -run '^$' -bench Many -benchtime 1x
+
+// fleet is some hosts, and the groups that they share.
+type fleet struct {
+	hosts  []*actors.Host
+	groups [][]*actors.Group // of each host
+}
+
+// fleet starts n hosts.
+func (w wiring) fleet(b *testing.B, n int) *fleet {
+	b.Helper()
+	peers := map[raftcore.NodeID]string{}
+	for id := range raftcore.NodeID(n) {
+		peers[id+1] = freeAddress(b)
+	}
+	network := rafttest.NewNetwork(1)
+	f := &fleet{groups: make([][]*actors.Group, n)}
+	for id := range raftcore.NodeID(n) {
+		address := peers[id+1]
+		cfg := actors.HostConfig{ID: id + 1, Store: persistence.Memory(), Transport: network.Transport(address), Peers: peers}
+		if w.durable {
+			cfg.Store = badgerstore.Dir(b.TempDir())
+		}
+		if w.remote {
+			cfg.Transport = remote.New(remote.Config{Listen: address})
+		}
+		host, err := actors.Start(quietSystem(), cfg)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { host.Stop(context.Background()) })
+		f.hosts = append(f.hosts, host)
+	}
+	return f
+}
+
+// open opens groups on all hosts, many at a time, and returns when each of them has
+// answered on every host.
+func (f *fleet) open(b *testing.B, groups int) {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	first := len(f.groups[0])
+	for i := range f.groups {
+		f.groups[i] = append(f.groups[i], make([]*actors.Group, groups)...)
+	}
+	each(b, groups*len(f.hosts), func(k int) error {
+		host, i := k%len(f.hosts), first+k/len(f.hosts)
+		g, err := f.hosts[host].Open(ctx, actors.GroupConfig{Name: fmt.Sprint("many-", i), Machine: func() actors.StateMachine { return null{} }})
+		f.groups[host][i] = g
+		return err
+	})
+	each(b, groups*len(f.hosts), func(k int) error {
+		_, err := f.groups[k%len(f.hosts)][first+k/len(f.hosts)].Read(ctx, nil)
+		return err
+	})
+}
+
+// each calls do for all of n, some at a time.
+func each(b *testing.B, n int, do func(int) error) {
+	b.Helper()
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Go(func() {
+			for {
+				k := int(next.Add(1)) - 1
+				if k >= n {
+					return
+				}
+				if err := do(k); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if b.Failed() {
+		b.FailNow()
+	}
+}
+
+// cpu is what this process has used so far.
+func cpu() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// idle waits until the process uses hardly less from one look to the next, and
+// returns its share of one core.
+func idle() float64 {
+	const look = 3 * time.Second
+	before := 1e9
+	for {
+		used := cpu()
+		time.Sleep(look)
+		share := float64(cpu()-used) / float64(look)
+		if share > 0.8*before {
+			return share
+		}
+		before = share
+	}
+}
+
+// reportMemory reports what the process holds after everything needless is given back.
+func reportMemory(b *testing.B) {
+	debug.FreeOSMemory()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	b.ReportMetric(float64(m.HeapAlloc)/(1<<20), "heap-MB")
+	b.ReportMetric(rss(b), "rss-MB")
+	b.ReportMetric(float64(runtime.NumGoroutine()), "goroutines")
+}
+
+func rss(b *testing.B) float64 {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		b.Skip("no /proc here")
+	}
+	for line := range strings.Lines(string(status)) {
+		if kb, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(kb), " kB"))
+			if err != nil {
+				b.Fatal(err)
+			}
+			return float64(n) / 1024
+		}
+	}
+	b.Fatal("no VmRSS")
+	return 0
+}
+
+// BenchmarkManyIdle has three hosts with many groups in which nothing happens.
+func BenchmarkManyIdle(b *testing.B) {
+	for _, w := range wirings {
+		b.Run(w.String(), func(b *testing.B) {
+			for range b.N {
+				f := w.fleet(b, 3)
+				start := time.Now()
+				f.open(b, 1000)
+				b.ReportMetric(time.Since(start).Seconds(), "open-s")
+				b.ReportMetric(100*idle(), "%core")
+				reportMemory(b)
+				b.ReportMetric(0, "ns/op")
+			}
+		})
+	}
+}
+
+// BenchmarkManyBusy compares many busy groups with one, the same number of clients
+// in all, in turns: the median of five.
+func BenchmarkManyBusy(b *testing.B) {
+	const groups, turns, turn = 1000, 5, 3 * time.Second
+	for _, w := range wirings {
+		for _, clients := range []int{1000, 16000} {
+			b.Run(fmt.Sprintf("%v/clients=%d", w, clients), func(b *testing.B) {
+				f := w.fleet(b, 3)
+				f.open(b, groups+1)
+				leaders := f.leaders(b)
+				one, many := leaders[:1], leaders[1:]
+				var ones, manys, ratios []float64
+				for range turns {
+					o, m := rate(b, one, clients, turn), rate(b, many, clients, turn)
+					ones, manys, ratios = append(ones, o), append(manys, m), append(ratios, m/o)
+				}
+				b.ReportMetric(median(ones), "one/s")
+				b.ReportMetric(median(manys), "many/s")
+				b.ReportMetric(median(ratios), "many/one")
+				b.ReportMetric(0, "ns/op")
+			})
+		}
+	}
+}
+
+// leaders returns who leads each group.
+func (f *fleet) leaders(b *testing.B) []*actors.Group {
+	b.Helper()
+	leaders := make([]*actors.Group, len(f.groups[0]))
+	each(b, len(leaders), func(i int) error {
+		for {
+			for host := range f.hosts {
+				s, err := f.groups[host][i].Status(context.Background())
+				if err != nil {
+					return err
+				}
+				if s.Role == raftcore.Leader {
+					leaders[i] = f.groups[host][i]
+					return nil
+				}
+			}
+			if _, err := f.groups[0][i].Read(context.Background(), nil); err != nil {
+				return err
+			}
+		}
+	})
+	return leaders
+}
+
+// rate has clients propose to groups for some time, each to one of them, and returns
+// how many proposals a second were carried out.
+func rate(b *testing.B, groups []*actors.Group, clients int, d time.Duration) float64 {
+	b.Helper()
+	data := make([]byte, 16)
+	var done atomic.Int64
+	var over atomic.Bool
+	var wg sync.WaitGroup
+	start := time.Now()
+	for c := range clients {
+		wg.Go(func() {
+			for !over.Load() {
+				if _, err := groups[c%len(groups)].Propose(context.Background(), data); err != nil {
+					b.Error(err)
+					return
+				}
+				done.Add(1)
+			}
+		})
+	}
+	time.Sleep(d)
+	took := time.Since(start)
+	n := done.Load()
+	over.Store(true)
+	wg.Wait()
+	return float64(n) / took.Seconds()
+}
+
+func median(x []float64) float64 {
+	x = slices.Sorted(slices.Values(x))
+	return x[len(x)/2]
+}
+
+// BenchmarkManyAlone has one host, with a disk, and many groups of one member.
+func BenchmarkManyAlone(b *testing.B) {
+	const groups = 10_000
+	for range b.N {
+		f := wiring{durable: true}.fleet(b, 1)
+		start := time.Now()
+		f.open(b, groups)
+		b.ReportMetric(time.Since(start).Seconds(), "found-s")
+		b.ReportMetric(100*idle(), "%core")
+		b.ReportMetric(rate(b, f.groups[0], groups, 3*time.Second), "proposals/s")
+		reportMemory(b)
+		b.ReportMetric(0, "ns/op")
+	}
+}
