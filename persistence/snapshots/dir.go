@@ -72,9 +72,9 @@ type Dir struct {
 	path string
 	fs   journal.FS
 	opt  Options
-	lock io.Closer
 
 	mu        sync.Mutex
+	lock      io.Closer // nil: there was nothing in the directory, and it is not locked yet
 	closed    bool
 	list      []*entry          // newest first
 	doomed    map[string]*entry // removed from the list, but still read
@@ -100,10 +100,14 @@ type Found struct {
 	Damage error
 }
 
-// Open opens a directory, and makes it if need be. It sweeps what is left of
-// attempts that were interrupted, except for an incoming snapshot that can be
-// resumed. Snapshots it never removes, not even damaged ones: see List. It fails
-// with persistence.ErrLocked if somebody has the directory open.
+// Open opens a directory. It sweeps what is left of attempts that were interrupted,
+// except for an incoming snapshot that can be resumed. Snapshots it never removes, not
+// even damaged ones: see List. It fails with persistence.ErrLocked if somebody has the
+// directory open.
+//
+// A directory that is not there, or empty, is made, and locked, only when something is
+// to be written: many a group never takes a snapshot. Until then the next Open succeeds,
+// too, and of two that write the second fails with persistence.ErrLocked.
 func Open(dir string, o Options) (*Dir, error) {
 	if o.FS == nil {
 		o.FS = journal.OS
@@ -117,19 +121,47 @@ func Open(dir string, o Options) (*Dir, error) {
 	if o.newID == nil {
 		o.newID = func() ID { return ID(rand.Uint64()) }
 	}
-	if err := o.FS.MkdirAll(dir); err != nil {
-		return nil, err
+	d := &Dir{path: dir, fs: o.FS, opt: o, doomed: map[string]*entry{}}
+	if names, err := o.FS.List(dir); errors.Is(err, fs.ErrNotExist) || err == nil && len(names) == 0 {
+		return d, nil
 	}
-	lock, err := o.FS.Lock(filepath.Join(dir, "lock"))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", dir, err)
-	}
-	d := &Dir{path: dir, fs: o.FS, opt: o, lock: lock, doomed: map[string]*entry{}}
-	if err := d.load(); err != nil {
-		lock.Close()
+	if err := d.begin(); err != nil {
 		return nil, err
 	}
 	return d, nil
+}
+
+// begin makes, locks and lists the directory, if that has not been done. The caller
+// holds mu, or is the only one.
+func (d *Dir) begin() error {
+	if d.lock != nil {
+		return nil
+	}
+	if err := d.fs.MkdirAll(d.path); err != nil {
+		return err
+	}
+	lock, err := d.fs.Lock(filepath.Join(d.path, "lock"))
+	if err != nil {
+		return fmt.Errorf("%s: %w", d.path, err)
+	}
+	d.list, d.partial = nil, ""
+	if err := d.load(); err != nil {
+		lock.Close()
+		return err
+	}
+	d.lock = lock
+	return nil
+}
+
+// beginToWrite is begin for who is about to write. The caller holds mu.
+func (d *Dir) beginToWrite() error {
+	if d.closed {
+		return persistence.ErrClosed
+	}
+	if err := d.begin(); err != nil {
+		return fmt.Errorf("%w: %w", ErrFailed, err)
+	}
+	return nil
 }
 
 // load lists the snapshots, and sweeps.
@@ -389,5 +421,8 @@ func (d *Dir) Close() error {
 		return persistence.ErrClosed
 	}
 	d.closed = true
+	if d.lock == nil {
+		return nil
+	}
 	return d.lock.Close()
 }

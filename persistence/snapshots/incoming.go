@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
-	"github.com/castaway-go/castaway/persistence"
 )
 
 // Incoming is a snapshot that is being received. It is for one goroutine at a
@@ -68,8 +66,8 @@ func (d *Dir) Receive(offer Info) (*Incoming, error) {
 func (d *Dir) beginReceiving(offer *Info) (partial string, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed {
-		return "", persistence.ErrClosed
+	if err := d.beginToWrite(); err != nil {
+		return "", err
 	}
 	if d.receiving {
 		return "", ErrReceiving

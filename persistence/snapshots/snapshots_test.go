@@ -186,12 +186,31 @@ func TestBlocksOfProductionSize(t *testing.T) {
 
 func TestADirectoryIsOpenOnce(t *testing.T) {
 	disks(t, func(t *testing.T, dir string, fs journal.FS) {
+		dir = filepath.Join(dir, "group")
+		early := mustOpen(t, dir, small(fs))
+		unused := mustOpen(t, dir, small(fs))
+		if err := unused.Close(); err != nil {
+			t.Error(err)
+		}
 		d := mustOpen(t, dir, small(fs))
+		if names, _ := fs.List(filepath.Dir(dir)); len(names) > 0 {
+			t.Errorf("before anything is written there is %v", names)
+		}
+		info := commit(t, d, meta(5), nil)
 		if _, err := Open(dir, small(fs)); !errors.Is(err, persistence.ErrLocked) {
 			t.Errorf("a second one ended with %v", err)
 		}
-		info := commit(t, d, meta(5), nil)
+		if _, err := early.Create(cluster, meta(6)); !errors.Is(err, persistence.ErrLocked) || !errors.Is(err, ErrFailed) {
+			t.Errorf("one that was opened before there was anything writes, with %v", err)
+		}
+		if _, err := early.Receive(info); !errors.Is(err, persistence.ErrLocked) || !errors.Is(err, ErrFailed) {
+			t.Errorf("one that was opened before there was anything receives, with %v", err)
+		}
 		d.Close()
+		if _, err := early.Receive(info); !errors.Is(err, ErrExists) {
+			t.Errorf("what was written meanwhile is taken in: %v", err)
+		}
+		early.Close()
 		_, create := d.Create(cluster, meta(6))
 		_, read := d.Read(info.ID)
 		_, send := d.Send(info.ID)

@@ -5,7 +5,6 @@ import (
 	"hash/crc32"
 	"io"
 
-	"github.com/castaway-go/castaway/persistence"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
@@ -23,10 +22,10 @@ func (d *Dir) Create(cluster raftcore.ClusterID, meta raftcore.SnapshotMeta) (*W
 
 func (d *Dir) create(info Info, block int) (*Writer, error) {
 	d.mu.Lock()
-	closed := d.closed
+	err := d.beginToWrite()
 	d.mu.Unlock()
-	if closed {
-		return nil, persistence.ErrClosed
+	if err != nil {
+		return nil, err
 	}
 	unit, h, err := encodeHeader(&info, block)
 	if err != nil {

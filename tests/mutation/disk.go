@@ -655,7 +655,7 @@ var snapshotMutants = []mutant{
 		{"dir.go", "case strings.HasSuffix(name, draftSuffix):\n\t\t\tsweep = append(sweep, name)", "case strings.HasSuffix(name, draftSuffix):"},
 	}},
 	{"P8", "the lock of a snapshot directory is not taken", []edit{
-		{"dir.go", `lock, err := o.FS.Lock(filepath.Join(dir, "lock"))`, "lock, err := io.NopCloser(nil), error(nil)"},
+		{"dir.go", `lock, err := d.fs.Lock(filepath.Join(d.path, "lock"))`, "lock, err := io.NopCloser(nil), error(nil)"},
 	}},
 }
 
