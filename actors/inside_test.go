@@ -219,6 +219,74 @@ func TestF1_WhatAStallHasGatheredIsSavedInPortions(t *testing.T) {
 	}
 }
 
+// foundedStore notes what groups are made together, and cannot make one of them.
+type foundedStore struct {
+	persistence.Store
+	founded  []int
+	poisoned bool
+}
+
+func (s *foundedStore) Found(names ...string) error {
+	s.founded = append(s.founded, len(names))
+	if s.poisoned {
+		return persistence.ErrPoisoned
+	}
+	if slices.Contains(names, "bad") {
+		return errors.New("a bad name")
+	}
+	return nil
+}
+
+func (s *foundedStore) Open(name string) (persistence.Opened, error) {
+	if name == "bad" {
+		return persistence.Opened{}, errors.New("a bad name")
+	}
+	return s.Store.Open(name)
+}
+
+// Groups that are opened at a time are made together, and one that cannot be is no matter
+// to the others. Who closes what is not open yet closes it.
+func TestD14_GroupsThatAreOpenedTogetherAreAllAnswered(t *testing.T) {
+	memory, err := persistence.Memory().Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := &foundedStore{Store: memory}
+	l := &log{host: &Host{}, store: store, open: map[persistence.GroupID]uint64{}}
+	answers := map[string]error{}
+	order := func(name string) *openGroup {
+		return &openGroup{name: name, reply: func(o *groupOpened) { answers[o.order.name] = o.err }}
+	}
+	for i := range maxOpens + 2 {
+		name := string(rune('a' + i))
+		if i == 1 {
+			name = "bad"
+		}
+		l.receive(nil, order(name))
+	}
+	l.openGroups(nil)
+	if len(answers) != maxOpens+2 || answers["bad"] == nil || len(l.open) != maxOpens+1 {
+		t.Errorf("%d answers, bad: %v, %d are open", len(answers), answers["bad"], len(l.open))
+	}
+	for name, err := range answers {
+		if err != nil && name != "bad" {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	early := order("early")
+	l.receive(nil, early)
+	l.receive(nil, &closeGroup{early})
+	again := order("early")
+	l.receive(nil, again)
+	l.openGroups(nil)
+	if err := answers["early"]; err != nil || early.isOpen || !again.isOpen {
+		t.Errorf("closed before it was open, and opened again: %v", err)
+	}
+	if want := []int{maxOpens, 2}; !slices.Equal(store.founded, want) {
+		t.Errorf("%v were made together, want %v", store.founded, want)
+	}
+}
+
 // neverRuns is a dispatcher that runs nothing.
 type neverRuns struct{}
 

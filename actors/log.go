@@ -34,6 +34,7 @@ type log struct {
 
 	saves []persistence.Save // of this batch
 	owed  []owedSave
+	opens []*openGroup // of this batch, too
 
 	// While the disk is full the saves wait here, and are tried again together. The
 	// bounds of the cores bound them; a leader that waits for too long hands over.
@@ -102,6 +103,7 @@ func (l *log) Receive(ctx actor.Context) {
 		for _, message := range m.Messages {
 			l.receive(ctx, message)
 		}
+		l.openGroups(ctx)
 		l.flush(ctx)
 	case *actor.Stopped:
 		l.stop()
@@ -140,20 +142,11 @@ func (l *log) receive(ctx actor.Context, message any) {
 	case saveAgain:
 		l.due = true
 	case *openGroup:
-		l.flush(ctx) // what the last node of this group ordered comes first
-		if l.failed != nil {
-			m.reply(&groupOpened{order: m, err: l.failed})
-			return
+		if l.opens = append(l.opens, m); len(l.opens) >= maxOpens {
+			l.openGroups(ctx)
 		}
-		opened, err := l.store.Open(m.name)
-		if err == nil {
-			l.open[opened.Group] = opened.Boot
-			m.group, m.isOpen = opened.Group, true
-		} else if errors.Is(err, persistence.ErrPoisoned) {
-			l.fail(ctx, err)
-		}
-		m.reply(&groupOpened{order: m, opened: opened, err: err})
 	case *closeGroup:
+		l.openGroups(ctx) // it may be one of them
 		l.flush(ctx)
 		if l.failed == nil && m.order.isOpen {
 			m.order.isOpen = false
@@ -165,6 +158,43 @@ func (l *log) receive(ctx actor.Context, message any) {
 		}
 	default:
 		ctx.Logger().Warn("castaway: the log was sent something it does not know", slog.Any("type", fmt.Sprintf("%T", m)), slog.Any("from", sender))
+	}
+}
+
+// maxOpens bounds the groups that are opened together.
+const maxOpens = 256
+
+// openGroups opens the groups that were asked for, after what the last nodes of them have
+// ordered. Those that are new take one sync together.
+func (l *log) openGroups(ctx actor.Context) {
+	if len(l.opens) == 0 {
+		return
+	}
+	orders := l.opens
+	l.opens = nil
+	l.flush(ctx)
+	if founder, ok := l.store.(persistence.Founder); ok && len(orders) > 1 && l.failed == nil {
+		names := make([]string, len(orders))
+		for i, o := range orders {
+			names[i] = o.name
+		}
+		if err := founder.Found(names...); errors.Is(err, persistence.ErrPoisoned) {
+			l.fail(ctx, err)
+		} // else Open says to whom it happens
+	}
+	for _, o := range orders {
+		if l.failed != nil {
+			o.reply(&groupOpened{order: o, err: l.failed})
+			continue
+		}
+		opened, err := l.store.Open(o.name)
+		if err == nil {
+			l.open[opened.Group] = opened.Boot
+			o.group, o.isOpen = opened.Group, true
+		} else if errors.Is(err, persistence.ErrPoisoned) {
+			l.fail(ctx, err)
+		}
+		o.reply(&groupOpened{order: o, opened: opened, err: err})
 	}
 }
 

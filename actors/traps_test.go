@@ -111,6 +111,7 @@ func TestP7_TheLogDropsOrdersOfANodeThatWasStopped(t *testing.T) {
 			}
 		}}
 		l.receive(nil, order)
+		l.openGroups(nil)
 		return o, &closeGroup{order}
 	}
 	order := func(from ref, o persistence.Opened, term raftcore.Term) *saveOrder {
@@ -176,6 +177,7 @@ func TestD6D14_ALogThatHasFailedSavesNothingAndAnswers(t *testing.T) {
 	var answers []*groupOpened
 	open := func(name string) {
 		l.receive(ctx, &openGroup{name: name, reply: func(o *groupOpened) { answers = append(answers, o) }})
+		l.openGroups(ctx)
 	}
 	node := idle(0)
 	save := func(sequence uint64) {

@@ -36,6 +36,13 @@ type Store interface {
 	Close() error
 }
 
+// Founder is a Store that can make many groups with one sync.
+type Founder interface {
+	// Found makes those of the groups that are new, all or none of them, as durably as
+	// Open does. A host that opens many groups at a time asks for it before.
+	Found(groups ...string) error
+}
+
 // Opener opens a Store, again and again: a host opens its Store anew after a
 // failure.
 type Opener interface {

@@ -96,13 +96,10 @@ func (s *store) Open(name string) (persistence.Opened, error) {
 	if err := s.usable(); err != nil {
 		return persistence.Opened{}, err
 	}
-	g := s.names[name]
-	if g == nil {
-		var err error
-		if g, err = s.found(name); err != nil {
-			return persistence.Opened{}, err
-		}
+	if err := s.found(name); err != nil {
+		return persistence.Opened{}, err
 	}
+	g := s.names[name]
 	if g.boot != 0 {
 		return persistence.Opened{}, fmt.Errorf("group %q: %w", name, persistence.ErrGroupOpen)
 	}
@@ -117,33 +114,59 @@ func (s *store) Open(name string) (persistence.Opened, error) {
 	return persistence.Opened{Group: persistence.GroupID(g.number), Boot: boot, Recovered: recovered}, nil
 }
 
-// found makes a group, durably.
-func (s *store) found(name string) (*group, error) {
-	if len(name) > maxNameBytes {
-		return nil, fmt.Errorf("the name of a group has %d bytes, more than %d", len(name), maxNameBytes)
+// Found makes groups known, with one sync. See persistence.Founder.
+func (s *store) Found(names ...string) error {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	if err := s.usable(); err != nil {
+		return err
 	}
-	g := &group{number: uint64(len(s.groups)) + 1, name: name}
-	g.log.Incarnation = raftcore.Incarnation(random())
+	return s.found(names...)
+}
+
+// found makes those of the groups that are new, durably, all or none.
+func (s *store) found(names ...string) error {
+	var groups []*group
+	known := map[string]bool{}
+	for _, name := range names {
+		if s.names[name] != nil || known[name] {
+			continue
+		}
+		if len(name) > maxNameBytes {
+			return fmt.Errorf("the name of a group has %d bytes, more than %d", len(name), maxNameBytes)
+		}
+		known[name] = true
+		g := &group{number: uint64(len(s.groups)+len(groups)) + 1, name: name}
+		g.log.Incarnation = raftcore.Incarnation(random())
+		groups = append(groups, g)
+	}
+	if len(groups) == 0 {
+		return nil
+	}
 	if err := s.waitForRoom(); err != nil {
-		return nil, err
+		return err
 	}
 	s.batch.Reset()
-	s.batch.Add(func(b []byte) []byte { return appendGroupRecord(b, g.number, g.log.Incarnation, name) })
-	if s.repaired {
-		d := damage{number: g.number, incarnation: g.log.Incarnation}
-		g.damage(&d)
-		s.batch.Add(func(b []byte) []byte { return appendDamageRecord(b, &d) })
+	for _, g := range groups {
+		s.batch.Add(func(b []byte) []byte { return appendGroupRecord(b, g.number, g.log.Incarnation, g.name) })
+		if s.repaired {
+			d := damage{number: g.number, incarnation: g.log.Incarnation}
+			g.damage(&d)
+			s.batch.Add(func(b []byte) []byte { return appendDamageRecord(b, &d) })
+		}
 	}
 	positions, err := s.append(&s.batch)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.mu.Lock()
-	s.add(g)
-	s.touch(g, positions[0].Segment)
+	for _, g := range groups {
+		s.add(g)
+		s.touch(g, positions[0].Segment) // one batch is in one segment
+	}
 	s.mu.Unlock()
 	s.rolled(positions)
-	return g, nil
+	return nil
 }
 
 // add makes a group known. The caller holds mu.

@@ -278,7 +278,7 @@ var storeMutants = []mutant{
 		{"open.go", "err = s.table.sync()", "err = nil"},
 	}},
 	{"D2", "a new group is not known to the segment that tells of it", []edit{
-		{"store.go", "s.touch(g, positions[0].Segment)\n", ""},
+		{"store.go", "s.touch(g, positions[0].Segment) // one batch is in one segment\n", ""},
 	}},
 	{"D2", "a repaired group is not known to the segment that tells of it", []edit{
 		{"open.go", "s.touch(g, positions[0].Segment)", "_, _ = g, positions"},
@@ -723,7 +723,7 @@ var actorMutants = []mutant{
 		{"log.go", "if m, ok := message.(*openGroup); ok {\n\t\t\tm.reply(&groupOpened{order: m, err: l.failed})\n\t\t}", ""},
 	}},
 	{"D14", "a log that fails first does not answer who opens a group", []edit{
-		{"log.go", "if l.failed != nil {\n\t\t\tm.reply(&groupOpened{order: m, err: l.failed})", "if l.failed != nil {"},
+		{"log.go", "o.reply(&groupOpened{order: o, err: l.failed})\n\t\t\tcontinue", "continue"},
 	}},
 	{"D14", "a log that is gone does not answer who opens a group", []edit{
 		{"log.go", "func (o *openGroup) orphaned() { o.reply(&groupOpened{order: o, err: persistence.ErrClosed}) }", "func (o *openGroup) orphaned() { _ = persistence.ErrClosed }"},
