@@ -15,6 +15,7 @@ import (
 //	clock → node   woken
 type clock struct {
 	host  *Host
+	grain time.Duration // it wakes at multiples of it, whoever is due by then together
 	box   *mailbox
 	due   wakeOrders
 	timer Timer
@@ -64,7 +65,10 @@ func (c *clock) wake() {
 		order.from.tell(woken{order.at})
 	}
 	if len(c.due) > 0 && (c.at == 0 || c.due[0].at < c.at) {
-		c.at = c.due[0].at
+		// The heartbeats of many groups then leave, and are answered, together: in a few
+		// packets, where there would be one for each.
+		grain := raftcore.Instant(c.grain)
+		c.at = (c.due[0].at + grain - 1) / grain * grain
 		c.timer.Reset(c.at.Sub(now))
 	}
 }

@@ -136,6 +136,7 @@ func (g *Group) Do(ctx context.Context, r *Request) (*Response, error) {
 // do asks until it has an answer, or an outcome that asking again could make
 // worse, or no time any more.
 func (g *Group) do(ctx context.Context, r *Request) outcome {
+	pause := g.host.cfg.Raft.HeartbeatInterval
 	for first := true; ; first = false {
 		var changed <-chan struct{}
 		if !first {
@@ -149,8 +150,10 @@ func (g *Group) do(ctx context.Context, r *Request) outcome {
 			continue // what has changed meanwhile may do, and is not to be missed
 		}
 		// The leader is about to change, or has: wait for the news, but not for
-		// ever, because the news may be on another host.
-		retry := time.NewTimer(g.host.cfg.Raft.HeartbeatInterval)
+		// ever, because the news may be on another host. Many who ask again and again
+		// would keep those from electing one who are short of time already.
+		retry := time.NewTimer(pause)
+		pause = min(2*pause, g.host.cfg.Raft.ElectionTimeout)
 		select {
 		case <-changed:
 		case <-retry.C:

@@ -7,7 +7,7 @@ import (
 
 // liveness lets groups fall silent. The members of a silent group send nothing and
 // expect nothing, so nobody in it would notice that its leader, or a quorum, is gone.
-// Instead each pair of hosts exchanges a Beat four times an election timeout, one for
+// Instead each pair of hosts exchanges a Beat three times an election timeout, one for
 // all groups that are silent between them: those in which one leads and the other
 // follows, both asleep, in the same term. It wakes a node (raftcore.Unreachable) whose
 // opposite is not known to sleep any more.
@@ -121,7 +121,7 @@ func mixed(group GroupKey, term raftcore.Term) uint64 {
 }
 
 const (
-	looks = 4 // at the clock, in an election timeout
+	looks = 3 // at the clock, in an election timeout
 	// patience is after how many looks a host is taken to be gone, or a node of it.
 	patience = looks
 	// maxChanges bounds the changes in one Beat, so that nothing waits long behind it.

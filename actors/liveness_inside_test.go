@@ -164,10 +164,10 @@ func TestL7_AStallIsOneLook(t *testing.T) {
 		h := &Host{cfg: HostConfig{ID: 1}.withDefaults(), epoch: time.Now()}
 		h.peers.Store(&peers{})
 		h.clock.put(ref{box: newMailbox(0)})
-		h.clock.ref().box.dispatcher = idleDispatcher{}
+		h.clock.ref().box.dispatcher = neverRuns{}
 		l := &liveness{host: h, pairs: map[raftcore.NodeID]*pair{}, nodes: map[GroupKey]asleep{}}
 		node := ref{box: newMailbox(0)}
-		node.box.dispatcher = idleDispatcher{}
+		node.box.dispatcher = neverRuns{}
 		g := &Group{host: h, key: 7}
 		g.node.Store(&node)
 		l.receive(asleep{group: g, node: node, term: 5, with: []raftcore.NodeID{2}})
@@ -197,11 +197,6 @@ func TestL7_AStallIsOneLook(t *testing.T) {
 		}
 	})
 }
-
-type idleDispatcher struct{}
-
-func (idleDispatcher) Schedule(func()) {}
-func (idleDispatcher) Throughput() int { return 1 }
 
 // L8: what a node says after its member has been told to stop counts for nothing.
 func TestL8_AMemberThatIsLeavingDoesNotSleep(t *testing.T) {

@@ -549,14 +549,14 @@ func TestA2_AMachineThatFailsAloneIsLeftAlone(t *testing.T) {
 			t.Errorf("it ends with %v", err)
 		}
 		f := w.leader(l)
-		for i := range 5 {
+		for i := range 4 { // no snapshot yet, which would mend it
 			f.propose(fmt.Sprint(i))
 		}
 		w.until("it is quarantined, and does not lead", func() bool {
 			s := l.status()
 			return errors.Is(s.Fault, actors.ErrQuarantined) && s.Role != raftcore.Leader
 		})
-		if got := l.propose("by way of it"); got != "8:by way of it" {
+		if got := l.propose("by way of it"); got != "7:by way of it" {
 			t.Errorf("a proposal by way of its host is answered with %q", got)
 		}
 		for i := range 40 {
@@ -569,7 +569,7 @@ func TestA2_AMachineThatFailsAloneIsLeftAlone(t *testing.T) {
 		l.start()
 		w.until("it has what the others have", func() bool {
 			got, _ := l.local(w.ctx, "len")
-			return string(got) == "88" && l.status().Fault == nil
+			return string(got) == "87" && l.status().Fault == nil
 		})
 	})
 }

@@ -113,10 +113,13 @@ func (h *hostActor) start(ctx actor.Context) {
 	h.spawnLog(ctx)
 }
 
+// clockGrains is how often the clock wakes at most, in the interval of heartbeats.
+const clockGrains = 8
+
 func (h *hostActor) spawnClock(ctx actor.Context) {
 	h.spawned++
 	h.clock.put(h.spawn(ctx, fmt.Sprintf("clock-%d", h.spawned), 0, func(box *mailbox) actor.Actor {
-		return &clock{host: h.Host, box: box}
+		return &clock{host: h.Host, grain: max(h.cfg.Raft.HeartbeatInterval/clockGrains, 1), box: box}
 	}))
 }
 
