@@ -74,7 +74,8 @@
 // # Who takes part
 //
 // Group.ChangeMembers changes the members of a group, Group.Transfer its leader, both
-// from any host (members.go). Which hosts there are, and where, Host.SetPeers says
+// from any host (members.go). Host.Balance hands over what a host leads too much of
+// (balance.go). Which hosts there are, and where, Host.SetPeers says
 // (peers.go).
 //
 // # Many groups

@@ -661,6 +661,12 @@ var snapshotMutants = []mutant{
 
 // actorMutants are those of package actors.
 var actorMutants = []mutant{
+	{"L6", "leaders go back and forth", []edit{
+		{"balance.go", "leads[to] > leads[h.cfg.ID]-2 {", "leads[to] > leads[h.cfg.ID]-1 {"},
+	}},
+	{"L6", "a leadership is handed to who is gone", []edit{
+		{"balance.go", "&& peer.Heard.Add(cfg.ElectionTimeout) >= newest", ""},
+	}},
 	{"L7", "a host that is not heard of is not missed", []edit{
 		{"liveness.go", "gone := p.missed > patience", "gone := false"},
 	}},
