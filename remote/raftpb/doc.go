@@ -1,5 +1,5 @@
 // Package raftpb has the protobuf messages of the wire, generated from
-// raft.proto with
+// castaway.proto with
 //
 //	go generate ./remote/raftpb
 //
