@@ -1,6 +1,9 @@
 package actors
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/raftcore"
 )
@@ -209,7 +212,8 @@ func (l *liveness) lookAgain() {
 
 // look sends the beats, and wakes whose opposite does not sleep.
 func (l *liveness) look() {
-	for id, p := range l.pairs {
+	for _, id := range slices.Sorted(maps.Keys(l.pairs)) {
+		p := l.pairs[id]
 		for _, group := range p.doubtful() {
 			l.nodes[group].node.tell(raftcore.Unreachable{Peer: id})
 		}
@@ -302,6 +306,7 @@ func (p *pair) doubtful() (groups []GroupKey) {
 			groups = append(groups, group)
 		}
 	}
+	slices.Sort(groups)
 	return groups
 }
 
@@ -318,6 +323,7 @@ func (p *pair) beats() (beats []*Beat) {
 				p.changed = append(p.changed, group)
 			}
 		}
+		slices.Sort(p.changed)
 	}
 	for {
 		beat := &Beat{First: first}
