@@ -40,6 +40,9 @@ func (r *register) Apply(e actors.Entry) []byte {
 	if r.world.panics(command, r.on) {
 		panic("the machine does not like " + command)
 	}
+	if r.world.slow.Load() {
+		time.Sleep(time.Millisecond) // fake
+	}
 	if command == "stall" {
 		<-r.world.stalled
 	}
@@ -110,6 +113,7 @@ type world struct {
 
 	freed chan struct{} // who is asked to wait does until it is closed
 
+	slow   atomic.Bool  // machines take their time to apply
 	chunks atomic.Int64 // bytes of snapshots that were sent
 
 	machine func(*hostUp) actors.StateMachine // nil: a register

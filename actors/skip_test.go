@@ -121,6 +121,33 @@ func TestA2_AGroupGoesOnWithoutAnEntryThatIsSkipped(t *testing.T) {
 	})
 }
 
+// poisonBefore is poison with so many commands behind it in the log. It returns what is to
+// be applied.
+func (w *world) poisonBefore(commands int) (entry raftcore.Index, want string) {
+	w.t.Helper()
+	l := w.leader()
+	l.propose("before")
+	w.panicAt("boom")
+	w.net.Isolate(l.addr)
+	last := l.status().Last
+	ends := []chan error{l.proposing("boom")}
+	w.until("it is in the log", func() bool { return l.status().Last > last })
+	want = "before"
+	for i := range commands {
+		want += fmt.Sprintf(" %d", i)
+		ends = append(ends, l.proposing(fmt.Sprint(i)))
+		w.until("it is in the log", func() bool { return l.status().Last > last+1+raftcore.Index(i) })
+	}
+	w.net.Heal()
+	entry = w.quarantined(w.hosts...)
+	for _, end := range ends {
+		if err := <-end; !errors.Is(err, actors.ErrUnknown) {
+			w.t.Errorf("a command at the entry, or behind it, ends with %v", err)
+		}
+	}
+	return entry, want
+}
+
 // What follows the entry is in the log already, and has its effect; the machine looks at
 // more of it than it could ever hold.
 func TestA2_WhatFollowsASkippedEntryIsApplied(t *testing.T) {
@@ -131,26 +158,7 @@ func TestA2_WhatFollowsASkippedEntryIsApplied(t *testing.T) {
 			cfg.Raft.MaxApplyBytes = 512
 			h.startWith(cfg)
 		}
-		l := w.leader()
-		l.propose("before")
-		w.panicAt("boom")
-		w.net.Isolate(l.addr)
-		last := l.status().Last
-		ends := []chan error{l.proposing("boom")}
-		w.until("it is in the log", func() bool { return l.status().Last > last })
-		want := "before"
-		for i := range 50 {
-			want += fmt.Sprintf(" %d", i)
-			ends = append(ends, l.proposing(fmt.Sprint(i)))
-			w.until("it is in the log", func() bool { return l.status().Last > last+1+raftcore.Index(i) })
-		}
-		w.net.Heal()
-		entry := w.quarantined(w.hosts...)
-		for _, end := range ends {
-			if err := <-end; !errors.Is(err, actors.ErrUnknown) {
-				t.Errorf("a command at the entry, or behind it, ends with %v", err)
-			}
-		}
+		entry, want := w.poisonBefore(50)
 		w.leader().skip(entry)
 		w.hosts[0].again("after")
 		w.have(want+" after", w.hosts...)
@@ -364,25 +372,28 @@ func TestA2_ASessionIsToldThatItsCommandWasSkipped(t *testing.T) {
 // A snapshot holds no entry that the log takes back further on.
 func TestA2_NoSnapshotIsTakenBeforeTheLogHasSpoken(t *testing.T) {
 	inWorld(t, 3, func(w *world) {
-		w.hosts[0].propose("before")
-		entry := w.poison()
+		entry, want := w.poisonBefore(50)
 		w.leader().skip(entry)
-		want := "before"
-		for i := range 20 {
-			w.hosts[0].again(fmt.Sprint(i))
-			want += fmt.Sprintf(" %d", i)
-		}
+		w.have(want, w.hosts...)
 		w.panicAt("") // mended: it applies the entry, and would have it in a snapshot before the decision
+		w.slow.Store(true)
 		for _, h := range w.hosts {
 			h.stop()
 			h.disk, h.every = snapshots.Beside(h.disk, t.TempDir(), snapshots.Options{}), 1
 		}
 		for _, h := range w.hosts {
-			h.start()
+			cfg := h.config()
+			cfg.Raft.MaxApplyBytes = 1 // one entry at a time, and a snapshot after each
+			h.startWith(cfg)
 		}
 		w.have(want, w.hosts...)
+		for _, h := range w.hosts {
+			w.until("it has a snapshot of all", func() bool { s := h.status(); return s.First > s.Last })
+		}
 		w.restart()
 		w.have(want, w.hosts...)
+		w.leader()
+		w.hosts[0].skip(entry) // the snapshots say that it is
 	})
 }
 
