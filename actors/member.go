@@ -25,7 +25,7 @@ import (
 // revive an actor that has been stopped. So the children are stopped one after the
 // other, the node last because the others report to it, and fresh ones are spawned
 // after a pause. A member that a user's strategy restarts comes back the same
-// way.
+// way. When it gives up it fails itself: its parent is told, and decides.
 type member struct {
 	host  *Host
 	group *Group
