@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -486,6 +487,9 @@ func TestEveryFaultHasAClass(t *testing.T) {
 					if errors.Is(s.Fault, class) != (class == test.class) {
 						t.Errorf("the fault is %v: %v, which should be %v", s.Fault, errors.Is(s.Fault, class), class == test.class)
 					}
+				}
+				if strings.Contains(s.Fault.Error(), "gave up") {
+					t.Errorf("the fault is %v: to try again could not help", s.Fault)
 				}
 				var invariant *raftcore.InvariantError
 				if test.class == actors.ErrInvariantFault && (!errors.As(s.Fault, &invariant) || invariant.Rule != raftcore.RuleAppliedCommitted) {

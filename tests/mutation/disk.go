@@ -795,7 +795,7 @@ var actorMutants = []mutant{
 		{"sessions.go", "s.results[sequence] = result\n\t\t\ts.bytes", "_ = sequence\n\t\t\ts.bytes"},
 	}},
 	{"C3", "who is answered can change what is kept of it", []edit{
-		{"sessions.go", "kept.answer = bytes.Clone(kept.answer)", "_ = bytes.Clone[[]byte]"},
+		{"sessions.go", "kept.answer = bytes.Clone(kept.answer)", "_ = bytes.Clone(kept.answer)"},
 	}},
 	{"S5", "a snapshot has no effects", []edit{
 		{"snapshots.go", "m.sessions.encode(), m.group.skips.encode(), m.effects.encode()", "m.sessions.encode(), m.group.skips.encode(), newEffects().encode()"},
