@@ -366,6 +366,10 @@ func TestActorsSeeHowAMemberIs(t *testing.T) {
 			case *actors.Response:
 				mu.Lock()
 				defer mu.Unlock()
+				if errors.Is(m.Err, actors.ErrStopped) { // it has stopped before it looked at the question
+					ctx.Stop(ctx.Self())
+					return
+				}
 				if m.Err != nil || m.Status.Change <= last {
 					t.Errorf("change %d: it is told %v, %v", last, m.Status, m.Err)
 				}
