@@ -342,7 +342,6 @@ func (h *stackHost) kill(told bool) {
 	h.process, h.group, h.host, h.doors = nil, nil, nil, nil
 	h.stack.net.Vanish(h.address, told)
 	h.disk.killed()
-	h.stack.lost(p)
 }
 
 // stop ends the process as its owner does. All who have asked it are answered before.

@@ -79,7 +79,6 @@ type stackTry struct {
 	process *Process
 	sent    bool
 	answers int
-	lost    bool // with its process: nobody will answer
 	ended   func(*actors.Response)
 }
 
@@ -154,15 +153,6 @@ func (o *stackOp) try(h *stackHost, r actors.Request, ended func(*actors.Respons
 	t := &stackTry{op: o, request: &r, host: h, process: h.process, ended: ended}
 	s.tries[t.request] = t
 	h.system.Root.Send(h.doors[o.client.id], t)
-}
-
-// lost notes that a process is gone, and with it whom it has not answered.
-func (s *stack) lost(p *Process) {
-	for _, t := range s.tries {
-		if t.process == p {
-			t.lost = true
-		}
-	}
 }
 
 // answeredBy demands that a process has answered all that it was asked.
