@@ -65,6 +65,9 @@
 // is left, sets the timers, and watches the actors. What comes to the machine comes once;
 // what is sent to an actor comes at least once, with an ID that is always the same.
 //
+// A machine that would rather take many commands at once, in one transaction, is a
+// BatchStateMachine (batch.go).
+//
 // # Versions
 //
 // In a rolling upgrade members run different programs. So which version of itself the state

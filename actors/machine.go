@@ -30,6 +30,9 @@ type machine struct {
 	box         *mailbox
 	life        context.Context // ends when the member stops, whatever the machine does
 	sm          StateMachine
+	batches     BatchStateMachine // the same, if it is one
+	batch       batch
+	suspect     raftcore.Index // where it has panicked: the commands from there on are applied alone
 	sessions    *sessions
 	effects     *effects
 	done        []Effect              // of the entry that is being applied
@@ -74,7 +77,8 @@ func (m *machine) Receive(ctx actor.Context) {
 	switch msg := ctx.Message().(type) {
 	case *actor.Started:
 		m.parent = ctx.Parent()
-		m.sm, m.sessions, m.effects = m.fresh(), newSessions(), newEffects()
+		m.sessions, m.effects = newSessions(), newEffects()
+		m.use(m.fresh())
 	case *Batch:
 		before := raftcore.Applied{Index: m.applied.Last.Index, Passed: m.passed}
 		for _, message := range msg.Messages {
@@ -95,8 +99,15 @@ func (m *machine) do(w *work) {
 	if w.restore != nil {
 		m.restore(w.restore)
 	}
-	for i := range w.entries {
-		m.apply(w, &w.entries[i])
+	for rest := w.entries; len(rest) > 0; {
+		n := m.together(rest)
+		if n > 1 {
+			m.applyTogether(w, rest[:n])
+		} else {
+			n = 1
+			m.apply(w, &rest[0])
+		}
+		rest = rest[n:]
 	}
 	m.act(w.leads)
 	for _, c := range w.reads {
@@ -125,7 +136,8 @@ func (m *machine) restore(meta *raftcore.SnapshotMeta) {
 	}
 	m.group.skips.add(head.skips...)
 	m.act(0) // the table of effects is another one
-	m.sm, m.sessions, m.effects, m.applied, m.passed = sm, head.sessions, head.effects, *meta, 0
+	m.use(sm)
+	m.sessions, m.effects, m.applied, m.passed = head.sessions, head.effects, *meta, 0
 	m.setVersion(head.version)
 	m.group.outbox.Store(int64(m.effects.size()))
 	if m.poison != 0 && meta.Last.Index >= m.poison { // others had no trouble with it
@@ -165,6 +177,12 @@ func (m *machine) snapshot(cluster raftcore.ClusterID) {
 		return
 	}
 	m.snapshotter.tell(&takeOrder{from: m.node, cluster: cluster, meta: m.applied, head: m.encodeHead(), state: state})
+}
+
+// use goes on with a StateMachine.
+func (m *machine) use(sm StateMachine) {
+	m.sm = sm
+	m.batches, _ = sm.(BatchStateMachine)
 }
 
 // fresh makes a StateMachine.
@@ -255,17 +273,32 @@ func (m *machine) run(e *raftcore.Entry, entry Entry) result {
 	}
 	entry.Index, entry.Term, entry.Time = e.Index, e.Term, time.UnixMilli(e.Time).UTC()
 	entry.Version, entry.Effects = m.version, &m.done
-	answer := m.sm.Apply(entry)
-	if len(m.done) > 0 {
-		m.effects.add(e.Index, m.done)
-		clear(m.done)
-		m.done = m.done[:0]
-		m.group.outbox.Store(int64(m.effects.size()))
-		if m.acting {
-			m.effector.tell(effectsAdded{})
+	var answer []byte
+	if m.batches != nil {
+		answers := m.batches.ApplyBatch([]Entry{entry})
+		if len(answers) != 1 {
+			panic(fmt.Sprintf("ApplyBatch has answered %d of 1 commands", len(answers)))
 		}
+		answer = answers[0]
+	} else {
+		answer = m.sm.Apply(entry)
 	}
+	m.did(e.Index, m.done)
+	clear(m.done)
+	m.done = m.done[:0]
 	return result{answer: answer}
+}
+
+// did notes the effects of an entry.
+func (m *machine) did(index raftcore.Index, effects []Effect) {
+	if len(effects) == 0 {
+		return
+	}
+	m.effects.add(index, effects)
+	m.group.outbox.Store(int64(m.effects.size()))
+	if m.acting {
+		m.effector.tell(effectsAdded{})
+	}
 }
 
 func (m *machine) query(c *call) {

@@ -213,7 +213,7 @@ func (m *member) spawn(ctx actor.Context, o *groupOpened, core *raftcore.Node) (
 		return &effector{group: m.group, host: m.host, box: box}
 	})
 	machines := m.host.spawn(ctx, fmt.Sprintf("machine-%d", m.spawned), 0, func(box *mailbox) actor.Actor {
-		return &machine{group: m.group, host: m.host, box: box, life: life, snapshotter: snapshots, effector: effectors, files: files, poison: poison, recovered: o.opened.Recovered.Last}
+		return &machine{group: m.group, host: m.host, box: box, life: life, snapshotter: snapshots, effector: effectors, files: files, poison: poison, suspect: m.group.poison, recovered: o.opened.Recovered.Last}
 	})
 	couriers := m.host.spawn(ctx, fmt.Sprintf("courier-%d", m.spawned), 0, func(box *mailbox) actor.Actor {
 		return &courier{group: m.group, host: m.host, box: box, files: files}

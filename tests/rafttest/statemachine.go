@@ -97,6 +97,7 @@ var machineTests = []machineTest{
 	{"ASnapshotIsTheWholeState", snapshotsTheWhole, inBubble},
 	{"SnapshotsFollowOneAnother", snapshotsAgainAndAgain, inBubble},
 	{"ASnapshotIsOfTheMomentItWasAskedFor", snapshotsTheMoment, inBubble},
+	{"BatchesOfAnySizeGiveTheSameAnswers", answersBatches, inBubble},
 	{"ASnapshotThatComesToNothingChangesNothing", survivesFailedSnapshots, inBubble},
 	{"RestoreReadsHoweverTheBytesCome", restoresFromAnyReader, inBubble},
 	{"RestoreFailsWhenItsReaderDoes", failsWithItsReader, inBubble},
@@ -179,6 +180,7 @@ const (
 	cReturns  = "every call returns, and no other is made meanwhile, but of WriteTo"
 	cData     = "Apply neither keeps nor changes Entry.Data, and Query not its question: the memory is used again"
 	cAnswer   = "an answer does not change after it was given"
+	cBatch    = "ApplyBatch does what Apply would have done one by one, wherever the bounds of the batches are"
 	cQuery    = "Query changes nothing"
 	cWholly   = "a snapshot holds all that the commands so far have made of the state: a machine that Restore has read it into goes on exactly as the one that has written it"
 	cMoment   = "a snapshot is of the state when Snapshot was called, whatever Apply changes before or while WriteTo writes"

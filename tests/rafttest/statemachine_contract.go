@@ -9,6 +9,8 @@ import (
 	"slices"
 	"testing/iotest"
 	"time"
+
+	"github.com/castaway-go/castaway/actors"
 )
 
 // The tests of the contract of state machines, a round of each. There is always a
@@ -124,6 +126,30 @@ func (l *loan) takeBack(from string) {
 	}
 	for i := range l.all {
 		l.all[i] ^= 0x55
+	}
+}
+
+// answersBatches: where a batch begins and ends does not show. Who has no ApplyBatch has
+// none.
+func answersBatches(r *machineRun) {
+	l := r.drawLog()
+	x := &expected{machineLog: l, answers: r.fresh().play(l), who: "in batches", contract: cBatch}
+	s := r.fresh()
+	if _, together := s.m.(actors.BatchStateMachine); !together {
+		return
+	}
+	for from := 0; from < len(l.Entries); {
+		x.compareQueries(from, s.ask(l.Questions[from]))
+		to := min(from+1+r.IntN(1<<r.IntN(8)), len(l.Entries))
+		answers, did := s.applyTogether(l.Entries[from:to])
+		for i := range answers {
+			x.compareAnswer(from+i, answers[i], did[i])
+		}
+		from = to
+	}
+	x.compareQueries(len(l.Entries), s.ask(l.Questions[len(l.Entries)]))
+	if r.Canonical {
+		x.compareImage(s.image())
 	}
 }
 

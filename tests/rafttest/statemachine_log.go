@@ -178,9 +178,41 @@ func (s *subject) apply(e actors.Entry) []byte {
 	s.r.doing.Store("Apply")
 	var effects []actors.Effect
 	e.Effects = &effects
-	answer := s.m.Apply(e)
+	answer := applyAll(s.m, []actors.Entry{e})[0]
 	s.did = showEffects(effects)
 	return answer
+}
+
+// applyAll applies entries as a member does.
+func applyAll(m actors.StateMachine, entries []actors.Entry) [][]byte {
+	batches, together := m.(actors.BatchStateMachine)
+	if together {
+		answers := batches.ApplyBatch(entries)
+		demand(len(answers) == len(entries), cBatch, "of %d commands ApplyBatch has answered %d", len(entries), len(answers))
+		return answers
+	}
+	var answers [][]byte
+	for _, e := range entries {
+		answers = append(answers, m.Apply(e))
+	}
+	return answers
+}
+
+// applyTogether applies the commands from one on, at once.
+func (s *subject) applyTogether(entries []actors.Entry) (answers [][]byte, did []string) {
+	doing := func() string { return fmt.Sprintf("ApplyBatch of %d commands", len(entries)) }
+	defer s.r.noPanic(cPanics, doing)
+	s.r.doing.Store("ApplyBatch")
+	effects := make([][]actors.Effect, len(entries))
+	given := slices.Clone(entries)
+	for i := range given {
+		given[i].Data, given[i].Effects = bytes.Clone(given[i].Data), &effects[i]
+	}
+	answers = applyAll(s.m, given)
+	for i := range effects {
+		did = append(did, showEffects(effects[i]))
+	}
+	return answers, did
 }
 
 // showEffects says what effects are, so that two are the same if they read the same.

@@ -34,13 +34,17 @@ func TestQueriesMayBeMissing(t *testing.T) {
 // then.
 var machineDefects = map[string]string{
 	// What Apply depends on.
-	"is none":                           "New returned nil",
-	"is always the same":                "a second time",
-	"shares its map":                    "a second time",
-	"counts all machines' commands":     "a second time",
-	"lists words in any order":          "map order",
-	"asks the clock":                    "another time",
-	"sets a timer by the clock":         "had the effects",
+	"is none":                       "New returned nil",
+	"is always the same":            "a second time",
+	"shares its map":                "a second time",
+	"counts all machines' commands": "a second time",
+	"lists words in any order":      "map order",
+	"asks the clock":                "another time",
+	"sets a timer by the clock":     "had the effects",
+	// How batches are applied.
+	"forgets the last of a batch":       "ApplyBatch has answered",
+	"applies a batch backwards":         "in batches",
+	"counts batches":                    "in batches",
 	"draws at random":                   "randomness",
 	"has a cache that shows":            "",
 	"asks for processors":               "processor",

@@ -75,6 +75,9 @@ func toy(defect string) StateMachine {
 			if defect == "is none" {
 				return nil
 			}
+			if strings.Contains(defect, "batch") {
+				return &toyBatches{toyMachine: newToyMachine(defect)}
+			}
 			return newToyMachine(defect)
 		},
 		Command: func(r *rand.Rand) []byte {
@@ -114,6 +117,31 @@ func (m *toyMachine) Apply(e actors.Entry) []byte {
 		copy(e.Data, bytes.ToUpper(e.Data))
 	}
 	return answer
+}
+
+// toyBatches is a toyMachine that takes commands together.
+type toyBatches struct {
+	*toyMachine
+}
+
+func (m *toyBatches) ApplyBatch(entries []actors.Entry) (answers [][]byte) {
+	if m.is("forgets the last of a batch") && len(entries) > 1 {
+		entries = entries[:len(entries)-1]
+	}
+	if m.is("applies a batch backwards") {
+		entries = slices.Clone(entries)
+		slices.Reverse(entries)
+	}
+	for _, e := range entries {
+		answers = append(answers, m.Apply(e))
+	}
+	if m.is("applies a batch backwards") {
+		slices.Reverse(answers)
+	}
+	if m.is("counts batches") {
+		m.Count += 1000
+	}
+	return answers
 }
 
 func (m *toyMachine) apply(data []byte, e actors.Entry) []byte {

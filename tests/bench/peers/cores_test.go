@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
-	"syscall"
 	"testing"
 	"time"
 
@@ -103,14 +102,4 @@ func (c *contender) run(rounds, batch int, data []byte) {
 func (c *contender) median() time.Duration {
 	slices.Sort(c.turns)
 	return c.turns[len(c.turns)/2]
-}
-
-// cpuTime returns what this process has computed, the garbage collector
-// included. Where others take the processors away it says more than the clock.
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

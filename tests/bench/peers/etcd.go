@@ -4,6 +4,8 @@
 //
 //	go test -run '^$' -bench Cores                                            # etcd's raft v3.6.0
 //	go test -run '^$' -bench Cores -tags etcd370 -modfile etcd370.mod         # and v3.7.0
+//	go test -run '^$' -bench 'Memory|Reads' -benchtime 9x -tags etcd370 -modfile etcd370.mod
+//	go test -run '^$' -bench Disk -benchtime 9x
 //
 // (from this folder). Two versions of one module cannot be in one build, and
 // v3.7.0 changed the types, so the second has a go.mod and a file of types of
