@@ -245,6 +245,11 @@ func (l stackLink) Send(p *actors.Packet) bool {
 			s.fail("%w", err)
 		}
 	}
+	for i := range p.Snapshots {
+		if a := p.Snapshots[i].Answer; a != nil && a.Outcome == actors.SnapshotArrived {
+			s.hosts[p.From-1].aim()
+		}
+	}
 	return l.Link.Send(p)
 }
 

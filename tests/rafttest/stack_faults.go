@@ -116,6 +116,24 @@ func (s *stack) killSome() {
 	}
 }
 
+// aim has a process killed, now and then, at a moment that is worse than most: there is a
+// snapshot, and neither its node nor its log knows.
+func (h *stackHost) aim() {
+	s, p := h.stack, h.process
+	if s.plan.Kill == 0 || s.calm || s.queue.rng.IntN(20) > 0 {
+		return
+	}
+	s.queue.At(s.queue.now+s.queue.between(0, 2*s.plan.Disk+50*time.Microsecond), "fault: kill at a bad moment", func() {
+		if h.process != p || p.dead || h.starting || h.stopping || s.calm {
+			return
+		}
+		s.stats.Aimed++
+		s.queue.note(p, "", "is killed")
+		h.kill(s.queue.rng.IntN(2) == 0)
+		s.queue.At(s.queue.now+s.around(s.plan.Down), "start", h.start)
+	})
+}
+
 // spares reports whether the group can do without what a host's disk holds: all others
 // count, and have all that they were given since they do.
 func (s *stack) spares(without *stackHost) bool {

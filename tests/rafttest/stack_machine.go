@@ -88,24 +88,25 @@ func (l *ledger) Query(_ context.Context, question []byte) ([]byte, error) {
 
 // Snapshot shares the commands: what is appended to them later is not written.
 func (l *ledger) Snapshot() (io.WriterTo, error) {
-	return ledgerImage{l.host.stack, l.log[:len(l.log):len(l.log)]}, nil
+	return ledgerImage{l.host, l.log[:len(l.log):len(l.log)]}, nil
 }
 
 // ledgerImage is a ledger that is written. Ballast makes it larger than a chunk.
 type ledgerImage struct {
-	stack *stack
-	log   []byte
+	host *stackHost
+	log  []byte
 }
 
 func (i ledgerImage) WriteTo(w io.Writer) (int64, error) {
-	n, err := w.Write(ballast(i.stack.plan.Ballast))
+	n, err := w.Write(ballast(i.host.stack.plan.Ballast))
 	if err == nil {
 		var m int
 		m, err = w.Write(i.log)
 		n += m
 	}
 	if err == nil {
-		i.stack.stats.Snapshots++
+		i.host.stack.stats.Snapshots++
+		i.host.aim()
 	}
 	return int64(n), err
 }

@@ -116,14 +116,14 @@ func (p StackPlan) String() string {
 
 // StackStats counts what happened in a run, so that one that tested nothing is noticed.
 type StackStats struct {
-	Events                                                             int
-	Sets, Adds, Linearizable, Leased, Bounded, Local                   int // that were answered
-	Rejected, Unknown, Again, AnsweredAgain, Expired                   int
-	Kills, Stops, Reopened, Wiped, Partitions, Breaks, Holds, Refusals int
-	Fulls, FailedSaves, FailedFiles, Panics, Poisoned, Mended          int
-	Snapshots, Restores, Installs                                      int
-	Changes, ChangesDone, Transfers, TransfersDone                     int
-	Probes                                                             int // commands of sessions that were sent again in the end, to each leader
+	Events                                                                    int
+	Sets, Adds, Linearizable, Leased, Bounded, Local                          int // that were answered
+	Rejected, Unknown, Again, AnsweredAgain, Expired                          int
+	Kills, Aimed, Stops, Reopened, Wiped, Partitions, Breaks, Holds, Refusals int
+	Fulls, FailedSaves, FailedFiles, Panics, Poisoned, Mended                 int
+	Snapshots, Restores, Installs                                             int
+	Changes, ChangesDone, Transfers, TransfersDone                            int
+	Probes                                                                    int // commands of sessions that were sent again in the end, to each leader
 }
 
 // Add returns the sum of both.
