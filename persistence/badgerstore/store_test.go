@@ -85,6 +85,7 @@ type failingTable struct {
 	mu      sync.Mutex
 	commit_ func() error
 	hang    chan struct{}
+	hanging chan struct{} // closed when it does
 }
 
 func (f *failingTable) commit(writes []write) error {
@@ -107,6 +108,7 @@ func (f *failingTable) onCommit(do func() error) {
 
 func (f *failingTable) close() error {
 	if f.hang != nil {
+		close(f.hanging)
 		<-f.hang
 	}
 	return f.table.close()
@@ -203,10 +205,11 @@ func TestCloseDoesNotHangOnADeadDisk(t *testing.T) {
 	o, f := withFailingTable(quiet(t.TempDir()))
 	o.hooks.closeWait = time.Millisecond
 	s := mustOpen(t, o)
-	f.hang = make(chan struct{})
+	f.hang, f.hanging = make(chan struct{}), make(chan struct{})
 	if err := s.Close(); !errors.Is(err, errStillOpen) {
 		t.Errorf("Close ended with %v", err)
 	}
+	<-f.hanging
 	if _, err := quiet(o.Dir).Open(); !errors.Is(err, persistence.ErrLocked) {
 		t.Errorf("the directory is open to others: %v", err)
 	}
