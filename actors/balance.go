@@ -22,14 +22,16 @@ import (
 // Raft.Priority: a host that is to lead more than others is not known to be.
 func (h *Host) Balance(ctx context.Context) (handed int, err error) {
 	failed := map[raftcore.NodeID]bool{}
+	moved := map[*Group]raftcore.NodeID{}
 	for ctx.Err() == nil {
-		g, to, err := h.surplus(ctx, failed)
+		g, to, err := h.surplus(ctx, failed, moved)
 		if g == nil || err != nil {
 			return handed, err
 		}
 		switch err := g.Transfer(ctx, to); {
 		case err == nil:
 			handed++
+			moved[g] = to
 		case errors.Is(err, ErrStopped):
 			return handed, err
 		default:
@@ -40,7 +42,8 @@ func (h *Host) Balance(ctx context.Context) (handed int, err error) {
 }
 
 // surplus returns a group that this host leads, and who is to lead it instead; or nil.
-func (h *Host) surplus(ctx context.Context, failed map[raftcore.NodeID]bool) (*Group, raftcore.NodeID, error) {
+// Of those that were moved it may not have the news yet.
+func (h *Host) surplus(ctx context.Context, failed map[raftcore.NodeID]bool, moved map[*Group]raftcore.NodeID) (*Group, raftcore.NodeID, error) {
 	leads := map[raftcore.NodeID]int{}
 	var own []*Group
 	h.mu.RLock()
@@ -49,6 +52,10 @@ func (h *Host) surplus(ctx context.Context, failed map[raftcore.NodeID]bool) (*G
 	for _, g := range groups {
 		s, _ := g.board.latest()
 		if s.State != Running {
+			continue
+		}
+		if to := moved[g]; to != raftcore.Nobody && s.Leader == h.cfg.ID {
+			leads[to]++
 			continue
 		}
 		leads[s.Leader]++

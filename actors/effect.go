@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
@@ -14,14 +13,12 @@ import (
 // with what the last one has not been seen to finish, and they are in every snapshot.
 type Effect interface{ effect() }
 
-// Send sends a *Sent to an actor, on the leader's host. It is sent at least once: a new
+// Send sends a *Sent to an actor of the leader's host. It is sent at least once: a new
 // leader sends again what it does not know to have been sent, with the same ID. Sent is
 // handed to protoactor, no more: whether the actor is there, and takes it, nobody is told.
 // One machine's Sends leave in the order in which it did them.
 type Send struct {
-	// To is the actor. With an empty Address it is the one of that ID in the system of
-	// whoever leads.
-	To   *actor.PID
+	To   string // the ID of an actor in the actor system of whoever leads
 	Data []byte
 }
 
@@ -38,13 +35,12 @@ type SetTimer struct {
 // StopTimer has the timer of that name not come any more.
 type StopTimer struct{ Name string }
 
-// Monitor has an Entry with Down come, once, when an actor has stopped, or cannot be
-// reached, or is not there at all. An empty Address is as in Send: then a new leader
-// watches another actor, its own.
-type Monitor struct{ PID *actor.PID }
+// Monitor has an Entry with Down come, once, when the actor of that ID in the actor system
+// of whoever leads has stopped, or is not there at all. A new leader watches its own.
+type Monitor struct{ Actor string }
 
 // Demonitor has that Entry not come any more.
-type Demonitor struct{ PID *actor.PID }
+type Demonitor struct{ Actor string }
 
 func (Send) effect()      {}
 func (Append) effect()    {}
@@ -53,11 +49,37 @@ func (StopTimer) effect() {}
 func (Monitor) effect()   {}
 func (Demonitor) effect() {}
 
-// Do has effects carried out. It is for Apply, while that runs.
+// Do has effects carried out. It is for Apply, while that runs. An effect that names no
+// actor, or is none of those above, is a mistake: Do panics.
 func (e Entry) Do(effects ...Effect) {
+	for _, effect := range effects {
+		if what := mistaken(effect); what != "" {
+			panic(fmt.Sprintf("castaway: %s is no effect", what))
+		}
+	}
 	if e.Effects != nil {
 		*e.Effects = append(*e.Effects, effects...)
 	}
+}
+
+// mistaken returns what cannot be done, or "".
+func mistaken(effect Effect) string {
+	named := true
+	switch e := effect.(type) {
+	case Send:
+		named = e.To != ""
+	case Monitor:
+		named = e.Actor != ""
+	case Demonitor:
+		named = e.Actor != ""
+	case Append, SetTimer, StopTimer:
+	default:
+		return fmt.Sprintf("a %T", effect)
+	}
+	if !named {
+		return fmt.Sprintf("a %T to nobody", effect)
+	}
+	return ""
 }
 
 // Sent is what an actor receives that a Send was for.

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -24,14 +25,14 @@ type effector struct {
 	box   *mailbox
 	self  ref
 
-	table  *effects                   // of the machine; nil: this member does not lead
-	sent   EffectID                   // everything up to here was sent
-	noted  EffectID                   // and the log says so up to here
-	noting bool                       // it is about to say more
-	rung   []ring                     // timers that have gone off, and are still to be told
-	watch  map[address]raftcore.Index // the entries that asked for it
-	gone   map[address]bool           // the actors among them that are gone
-	asked  map[string]bool            // orders that are under way
+	table  *effects                  // of the machine; nil: this member does not lead
+	sent   EffectID                  // everything up to here was sent
+	noted  EffectID                  // and the log says so up to here
+	noting bool                      // it is about to say more
+	rung   []ring                    // timers that have gone off, and are still to be told
+	watch  map[string]raftcore.Index // the entries that asked for it
+	gone   map[string]bool           // the actors among them that are gone
+	asked  map[string]bool           // orders that are under way
 	alarm  Timer
 	upgrading
 }
@@ -49,8 +50,11 @@ type (
 	effectsDue struct{} // the alarm speaking
 )
 
-// maxAppends bounds the Appends that are under way.
-const maxAppends = 64
+// Bounds of what is under way: Appends, and timers or actors that are told of.
+const (
+	maxAppends = 64
+	maxTold    = 256
+)
 
 func (f *effector) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
@@ -90,12 +94,12 @@ func (f *effector) begin(ctx actor.Context, table *effects) {
 	f.alarm.Stop()
 	f.upgrading = upgrading{round: f.upgrading.round}
 	f.table, f.sent, f.noted, f.noting, f.rung = table, EffectID{}, EffectID{}, false, nil
-	f.watch, f.gone, f.asked = map[address]raftcore.Index{}, map[address]bool{}, map[string]bool{}
+	f.watch, f.gone, f.asked = map[string]raftcore.Index{}, map[string]bool{}, map[string]bool{}
 }
 
 // answered takes the news that an order was carried out, or not.
 func (f *effector) answered(m *effectNoted) {
-	delete(f.asked, m.order.key())
+	delete(f.asked, string(m.order.encode()))
 	if m.order.kind != effectSent {
 		return
 	}
@@ -113,7 +117,7 @@ func (f *effector) act(ctx actor.Context, failed bool) {
 	}
 	f.send()
 	for _, q := range f.table.appendsNow(maxAppends) {
-		f.order(effectOrder{kind: effectAppends, id: q.id, data: q.data})
+		f.order(effectOrder{kind: effectAppends, id: q.id})
 	}
 	f.watchAll(ctx)
 	now := time.Now()
@@ -129,7 +133,7 @@ func (f *effector) act(ctx actor.Context, failed bool) {
 // send sends what was not sent yet, and then notes that, once at a time.
 func (f *effector) send() {
 	for _, q := range f.table.sendsAfter(f.sent) {
-		f.host.system.Root.Send(f.local(q.to), &Sent{Group: f.group.name, ID: q.id, Data: q.data})
+		f.host.system.Root.Send(f.local(q.to), &Sent{Group: f.group.name, ID: q.id, Data: slices.Clone(q.data)})
 		f.sent = q.id
 	}
 	if f.noted.Before(f.sent) && !f.noting {
@@ -138,14 +142,8 @@ func (f *effector) send() {
 	}
 }
 
-// local completes an address: an empty one is here.
-func (f *effector) local(a address) *actor.PID {
-	pid := a.pid()
-	if pid.Address == "" {
-		pid.Address = f.host.system.Address()
-	}
-	return pid
-}
+// local returns the actor of an ID, here.
+func (f *effector) local(id string) *actor.PID { return actor.NewPID(f.host.system.Address(), id) }
 
 // watchAll watches the actors that are monitored, and no other.
 func (f *effector) watchAll(ctx actor.Context) {
@@ -163,17 +161,18 @@ func (f *effector) watchAll(ctx actor.Context) {
 			ctx.Watch(f.local(a))
 		}
 	}
-	for _, a := range sorted(f.gone) {
-		f.order(effectOrder{kind: effectDown, set: f.watch[a], who: a})
+	for i, a := range sorted(f.gone) {
+		if i == maxTold {
+			break // the rest when these are told
+		}
+		f.order(effectOrder{kind: effectDown, set: f.watch[a], name: a})
 	}
 }
 
-// terminated takes the news that an actor is gone. Two addresses may be its.
+// terminated takes the news that an actor is gone.
 func (f *effector) terminated(ctx actor.Context, who *actor.PID) {
-	for a := range f.watch {
-		if f.local(a).Equal(who) {
-			f.gone[a] = true
-		}
+	if f.watch[who.Id] != 0 {
+		f.gone[who.Id] = true
 	}
 	if f.table != nil {
 		f.act(ctx, false)
@@ -187,7 +186,9 @@ func (f *effector) ring(now time.Time) time.Time {
 	rung := f.rung[:0]
 	for _, r := range append(f.rung, due...) {
 		if f.table.isSet(r) {
-			rung = append(rung, r)
+			if rung = append(rung, r); len(rung) > maxTold {
+				continue // when those before it are told
+			}
 			f.order(effectOrder{kind: effectRings, set: r.set, name: r.name})
 		}
 	}
@@ -200,7 +201,8 @@ func (f *effector) ring(now time.Time) time.Time {
 
 // order has an order for the table proposed, unless it is under way.
 func (f *effector) order(o effectOrder) {
-	node, key := f.group.node.Load(), o.key()
+	data := o.encode()
+	node, key := f.group.node.Load(), string(data)
 	if f.asked[key] {
 		return
 	}
@@ -210,5 +212,5 @@ func (f *effector) order(o effectOrder) {
 	}
 	f.asked[key] = true
 	self := f.self
-	node.tell(f.group.newOrder(orderEffects, o.encode(), func(out outcome) { self.tell(effectNoted{o, out.err}) }))
+	node.tell(f.group.newOrder(orderEffects, data, func(out outcome) { self.tell(effectNoted{o, out.err}) }))
 }

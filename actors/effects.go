@@ -8,10 +8,8 @@ import (
 	"maps"
 	"slices"
 	"sort"
-	"strings"
 	"sync"
 
-	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
@@ -21,10 +19,10 @@ import (
 // entry of kind raftcore.EntryHost:
 //
 //	sent    = 16 id            the Sends up to this one have been sent
-//	appends = 17 id data       the command of an Append
+//	appends = 17 id            the Append: its command is in the table
 //	rings   = 18 set name      the timer that was set at this entry has gone off
-//	down    = 19 set size address id   the actor that was to be monitored from this entry on is gone
-//	id = index n; index, n, set, size = uvarint
+//	down    = 19 set name      the actor that was to be monitored from this entry on is gone
+//	id = index n; index, n, set = uvarint
 //
 // The machine writes the table, and the effector reads it when this member leads.
 type effects struct {
@@ -32,8 +30,8 @@ type effects struct {
 	sends    []queuedEffect // ascending
 	appends  []queuedEffect // ascending
 	timers   map[string]timer
-	monitors map[address]raftcore.Index // the entries that asked for it
-	bytes    int                        // of sends and appends
+	monitors map[string]raftcore.Index // the entries that asked for it
+	bytes    int                       // of sends and appends
 
 	armed bool     // rings is kept
 	rings timerSet // of timers, the earliest first; some of them may be there no more
@@ -42,7 +40,7 @@ type effects struct {
 // queuedEffect is a Send or an Append.
 type queuedEffect struct {
 	id   EffectID
-	to   address
+	to   string
 	data []byte
 }
 
@@ -50,13 +48,6 @@ type timer struct {
 	at  int64          // ms
 	set raftcore.Index // the entry that set it: one that is set again is another one
 }
-
-// address is a PID as a value.
-type address struct{ address, id string }
-
-func addressOf(pid *actor.PID) address { return address{pid.GetAddress(), pid.GetId()} }
-
-func (a address) pid() *actor.PID { return &actor.PID{Address: a.address, Id: a.id} }
 
 // The kinds of what the table is told.
 const (
@@ -76,7 +67,7 @@ const (
 var errOutbox = fmt.Errorf("%w: effects wait to be carried out", ErrBusy)
 
 func newEffects() *effects {
-	return &effects{timers: map[string]timer{}, monitors: map[address]raftcore.Index{}}
+	return &effects{timers: map[string]timer{}, monitors: map[string]raftcore.Index{}}
 }
 
 // orderEffects is an order for the table of effects. The effector alone gives it, to its
@@ -94,39 +85,25 @@ type effectOrder struct {
 	kind byte
 	id   EffectID
 	set  raftcore.Index
-	name string
-	who  address
-	data []byte
+	name string // of the timer, or the actor
 
 	version uint64 // an upgrade, see versions.go
 	conf    raftcore.Index
 }
 
 func (o *effectOrder) encode() []byte {
-	b := append(make([]byte, 0, 32+len(o.data)+len(o.name)), o.kind)
+	b := append(make([]byte, 0, 32+len(o.name)), o.kind)
 	switch o.kind {
 	case upgradesVersion:
 		return upgrade{o.version, o.conf}.encode()
 	case effectSent, effectAppends:
 		b = binary.AppendUvarint(b, uint64(o.id.Index))
 		b = binary.AppendUvarint(b, o.id.N)
-		b = append(b, o.data...)
-	case effectRings:
+	case effectRings, effectDown:
 		b = binary.AppendUvarint(b, uint64(o.set))
 		b = append(b, o.name...)
-	case effectDown:
-		b = binary.AppendUvarint(b, uint64(o.set))
-		b = binary.AppendUvarint(b, uint64(len(o.who.address)))
-		b = append(b, o.who.address...)
-		b = append(b, o.who.id...)
 	}
 	return b
-}
-
-// key names what is ordered, without what it says.
-func (o effectOrder) key() string {
-	o.data = nil
-	return string(o.encode())
 }
 
 var errNoEffectOrder = errors.New("it is no order for the table of effects")
@@ -140,16 +117,9 @@ func decodeEffectOrder(b []byte) (o effectOrder, err error) {
 	switch o.kind = b[0]; o.kind {
 	case effectSent, effectAppends:
 		o.id = EffectID{raftcore.Index(r.uvarint()), r.uvarint()}
-		if o.kind == effectAppends {
-			o.data, r.b = r.b, nil
-		}
-	case effectRings:
+	case effectRings, effectDown:
 		o.set = raftcore.Index(r.uvarint())
 		o.name, r.b = string(r.b), nil
-	case effectDown:
-		o.set = raftcore.Index(r.uvarint())
-		o.who.address = string(r.bytes())
-		o.who.id, r.b = string(r.b), nil
 	default:
 		return o, errNoEffectOrder
 	}
@@ -188,9 +158,10 @@ func (t *effects) take(o *effectOrder) (event Entry, is bool) {
 		if !found {
 			return event, false
 		}
+		data := t.appends[i].data
 		t.bytes -= t.appends[i].size()
 		t.appends = slices.Delete(t.appends, i, i+1)
-		return Entry{Data: o.data}, true
+		return Entry{Data: data}, true
 	case effectRings:
 		if now, is := t.timers[o.name]; !is || now.set != o.set {
 			return event, false
@@ -198,11 +169,11 @@ func (t *effects) take(o *effectOrder) (event Entry, is bool) {
 		delete(t.timers, o.name)
 		return Entry{Timer: o.name}, true
 	case effectDown:
-		if now, is := t.monitors[o.who]; !is || now != o.set {
+		if now, is := t.monitors[o.name]; !is || now != o.set {
 			return event, false
 		}
-		delete(t.monitors, o.who)
-		return Entry{Down: o.who.pid()}, true
+		delete(t.monitors, o.name)
+		return Entry{Down: o.name}, true
 	}
 	return event, false
 }
@@ -218,7 +189,7 @@ func compareEffect(q queuedEffect, id EffectID) int {
 }
 
 func (q *queuedEffect) size() int {
-	return len(q.data) + len(q.to.address) + len(q.to.id) + queuedOverhead
+	return len(q.data) + len(q.to) + queuedOverhead
 }
 
 // add notes the effects that an entry had.
@@ -229,24 +200,24 @@ func (t *effects) add(index raftcore.Index, done []Effect) {
 		id := EffectID{index, uint64(n)}
 		switch e := e.(type) {
 		case Send:
-			t.sends = append(t.sends, t.queued(id, addressOf(e.To), e.Data))
+			t.sends = append(t.sends, t.queued(id, e.To, e.Data))
 		case Append:
-			t.appends = append(t.appends, t.queued(id, address{}, e.Data))
+			t.appends = append(t.appends, t.queued(id, "", e.Data))
 		case SetTimer:
 			t.timers[e.Name] = timer{e.At.UnixMilli(), index}
 			t.arm(e.Name)
 		case StopTimer:
 			delete(t.timers, e.Name)
 		case Monitor:
-			t.monitors[addressOf(e.PID)] = index
+			t.monitors[e.Actor] = index
 		case Demonitor:
-			delete(t.monitors, addressOf(e.PID))
+			delete(t.monitors, e.Actor)
 		}
 	}
 }
 
 // queued makes data the table's own: the machine may hold on to it.
-func (t *effects) queued(id EffectID, to address, data []byte) queuedEffect {
+func (t *effects) queued(id EffectID, to string, data []byte) queuedEffect {
 	q := queuedEffect{id, to, slices.Clone(data)}
 	t.bytes += q.size()
 	return q
@@ -275,7 +246,7 @@ func (t *effects) appendsNow(most int) []queuedEffect {
 }
 
 // monitored returns the actors that are monitored.
-func (t *effects) monitored() map[address]raftcore.Index {
+func (t *effects) monitored() map[string]raftcore.Index {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return maps.Clone(t.monitors)
@@ -360,9 +331,9 @@ func (t *effects) isSet(r ring) bool {
 // encode returns the table as it is in a snapshot:
 //
 //	table   = count queued …  count queued …  count timer …  count monitor …
-//	queued  = index n size address size id size data    Sends, then Appends: ascending
+//	queued  = index n size to size data                 Sends, then Appends: ascending
 //	timer   = size name at set                          by name
-//	monitor = size address size id set                  ascending
+//	monitor = size actor set                            ascending
 //	all numbers are uvarint, but for at, which is varint
 func (t *effects) encode() []byte {
 	t.mu.Lock()
@@ -377,7 +348,7 @@ func (t *effects) encode() []byte {
 			q := &queue[i]
 			b = binary.AppendUvarint(b, uint64(q.id.Index))
 			b = binary.AppendUvarint(b, q.id.N)
-			b = text(text(b, q.to.address), q.to.id)
+			b = text(b, q.to)
 			b = append(binary.AppendUvarint(b, uint64(len(q.data))), q.data...)
 		}
 	}
@@ -389,22 +360,13 @@ func (t *effects) encode() []byte {
 	}
 	b = binary.AppendUvarint(b, uint64(len(t.monitors)))
 	for _, a := range sorted(t.monitors) {
-		b = text(text(b, a.address), a.id)
+		b = text(b, a)
 		b = binary.AppendUvarint(b, uint64(t.monitors[a]))
 	}
 	return b
 }
 
-func (a address) compare(b address) int {
-	if a.address != b.address {
-		return strings.Compare(a.address, b.address)
-	}
-	return strings.Compare(a.id, b.id)
-}
-
-func sorted[V any](m map[address]V) []address {
-	return slices.SortedFunc(maps.Keys(m), address.compare)
-}
+func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 var errBadEffects = errors.New("the table of effects cannot be read")
 
@@ -415,7 +377,7 @@ func decodeEffects(b []byte) (*effects, error) {
 		for range r.count() {
 			q := queuedEffect{
 				id: EffectID{raftcore.Index(r.uvarint()), r.uvarint()},
-				to: address{string(r.bytes()), string(r.bytes())}, data: r.bytes(),
+				to: string(r.bytes()), data: r.bytes(),
 			}
 			if n := len(*queue); n > 0 && !(*queue)[n-1].id.Before(q.id) {
 				return nil, errBadEffects
@@ -429,7 +391,8 @@ func decodeEffects(b []byte) (*effects, error) {
 		t.timers[name] = timer{r.varint(), raftcore.Index(r.uvarint())}
 	}
 	for range r.count() {
-		t.monitors[address{string(r.bytes()), string(r.bytes())}] = raftcore.Index(r.uvarint())
+		actor := string(r.bytes())
+		t.monitors[actor] = raftcore.Index(r.uvarint())
 	}
 	if r.bad || len(r.b) > 0 {
 		return nil, errBadEffects

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
@@ -30,7 +29,7 @@ func (t *effectsDone) do(effects ...Effect) raftcore.Index {
 func (t *effectsDone) order(o effectOrder) {
 	t.index++
 	t.apply(&raftcore.Entry{EntryID: raftcore.EntryID{Index: t.index}, Data: o.encode()}, func(e Entry) {
-		t.told = append(t.told, fmt.Sprintf("%s%s%s", e.Data, e.Timer, e.Down.GetId()))
+		t.told = append(t.told, fmt.Sprintf("%s%s%s", e.Data, e.Timer, e.Down))
 	})
 }
 
@@ -46,7 +45,7 @@ func (t *effectsDone) want(test *testing.T, told ...string) {
 func TestA6_WhatHasHappenedIsToldOnce(t *testing.T) {
 	e := newEffectsDone()
 	at := time.UnixMilli(1000)
-	who := &actor.PID{Id: "worker"}
+	who := "worker"
 	first := e.do(SetTimer{"alarm", at}, Append{[]byte("command")}, Monitor{who})
 	again := e.do(SetTimer{"alarm", at})
 	e.order(effectOrder{kind: effectRings, set: first, name: "alarm"})
@@ -54,25 +53,25 @@ func TestA6_WhatHasHappenedIsToldOnce(t *testing.T) {
 	e.order(effectOrder{kind: effectRings, set: again, name: "alarm"})
 	e.order(effectOrder{kind: effectRings, set: again, name: "alarm"})
 	e.want(t, "alarm")
-	appends := effectOrder{kind: effectAppends, id: EffectID{first, 1}, data: []byte("command")}
+	appends := effectOrder{kind: effectAppends, id: EffectID{first, 1}}
 	e.order(appends)
 	e.order(appends)
 	e.want(t, "command")
-	e.order(effectOrder{kind: effectDown, set: first, who: addressOf(who)})
-	e.order(effectOrder{kind: effectDown, set: first, who: addressOf(who)})
+	e.order(effectOrder{kind: effectDown, set: first, name: who})
+	e.order(effectOrder{kind: effectDown, set: first, name: who})
 	e.want(t, "worker")
 	later := e.do(Monitor{who})
-	e.order(effectOrder{kind: effectDown, set: first, who: addressOf(who)})
+	e.order(effectOrder{kind: effectDown, set: first, name: who})
 	e.want(t)
 	e.do(Demonitor{who})
-	e.order(effectOrder{kind: effectDown, set: later, who: addressOf(who)})
+	e.order(effectOrder{kind: effectDown, set: later, name: who})
 	e.want(t)
 }
 
 // TestA6_WhatWasSentIsNotKept, and what was not is.
 func TestA6_WhatWasSentIsNotKept(t *testing.T) {
 	e := newEffectsDone()
-	send := Send{&actor.PID{Id: "a"}, []byte("text")}
+	send := Send{"a", []byte("text")}
 	index := e.do(send, Append{[]byte("x")}, send, send)
 	e.do(send)
 	e.order(effectOrder{kind: effectSent, id: EffectID{index, 2}})
@@ -141,7 +140,7 @@ func TestTimersGoOffInTheOrderOfTheirTimes(t *testing.T) {
 func TestS5_TheEffectsAreInASnapshot(t *testing.T) {
 	e := newEffectsDone()
 	for i := range 20 {
-		who := &actor.PID{Address: "there:1", Id: fmt.Sprint("worker", i)}
+		who := fmt.Sprint("worker", i)
 		e.do(Send{who, []byte("text")}, Append{[]byte("command")}, SetTimer{fmt.Sprint("t", i), time.UnixMilli(-5)}, Monitor{who})
 	}
 	b := e.encode()
@@ -156,7 +155,7 @@ func TestS5_TheEffectsAreInASnapshot(t *testing.T) {
 
 // TestA3_AnOrderForEffectsThatIsNotUnderstoodIsNotSkipped: others may understand it.
 func TestA3_AnOrderForEffectsThatIsNotUnderstoodIsNotSkipped(t *testing.T) {
-	for _, data := range []string{"", "\x10", "\x10\x01", "\x10\x01\x01more", "\x13\x01\x05abc", "\x7f"} {
+	for _, data := range []string{"", "\x10", "\x10\x01", "\x10\x01\x01more", "\x11\x01\x01more", "\x13", "\x7f"} {
 		func() {
 			defer func() {
 				if recover() == nil {
@@ -170,9 +169,9 @@ func TestA3_AnOrderForEffectsThatIsNotUnderstoodIsNotSkipped(t *testing.T) {
 
 func FuzzEffects(f *testing.F) {
 	e := newEffectsDone()
-	e.do(Send{&actor.PID{Id: "a"}, []byte("text")}, Append{[]byte("c")}, SetTimer{"t", time.UnixMilli(5)}, Monitor{&actor.PID{Id: "b"}})
+	e.do(Send{"a", []byte("text")}, Append{[]byte("c")}, SetTimer{"t", time.UnixMilli(5)}, Monitor{"b"})
 	f.Add(e.encode())
-	for _, o := range []effectOrder{{kind: effectSent, id: EffectID{3, 1}}, {kind: effectAppends, id: EffectID{3, 1}, data: []byte("x")}, {kind: effectRings, set: 4, name: "t"}, {kind: effectDown, set: 4, who: address{"a", "b"}}} {
+	for _, o := range []effectOrder{{kind: effectSent, id: EffectID{3, 1}}, {kind: effectAppends, id: EffectID{3, 1}}, {kind: effectRings, set: 4, name: "t"}, {kind: effectDown, set: 4, name: "b"}} {
 		f.Add(o.encode())
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/raftcore"
 )
 
 // agent is a register whose commands have effects: "send NAME TEXT", "append COMMAND",
@@ -24,14 +25,14 @@ func (a *agent) Apply(e actors.Entry) []byte {
 	switch {
 	case e.Timer != "":
 		command = "rang " + e.Timer
-	case e.Down != nil:
-		command = "down " + e.Down.Id
+	case e.Down != "":
+		command = "down " + e.Down
 	}
 	verb, rest, _ := strings.Cut(command, " ")
 	name, more, _ := strings.Cut(rest, " ")
 	switch verb {
 	case "send":
-		e.Do(actors.Send{To: &actor.PID{Id: name}, Data: []byte(more)})
+		e.Do(actors.Send{To: name, Data: []byte(more)})
 	case "append":
 		e.Do(actors.Append{Data: []byte(rest)})
 	case "timer":
@@ -40,11 +41,11 @@ func (a *agent) Apply(e actors.Entry) []byte {
 	case "stop":
 		e.Do(actors.StopTimer{Name: name})
 	case "watch":
-		e.Do(actors.Monitor{PID: &actor.PID{Id: name}})
+		e.Do(actors.Monitor{Actor: name})
 	case "unwatch":
-		e.Do(actors.Demonitor{PID: &actor.PID{Id: name}})
+		e.Do(actors.Demonitor{Actor: name})
 	case "all": // several at once
-		e.Do(actors.Send{To: &actor.PID{Id: name}, Data: []byte(more)}, actors.Append{Data: []byte("appended " + more)},
+		e.Do(actors.Send{To: name, Data: []byte(more)}, actors.Append{Data: []byte("appended " + more)},
 			actors.SetTimer{Name: more, At: e.Time.Add(50 * time.Millisecond)})
 	}
 	e.Data = []byte(command)
@@ -85,6 +86,7 @@ func (in *inbox) on(h *hostUp) {
 			in.mess = append(in.mess, fmt.Sprintf("effect %v of group %s is %q, and was %q", m.ID, m.Group, text, before))
 		}
 		in.ids[m.ID] = text
+		clear(m.Data) // it is ours
 		in.got[addr] = append(in.got[addr], text)
 	}), "inbox")
 	if err != nil {
@@ -341,5 +343,30 @@ func TestA6_InAStormNoEffectIsLost(t *testing.T) {
 			w.t.Errorf("%d were acknowledged; %q", len(acknowledged), in.mess)
 		}
 		w.t.Logf("%d commands, %d were sent more than once", len(acknowledged), doubled)
+	})
+}
+
+// TestA6_WhatIsNoEffectIsAMistake: an effect that is pointed to would be lost without a word.
+func TestA6_WhatIsNoEffectIsAMistake(t *testing.T) {
+	for _, effect := range []actors.Effect{nil, &actors.Send{To: "a"}, actors.Send{}, actors.Monitor{}, actors.Demonitor{}} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%T is taken", effect)
+				}
+			}()
+			actors.Entry{Effects: new([]actors.Effect)}.Do(effect)
+		}()
+	}
+}
+
+// TestA6_AnAppendMayBeAsLargeAsACommand, although it is proposed again.
+func TestA6_AnAppendMayBeAsLargeAsACommand(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		w.agents(1000)
+		h := w.settled()
+		large := strings.Repeat("x", raftcore.Config{}.WithDefaults().MaxCommandBytes-len("append "))
+		h.propose("append " + large)
+		w.until("it is appended", func() bool { return count(h.log(), large) == 1 })
 	})
 }

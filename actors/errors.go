@@ -63,11 +63,16 @@ var ErrQuarantined = errors.New("the state machine is quarantined")
 type QuarantineError struct {
 	Entry  raftcore.Index // what it has panicked at
 	Reason string         // with what; "" if that is known on another host only
+
+	program bool // it is not the entry's fault: see VersionError
 }
 
 func (e *QuarantineError) Error() string {
 	if e.Reason == "" {
 		return fmt.Sprintf("%v on the leader's host, at entry %d", ErrQuarantined, e.Entry)
+	}
+	if e.program {
+		return fmt.Sprintf("%v at entry %d: %s", ErrQuarantined, e.Entry, e.Reason)
 	}
 	return fmt.Sprintf("%v, it has panicked twice at entry %d: %s", ErrQuarantined, e.Entry, e.Reason)
 }

@@ -275,13 +275,14 @@ func (m *member) quarantined(p *machinePanic) bool {
 	if p.index == 0 || m.state != Running || g.quarantine.Load() != nil {
 		return false
 	}
-	if _, hopeless := p.reason.(*VersionError); !hopeless && p.index != g.poison {
+	_, hopeless := p.reason.(*VersionError)
+	if !hopeless && p.index != g.poison {
 		g.poison = p.index
 		return false
 	}
 	g.poison = p.index
 	m.restarts = restarts{}
-	g.quarantine.Store(&QuarantineError{Entry: p.index, Reason: fmt.Sprint(p.reason)})
+	g.quarantine.Store(&QuarantineError{Entry: p.index, Reason: fmt.Sprint(p.reason), program: hopeless})
 	m.host.logger.Error("the state machine is quarantined: open the group anew when it is mended, or have the entry skipped", "group", g.name, "index", uint64(p.index), "err", p.reason)
 	return true
 }

@@ -77,6 +77,8 @@ func (h *Host) enter(g *Group, l *life) error {
 	g.life.Store(l)
 	g.quarantine.Store(nil)
 	g.poison = 0
+	g.version.Store(0)
+	g.outbox.Store(0)
 	g.board.update(func(s *Status) { *s = Status{Group: g.name, Change: s.Change} })
 	h.groups[g.key] = g
 	return nil

@@ -162,6 +162,8 @@ func (n *node) maySkip(c *call) (err error, answered bool) {
 		return nil, true
 	case q == nil:
 		return fmt.Errorf("%w: it has applied the entry, or is about to", ErrNotQuarantined), true
+	case q.program:
+		return fmt.Errorf("%w: %s", ErrNotQuarantined, q.Reason), true
 	case q.Entry != entry:
 		return fmt.Errorf("%w: it is at entry %d", ErrNotQuarantined, q.Entry), true
 	}

@@ -5,7 +5,6 @@ import (
 	"io"
 	"time"
 
-	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
@@ -67,8 +66,8 @@ type Entry struct {
 	Version uint64
 	// Timer is the Name of a SetTimer whose time has come.
 	Timer string
-	// Down is the PID of a Monitor: that actor is gone.
-	Down *actor.PID
+	// Down is the Actor of a Monitor: it is gone.
+	Down string
 	// Effects is where Do puts what this entry does. Who calls Apply himself gives a place
 	// to see them, or none.
 	Effects *[]Effect

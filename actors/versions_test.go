@@ -154,3 +154,35 @@ func TestA4_WhoIsAddedIsAsked(t *testing.T) {
 		w.until("the version is 1", func() bool { return h.status().Version == 1 })
 	})
 }
+
+// TestA4A2_AnUpgradeIsNotSkipped: all programs are older than before. It is not the entry's
+// fault.
+func TestA4A2_AnUpgradeIsNotSkipped(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		w.versioned()
+		w.settled()
+		for _, h := range w.hosts {
+			h.run(0, 2)
+		}
+		for _, h := range w.hosts {
+			w.until("the version is 2", func() bool { return h.status().Version == 2 })
+		}
+		w.hosts[0].propose("command")
+		for _, h := range w.hosts {
+			h.run(0, 0)
+		}
+		var q *actors.QuarantineError
+		for _, h := range w.hosts {
+			w.until("it is quarantined", func() bool { return errors.As(h.status().Fault, &q) })
+		}
+		if err := w.hosts[0].group.SkipEntry(w.ctx, q.Entry); !errors.Is(err, actors.ErrNotQuarantined) {
+			t.Errorf("skipping the upgrade ends with %v", err)
+		}
+		for _, h := range w.hosts {
+			h.run(0, 2)
+		}
+		if got := w.hosts[0].read("all"); got != "command in 2" {
+			t.Errorf("the log is %q", got)
+		}
+	})
+}

@@ -221,7 +221,7 @@ func showEffects(effects []actors.Effect) string {
 	for _, e := range effects {
 		switch e := e.(type) {
 		case actors.Send:
-			all = append(all, fmt.Sprintf("Send to %s%q %q", e.To.GetAddress(), e.To.GetId(), e.Data))
+			all = append(all, fmt.Sprintf("Send to %q %q", e.To, e.Data))
 		case actors.Append:
 			all = append(all, fmt.Sprintf("Append %q", e.Data))
 		case actors.SetTimer:
@@ -229,9 +229,9 @@ func showEffects(effects []actors.Effect) string {
 		case actors.StopTimer:
 			all = append(all, fmt.Sprintf("StopTimer %q", e.Name))
 		case actors.Monitor:
-			all = append(all, fmt.Sprintf("Monitor %s%q", e.PID.GetAddress(), e.PID.GetId()))
+			all = append(all, fmt.Sprintf("Monitor %q", e.Actor))
 		case actors.Demonitor:
-			all = append(all, fmt.Sprintf("Demonitor %s%q", e.PID.GetAddress(), e.PID.GetId()))
+			all = append(all, fmt.Sprintf("Demonitor %q", e.Actor))
 		default:
 			all = append(all, fmt.Sprintf("%T", e))
 		}

@@ -18,7 +18,6 @@ import (
 	"time"
 	"weak"
 
-	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/actors"
 	"github.com/castaway-go/castaway/raftcore"
 )
@@ -170,7 +169,7 @@ func (m *toyMachine) apply(data []byte, e actors.Entry) []byte {
 		if m.is("sets a timer by the clock") {
 			at = time.Now()
 		}
-		e.Do(actors.SetTimer{Name: key, At: at}, actors.Send{To: &actor.PID{Id: "log"}, Data: []byte(key)})
+		e.Do(actors.SetTimer{Name: key, At: at}, actors.Send{To: "log", Data: []byte(key)})
 		return nil
 	case name == "all":
 		return m.all()
