@@ -16,7 +16,8 @@ type BatchStateMachine interface {
 	// batches are: those are others on every member, and when the log is applied anew. All
 	// that is said of Apply is true of it. The entries are in its hands until it returns;
 	// Do is each entry's own. Where a batch panics the commands from its first on are
-	// applied alone the next time, to find the one at fault.
+	// applied alone the next time, to find the one at fault: that is one panic more before the
+	// machine is quarantined, so Restarts.Max should allow for two.
 	ApplyBatch(entries []Entry) [][]byte
 }
 

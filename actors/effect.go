@@ -16,6 +16,7 @@ type Effect interface{ effect() }
 // Send sends a *Sent to an actor of the leader's host. It is sent at least once: a new
 // leader sends again what it does not know to have been sent, with the same ID. Sent is
 // handed to protoactor, no more: whether the actor is there, and takes it, nobody is told.
+// A mailbox of its that blocks holds up the effects of the group, and the stopping of it.
 // One machine's Sends leave in the order in which it did them.
 type Send struct {
 	To   string // the ID of an actor in the actor system of whoever leads
@@ -26,7 +27,8 @@ type Send struct {
 type Append struct{ Data []byte }
 
 // SetTimer has an Entry with Timer come, once, at a time or soon after it: by the leader's
-// clock, and not before there is a leader. It takes the place of the timer of that name.
+// clock, and not before there is a leader. Where that clock is set forward meanwhile, it may
+// come as late as it would have. It takes the place of the timer of that name.
 type SetTimer struct {
 	Name string
 	At   time.Time // to the millisecond
