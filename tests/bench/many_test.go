@@ -19,11 +19,9 @@ import (
 	"time"
 
 	"github.com/castaway-go/castaway/actors"
-	"github.com/castaway-go/castaway/persistence"
 	"github.com/castaway-go/castaway/persistence/badgerstore"
 	"github.com/castaway-go/castaway/raftcore"
-	"github.com/castaway-go/castaway/remote"
-	"github.com/castaway-go/castaway/tests/rafttest"
+	"github.com/castaway-go/castaway/tests/bench/internal/hosts"
 )
 
 // Many groups on three hosts, or on one, in this one process.
@@ -36,32 +34,9 @@ type fleet struct {
 	groups [][]*actors.Group // of each host
 }
 
-// fleet starts n hosts, each with the others for peers.
-func (w wiring) fleet(b *testing.B, n int) *fleet {
+func startFleet(b *testing.B, w hosts.Wiring, n int) *fleet {
 	b.Helper()
-	peers := map[raftcore.NodeID]string{}
-	for id := range raftcore.NodeID(n) {
-		peers[id+1] = freeAddress(b)
-	}
-	network := rafttest.NewNetwork(1)
-	f := &fleet{groups: make([][]*actors.Group, n)}
-	for id := range raftcore.NodeID(n) {
-		address := peers[id+1]
-		cfg := actors.HostConfig{ID: id + 1, Store: persistence.Memory(), Transport: network.Transport(address), Peers: peers}
-		if w.durable {
-			cfg.Store = badgerstore.Dir(b.TempDir())
-		}
-		if w.remote {
-			cfg.Transport = remote.New(remote.Config{Listen: address})
-		}
-		host, err := actors.Start(quietSystem(), cfg)
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() { host.Stop(context.Background()) })
-		f.hosts = append(f.hosts, host)
-	}
-	return f
+	return &fleet{hosts: w.Start(b, n), groups: make([][]*actors.Group, n)}
 }
 
 // open opens groups on all hosts, many at a time, and returns when each of them has
@@ -76,7 +51,7 @@ func (f *fleet) open(b *testing.B, groups int) {
 	}
 	each(b, groups*len(f.hosts), func(k int) error {
 		host, i := k%len(f.hosts), first+k/len(f.hosts)
-		g, err := f.hosts[host].Open(ctx, actors.GroupConfig{Name: fmt.Sprint("many-", i), Machine: func() actors.StateMachine { return null{} }})
+		g, err := f.hosts[host].Open(ctx, actors.GroupConfig{Name: fmt.Sprint("many-", i), Machine: hosts.NewNull})
 		f.groups[host][i] = g
 		return err
 	})
@@ -149,7 +124,7 @@ func reportMemory(b *testing.B) {
 func rss(b *testing.B) float64 {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
-		b.Skip("no /proc here")
+		b.Skipf("what memory the process has is read from /proc/self/status, which is not here: %v", err)
 	}
 	for line := range strings.Lines(string(status)) {
 		if kb, ok := strings.CutPrefix(line, "VmRSS:"); ok {
@@ -169,7 +144,7 @@ func BenchmarkManyIdle(b *testing.B) {
 	for _, w := range wirings {
 		b.Run(w.String(), func(b *testing.B) {
 			for range b.N {
-				f := w.fleet(b, 3)
+				f := startFleet(b, w, 3)
 				start := time.Now()
 				f.open(b, 1000)
 				b.ReportMetric(time.Since(start).Seconds(), "open-s")
@@ -189,7 +164,7 @@ func BenchmarkManyBusy(b *testing.B) {
 	for _, w := range wirings {
 		for _, clients := range []int{1, 16, 64} {
 			b.Run(fmt.Sprintf("%v/clients=%d", w, clients), func(b *testing.B) {
-				f := w.fleet(b, 3)
+				f := startFleet(b, w, 3)
 				f.open(b, groups+1)
 				leaders := f.leaders(b)
 				one, many := leaders[:1], leaders[1:]
@@ -294,7 +269,7 @@ func BenchmarkManyAlone(b *testing.B) {
 	for range b.N {
 		cfg := actors.HostConfig{ID: 1, Store: badgerstore.Dir(b.TempDir())}
 		start := func() *fleet {
-			host, err := actors.Start(quietSystem(), cfg)
+			host, err := actors.Start(hosts.QuietSystem(), cfg)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -2,9 +2,6 @@ package peers
 
 import (
 	"context"
-	"io"
-	"log/slog"
-	"net"
 	"runtime"
 	"slices"
 	"sync"
@@ -12,13 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/actors"
-	"github.com/castaway-go/castaway/persistence"
-	"github.com/castaway-go/castaway/persistence/badgerstore"
-	"github.com/castaway-go/castaway/raftcore"
-	"github.com/castaway-go/castaway/remote"
-	"github.com/castaway-go/castaway/tests/rafttest"
+	"github.com/castaway-go/castaway/tests/bench/internal/hosts"
 )
 
 // group is three members in this process, and a client on the leader's.
@@ -27,79 +19,21 @@ type group interface {
 	propose(data []byte) error
 	// read returns when a linearizable read of the leader's state may be answered.
 	read() error
-	close()
 }
 
-// kind is how the members of a group keep their logs, and reach each other.
-type kind struct {
-	name    string
-	durable bool // on the disk and over TCP; else in memory, without sockets
-}
-
+// Wirings: in memory, without sockets; or on the disk, and over TCP.
 var (
-	inMemory = kind{name: "memory"}
-	onDisk   = kind{name: "disk", durable: true}
+	inMemory = hosts.Wiring{}
+	onDisk   = hosts.Wiring{Durable: true, Remote: true}
 )
 
-// ours is a group of this library.
-type ours struct {
-	hosts  []*actors.Host
-	leader *actors.Group
-}
+// ours is a group of this library: its leader's.
+type ours struct{ leader *actors.Group }
 
-// null is a state machine that does nothing.
-type null struct{}
-
-func (null) Apply(actors.Entry) []byte                     { return nil }
-func (null) Query(context.Context, []byte) ([]byte, error) { return nil, nil }
-func (null) Snapshot() (io.WriterTo, error)                { return nothing{}, nil }
-func (null) Restore(io.Reader) error                       { return nil }
-
-type nothing struct{}
-
-func (nothing) WriteTo(io.Writer) (int64, error) { return 0, nil }
-
-func newOurs(tb testing.TB, k kind) group {
+func newOurs(tb testing.TB, w hosts.Wiring) group {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	peers := map[raftcore.NodeID]string{}
-	for id := range raftcore.NodeID(3) {
-		peers[id+1] = freeAddress(tb)
-	}
-	network := rafttest.NewNetwork(1)
-	o := &ours{}
-	tb.Cleanup(o.close)
-	var groups []*actors.Group
-	for id, address := range peers {
-		cfg := actors.HostConfig{ID: id, Store: persistence.Memory(), Transport: network.Transport(address), Peers: peers}
-		if k.durable {
-			cfg.Store, cfg.Transport = badgerstore.Dir(tb.TempDir()), remote.New(remote.Config{Listen: address})
-		}
-		system := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
-			return slog.New(slog.NewTextHandler(io.Discard, nil))
-		}))
-		host, err := actors.Start(system, cfg)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		o.hosts = append(o.hosts, host)
-		g, err := host.Open(ctx, actors.GroupConfig{Name: "bench", Machine: func() actors.StateMachine { return null{} }})
-		if err != nil {
-			tb.Fatal(err)
-		}
-		groups = append(groups, g)
-	}
-	if _, err := groups[0].Read(ctx, nil); err != nil { // waits for a leader
-		tb.Fatal(err)
-	}
-	for _, g := range groups {
-		if s, err := g.Status(ctx); err == nil && s.Role == raftcore.Leader {
-			o.leader = g
-			return o
-		}
-	}
-	tb.Fatal("nobody leads")
-	return nil
+	return &ours{hosts.Open(ctx, tb, w.Start(tb, 3))[0]}
 }
 
 func (o *ours) propose(data []byte) error {
@@ -110,22 +44,6 @@ func (o *ours) propose(data []byte) error {
 func (o *ours) read() error {
 	_, err := o.leader.Read(context.Background(), nil)
 	return err
-}
-
-func (o *ours) close() {
-	for _, h := range o.hosts {
-		h.Stop(context.Background())
-	}
-	o.hosts = nil
-}
-
-func freeAddress(tb testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // run is a contender's turns.

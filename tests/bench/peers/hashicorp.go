@@ -9,6 +9,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
+
+	"github.com/castaway-go/castaway/tests/bench/internal/hosts"
 )
 
 // hashicorp is three members of hashicorp/raft: with its own in-memory stores and
@@ -29,7 +31,7 @@ func (fsm) Restore(r io.ReadCloser) error        { return r.Close() }
 func (fsm) Persist(sink raft.SnapshotSink) error { return sink.Close() }
 func (fsm) Release()                             {}
 
-func newHashicorp(tb testing.TB, k kind) group {
+func newHashicorp(tb testing.TB, w hosts.Wiring) group {
 	h := &hashicorp{}
 	tb.Cleanup(h.close)
 	var servers []raft.Server
@@ -37,7 +39,7 @@ func newHashicorp(tb testing.TB, k kind) group {
 	for i := range 3 {
 		var transport raft.Transport
 		var address raft.ServerAddress
-		if k.durable {
+		if w.Durable {
 			tcp, err := raft.NewTCPTransport("127.0.0.1:0", nil, 3, 10*time.Second, io.Discard)
 			if err != nil {
 				tb.Fatal(err)
@@ -50,7 +52,7 @@ func newHashicorp(tb testing.TB, k kind) group {
 		transports = append(transports, transport)
 		servers = append(servers, raft.Server{ID: raft.ServerID(fmt.Sprint(i + 1)), Address: address})
 	}
-	if !k.durable {
+	if !w.Durable {
 		for _, from := range transports {
 			for i, to := range transports {
 				if from != to {
@@ -68,13 +70,13 @@ func newHashicorp(tb testing.TB, k kind) group {
 		cfg.SnapshotInterval = time.Hour
 		var logs raft.LogStore
 		var stable raft.StableStore
-		if k.durable {
-			w, err := wal.Open(tb.TempDir())
+		if w.Durable {
+			log, err := wal.Open(tb.TempDir())
 			if err != nil {
 				tb.Fatal(err)
 			}
-			h.closers = append(h.closers, w)
-			logs, stable = w, w
+			h.closers = append(h.closers, log)
+			logs, stable = log, log
 		} else {
 			memory := raft.NewInmemStore()
 			logs, stable = memory, memory
