@@ -27,9 +27,9 @@ type Timer interface {
 	Reset(d time.Duration) bool
 }
 
-// dispatcher is the Runtime for production. It runs actors on goroutines that are kept warm. protoactor's own
-// starts a goroutine for every wake-up, whose stack is then copied as it grows:
-// 2.3 µs a hop against 0.3 µs here. An idle actor costs no goroutine.
+// dispatcher is the Runtime for production. It runs actors on goroutines that are kept
+// warm. protoactor's own starts a goroutine for every wake-up, whose stack is then copied
+// as it grows: 2.3 µs a hop against 0.3 µs here. An idle actor costs no goroutine.
 //
 // An actor that blocks, the log in its fsync, keeps its goroutine meanwhile;
 // whoever finds none waiting starts another.

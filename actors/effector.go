@@ -27,8 +27,7 @@ type effector struct {
 
 	table  *effects                  // of the machine; nil: this member does not lead
 	sent   EffectID                  // everything up to here was sent
-	noted  EffectID                  // and the log says so up to here
-	noting bool                      // it is about to say more
+	noting string                    // the order by which the log is about to say so
 	rung   []ring                    // timers that have gone off, and are still to be told
 	watch  map[string]raftcore.Index // the entries that asked for it
 	gone   map[string]bool           // the actors among them that are gone
@@ -44,7 +43,7 @@ type (
 	// effectsAdded: there is something in the table.
 	effectsAdded struct{}
 	effectNoted  struct {
-		order effectOrder
+		order string // encoded
 		err   error
 	}
 	effectsDue struct{} // the alarm speaking
@@ -69,7 +68,7 @@ func (f *effector) Receive(ctx actor.Context) {
 			case leadsOrder:
 				f.begin(ctx, m.table)
 			case effectNoted:
-				f.answered(&m)
+				f.answered(m)
 				failed = failed || m.err != nil
 			case ableAre:
 				f.heard(m)
@@ -93,19 +92,15 @@ func (f *effector) begin(ctx actor.Context, table *effects) {
 	}
 	f.alarm.Stop()
 	f.upgrading = upgrading{round: f.upgrading.round}
-	f.table, f.sent, f.noted, f.noting, f.rung = table, EffectID{}, EffectID{}, false, nil
+	f.table, f.sent, f.noting, f.rung = table, EffectID{}, "", nil
 	f.watch, f.gone, f.asked = map[string]raftcore.Index{}, map[string]bool{}, map[string]bool{}
 }
 
 // answered takes the news that an order was carried out, or not.
-func (f *effector) answered(m *effectNoted) {
-	delete(f.asked, string(m.order.encode()))
-	if m.order.kind != effectSent {
-		return
-	}
-	f.noting = false
-	if m.err == nil && f.noted.Before(m.order.id) {
-		f.noted = m.order.id
+func (f *effector) answered(m effectNoted) {
+	delete(f.asked, m.order)
+	if m.order == f.noting {
+		f.noting = ""
 	}
 }
 
@@ -117,7 +112,7 @@ func (f *effector) act(ctx actor.Context, failed bool) {
 	}
 	f.send()
 	for _, q := range f.table.appendsNow(maxAppends) {
-		f.order(effectOrder{kind: effectAppends, id: q.id})
+		f.order(effectOrder{kind: effectAppends, id: q.id}.encode())
 	}
 	f.watchAll(ctx)
 	now := time.Now()
@@ -136,9 +131,10 @@ func (f *effector) send() {
 		f.host.system.Root.Send(f.local(q.to), &Sent{Group: f.group.name, ID: q.id, Data: slices.Clone(q.data)})
 		f.sent = q.id
 	}
-	if f.noted.Before(f.sent) && !f.noting {
-		f.noting = true
-		f.order(effectOrder{kind: effectSent, id: f.sent})
+	if f.table.unsaid(f.sent) && f.noting == "" {
+		order := effectOrder{kind: effectSent, id: f.sent}.encode()
+		f.noting = string(order)
+		f.order(order)
 	}
 }
 
@@ -165,7 +161,7 @@ func (f *effector) watchAll(ctx actor.Context) {
 		if i == maxTold {
 			break // the rest when these are told
 		}
-		f.order(effectOrder{kind: effectDown, set: f.watch[a], name: a})
+		f.order(effectOrder{kind: effectDown, set: f.watch[a], name: a}.encode())
 	}
 }
 
@@ -189,7 +185,7 @@ func (f *effector) ring(now time.Time) time.Time {
 			if rung = append(rung, r); len(rung) > maxTold {
 				continue // when those before it are told
 			}
-			f.order(effectOrder{kind: effectRings, set: r.set, name: r.name})
+			f.order(effectOrder{kind: effectRings, set: r.set, name: r.name}.encode())
 		}
 	}
 	f.rung = rung
@@ -199,18 +195,17 @@ func (f *effector) ring(now time.Time) time.Time {
 	return time.UnixMilli(next)
 }
 
-// order has an order for the table proposed, unless it is under way.
-func (f *effector) order(o effectOrder) {
-	data := o.encode()
-	node, key := f.group.node.Load(), string(data)
-	if f.asked[key] {
+// order has an order for one of the tables proposed, unless it is under way.
+func (f *effector) order(data []byte) {
+	order, node, self := string(data), f.group.node.Load(), f.self
+	if f.asked[order] {
 		return
 	}
+	f.asked[order] = true
+	noted := func(o outcome) { self.tell(effectNoted{order, o.err}) }
 	if node == nil {
-		f.self.tell(effectNoted{o, errGone})
+		noted(outcome{err: errGone})
 		return
 	}
-	f.asked[key] = true
-	self := f.self
-	node.tell(f.group.newOrder(orderEffects, data, func(out outcome) { self.tell(effectNoted{o, out.err}) }))
+	node.tell(f.group.newOrder(orderEffects, data, noted))
 }

@@ -86,16 +86,11 @@ type effectOrder struct {
 	id   EffectID
 	set  raftcore.Index
 	name string // of the timer, or the actor
-
-	version uint64 // an upgrade, see versions.go
-	conf    raftcore.Index
 }
 
-func (o *effectOrder) encode() []byte {
+func (o effectOrder) encode() []byte {
 	b := append(make([]byte, 0, 32+len(o.name)), o.kind)
 	switch o.kind {
-	case upgradesVersion:
-		return upgrade{o.version, o.conf}.encode()
 	case effectSent, effectAppends:
 		b = binary.AppendUvarint(b, uint64(o.id.Index))
 		b = binary.AppendUvarint(b, o.id.N)
@@ -236,6 +231,13 @@ func (t *effects) sendsAfter(id EffectID) []queuedEffect {
 	defer t.mu.Unlock()
 	n := sort.Search(len(t.sends), func(i int) bool { return id.Before(t.sends[i].id) })
 	return slices.Clone(t.sends[n:])
+}
+
+// unsaid reports whether a Send up to this one has been sent, and the log does not say so.
+func (t *effects) unsaid(id EffectID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.sends) > 0 && !id.Before(t.sends[0].id)
 }
 
 // appendsNow returns the first Appends.

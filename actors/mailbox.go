@@ -165,6 +165,9 @@ func (m *mailbox) process() {
 		}
 	}()
 	for {
+		// Let others onto the processor first: a little later more of them will have
+		// said what they want, and it is dealt with together. With 256 clients on two
+		// processors that is three times as much a second; alone, nobody waits.
 		runtime.Gosched()
 		m.run()
 		m.scheduled.Store(false)

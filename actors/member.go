@@ -283,7 +283,11 @@ func (m *member) quarantined(p *machinePanic) bool {
 	g.poison = p.index
 	m.restarts = restarts{}
 	g.quarantine.Store(&QuarantineError{Entry: p.index, Reason: fmt.Sprint(p.reason), program: hopeless})
-	m.host.logger.Error("the state machine is quarantined: open the group anew when it is mended, or have the entry skipped", "group", g.name, "index", uint64(p.index), "err", p.reason)
+	text := "the state machine is quarantined: open the group anew when it is mended, or have the entry skipped"
+	if hopeless {
+		text = "the state machine is quarantined: open the group anew with a program that has the version"
+	}
+	m.host.logger.Error(text, "group", g.name, "index", uint64(p.index), "err", p.reason)
 	return true
 }
 

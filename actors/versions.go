@@ -153,7 +153,7 @@ func (f *effector) upgrade(now time.Time) time.Time {
 	}
 	if u.able != nil && (len(u.able) == u.others || !now.Before(u.ends)) {
 		if version, can := u.agree(f.host.cfg.ID, mine, current); can {
-			f.order(effectOrder{kind: upgradesVersion, version: version, conf: u.conf})
+			f.order(upgrade{version, u.conf}.encode())
 		}
 		u.able = nil
 		u.ends = now.Add(f.host.cfg.Raft.ElectionTimeout) // the pause

@@ -826,10 +826,10 @@ var actorMutants = []mutant{
 		{"machine.go", "if leads != 0 && !m.acting && m.applied.Last.Term == leads {", "if leads != 0 && !m.acting {"},
 	}},
 	{"A6", "a new leader sends nothing that the last one had to", []edit{
-		{"effector.go", "f.table, f.sent, f.noted, f.noting, f.rung = table, EffectID{}, EffectID{}, false, nil", "f.table, f.noted, f.noting, f.rung = table, EffectID{}, false, nil\n\tif f.sent = (EffectID{}); table != nil {\n\t\tif waiting := table.sendsAfter(f.sent); len(waiting) > 0 {\n\t\t\tf.sent = waiting[len(waiting)-1].id\n\t\t}\n\t}"},
+		{"effector.go", "f.table, f.sent, f.noting, f.rung = table, EffectID{}, \"\", nil", "f.table, f.noting, f.rung = table, \"\", nil\n\tif f.sent = (EffectID{}); table != nil {\n\t\tif waiting := table.sendsAfter(f.sent); len(waiting) > 0 {\n\t\t\tf.sent = waiting[len(waiting)-1].id\n\t\t}\n\t}"},
 	}},
 	{"A6", "an order that failed is not given again", []edit{
-		{"effector.go", "\tdelete(f.asked, string(m.order.encode()))\n", "\tif m.err == nil {\n\t\tdelete(f.asked, string(m.order.encode()))\n\t}\n"},
+		{"effector.go", "\tdelete(f.asked, m.order)\n", "\tif m.err == nil {\n\t\tdelete(f.asked, m.order)\n\t}\n"},
 	}},
 	{"A6", "a timer that was set again goes off when it was to before", []edit{
 		{"effects.go", "if now, is := t.timers[o.name]; !is || now.set != o.set {", "if _, is := t.timers[o.name]; !is {"},
