@@ -841,7 +841,7 @@ var actorMutants = []mutant{
 		{"effects.go", "t.appends = slices.Delete(t.appends, i, i+1)", "_ = i"},
 	}},
 	{"A6", "what an actor does to what it was sent changes the table", []edit{
-		{"effector.go", "Data: slices.Clone(q.data)", "Data: q.data"},
+		{"effector.go", "Data: slices.Clone(q.data)", "Data: slices.Clip(q.data)"},
 	}},
 	{"C5", "a session refuses the command that its results wait for", []edit{
 		{"sessions.go", "awaited := o.sequence == s.done+1 && len(s.results) > 0", "awaited := false"},
