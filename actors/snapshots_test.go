@@ -360,7 +360,7 @@ func TestS12_WhatHasArrivedIsNotSentAgain(t *testing.T) {
 		for i := range 80 {
 			l.propose(fmt.Sprint(i, big))
 		}
-		w.until("the snapshot is there", func() bool { return l.status().First > 75 })
+		w.until("the snapshot is there", func() bool { return l.status().First > 70 })
 		w.net.SetFaults(0, 20*time.Millisecond) // so that it takes a while
 		w.chunks.Store(0)
 		const size = 80 * 100_000
