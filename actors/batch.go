@@ -38,7 +38,7 @@ func (m *machine) together(entries []raftcore.Entry) (n int) {
 	}
 	for n < min(len(entries), maxApplied) {
 		e := &entries[n]
-		if e.Kind != raftcore.EntryCommand || m.poison != 0 && e.Index >= m.poison || m.group.skips.has(e.Index) ||
+		if e.Kind != raftcore.EntryCommand || m.behind(e.Index) || m.poison != 0 && e.Index >= m.poison || m.group.skips.has(e.Index) ||
 			m.suspect != 0 && e.Index >= m.suspect && e.Index < m.suspect+maxApplied {
 			break
 		}
@@ -53,6 +53,7 @@ func (m *machine) applyTogether(w *work, entries []raftcore.Entry) {
 	for i := range entries {
 		e := &entries[i]
 		m.did(e.Index, m.batch.effects[i])
+		m.ran(e, nil, m.batch.effects[i])
 		m.applied.Last, m.applied.Time = e.EntryID, e.Time
 		m.answer(w, e.Index, outcome{data: answers[i], index: e.Index})
 	}

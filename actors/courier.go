@@ -17,8 +17,9 @@ import (
 //
 //	node    → courier  sendOrder
 //	host    → courier  arrivedPart
+//	machine, snapshotter → courier  wholeTaken
 //	courier → peer     *SnapshotPart
-//	courier → node     raftcore.SnapshotSent; *raftcore.Message: its snapshot is here
+//	courier → node     raftcore.SnapshotSent; *raftcore.Message: its snapshot is here; wholeWanted
 //
 //	the sender                     the receiver
 //	Offer                     ──→
@@ -33,6 +34,8 @@ type courier struct {
 
 	self  ref
 	out   map[raftcore.NodeID]*departing
+	wait  map[raftcore.NodeID]raftcore.Index // who is to be sent this snapshot, which has no state in it
+	until raftcore.Instant                   // so long snapshots have the state in them
 	in    *arriving
 	nudge Timer
 }
@@ -48,6 +51,10 @@ type (
 	}
 	// nudged is the timer: who has not been heard of for long is asked again.
 	nudged struct{}
+	// wholeWanted asks for a snapshot with the state in it, which wholeTaken says there
+	// is now, or that it has come to nothing.
+	wholeWanted struct{}
+	wholeTaken  struct{}
 )
 
 // departing is a snapshot on its way to a peer.
@@ -83,7 +90,7 @@ func (c *courier) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
 		c.self = ref{ctx.Self(), c.box}
-		c.out = map[raftcore.NodeID]*departing{}
+		c.out, c.wait = map[raftcore.NodeID]*departing{}, map[raftcore.NodeID]raftcore.Index{}
 	case *Batch:
 		for _, message := range m.Messages {
 			c.receive(message)
@@ -93,6 +100,7 @@ func (c *courier) Receive(ctx actor.Context) {
 		for id := range c.out {
 			c.drop(id)
 		}
+		c.group.wholes.Store(false)
 		c.lay()
 		if c.nudge != nil {
 			c.nudge.Stop()
@@ -118,6 +126,12 @@ func (c *courier) receive(message any) {
 	case nudged:
 		c.nudge = nil
 		c.ask()
+	case wholeTaken:
+		for _, id := range slices.Sorted(maps.Keys(c.wait)) { // the node sends the newest
+			c.tellNode(raftcore.SnapshotSent{Peer: id, Index: c.wait[id], Status: raftcore.SnapshotFailed})
+		}
+		clear(c.wait)
+		c.until = c.host.now().Add(10 * c.host.cfg.Raft.ElectionTimeout)
 	}
 }
 
@@ -141,7 +155,12 @@ func (c *courier) send(o *sendOrder) {
 	d := c.out[m.To]
 	if d == nil || d.file.Info().Meta.Last != last {
 		c.drop(m.To)
+		delete(c.wait, m.To)
 		file, err := c.open(last)
+		if errors.Is(err, errBare) {
+			c.waitForWhole(m.To, last.Index)
+			return
+		}
 		if err != nil {
 			c.host.logger.Error("a snapshot cannot be sent", "group", c.group.name, "to", uint64(m.To), "index", uint64(last.Index), "err", err)
 			c.tellNode(raftcore.SnapshotSent{Peer: m.To, Index: last.Index, Status: raftcore.SnapshotFailed})
@@ -155,15 +174,32 @@ func (c *courier) send(o *sendOrder) {
 	c.offer(d)
 }
 
+// errBare: a snapshot has no state in it.
+var errBare = errors.New("the state is on the state machine's own disk")
+
 func (c *courier) open(last raftcore.EntryID) (*snapshots.Outgoing, error) {
 	if c.files == nil {
 		return nil, errNoPlace
 	}
-	info, err := c.files.dir.Find(last)
+	info, bare, err := c.files.find(last)
 	if err != nil {
 		return nil, err
 	}
+	if bare {
+		return nil, errBare
+	}
 	return c.files.dir.Send(info.ID)
+}
+
+// waitForWhole has a snapshot taken that can be sent. Until it is sent all snapshots can be,
+// or the next one might take its place before.
+func (c *courier) waitForWhole(to raftcore.NodeID, index raftcore.Index) {
+	c.wait[to] = index
+	c.until = c.host.now().Add(10 * c.host.cfg.Raft.ElectionTimeout)
+	c.group.wholes.Store(true)
+	if len(c.wait) == 1 {
+		c.tellNode(wholeWanted{})
+	}
 }
 
 func (c *courier) offer(d *departing) {
@@ -176,6 +212,12 @@ func (c *courier) offer(d *departing) {
 // is given up.
 func (c *courier) ask() {
 	now, patience := c.host.now(), c.host.cfg.Raft.ElectionTimeout
+	for _, id := range slices.Sorted(maps.Keys(c.wait)) {
+		c.tellNode(raftcore.SnapshotSent{Peer: id, Index: c.wait[id], Status: raftcore.SnapshotMoving})
+	}
+	if len(c.wait) == 0 && now > c.until {
+		c.group.wholes.Store(false)
+	}
 	for _, id := range slices.Sorted(maps.Keys(c.out)) {
 		d := c.out[id]
 		if now.Sub(d.heard) > 10*patience {
@@ -349,7 +391,7 @@ func (c *courier) settle() {
 		in.owed = false
 		c.tell(in.from, &SnapshotPart{Answer: &SnapshotAnswer{ID: in.file.Info().ID, Offset: in.file.Offset(), Outcome: SnapshotTaken}})
 	}
-	if len(c.out) > 0 && c.nudge == nil {
+	if (len(c.out) > 0 || c.group.wholes.Load()) && c.nudge == nil {
 		c.nudge = c.host.cfg.Runtime.AfterFunc(c.host.cfg.Raft.ElectionTimeout, func() { c.self.tell(nudged{}) })
 	}
 }

@@ -56,6 +56,10 @@
 // leader's log has no more is sent the leader's newest snapshot, in chunks, and goes on
 // where its disk was when anything interrupts that.
 //
+// A state that is on a disk of its own, as that of a DiskStateMachine, is not restored: the
+// member goes on with what of the log the state has not. Its snapshots only cut the log, when
+// the state is durable where it is; one that a follower needs is written when it does.
+//
 // # Effects
 //
 // A command may do more than change the state: Apply says with Entry.Do that something is to
@@ -131,9 +135,13 @@
 //	ErrMachineFault     the StateMachine panics,    the member starts again; at the second
 //	                    or cannot restore what      panic at one entry the machine is
 //	                    is whole                    quarantined: QuarantineError
+//	                    its own disk does not go    Faulted at once: StateError
+//	                    with the log
 //	ErrStorageFault     a write or fsync fails      nothing is acknowledged any more; the
 //	                                                Store is closed, and opened again, and
 //	                                                all members come back from it
+//	                    a DiskStateMachine's disk   the member starts again
+//	                    fails
 //	                    the disk is full            no failure: nothing is proposed until
 //	                                                there is room (ErrDiskFull)
 //	                    the log is damaged          Faulted at once: persistence.CorruptError

@@ -66,6 +66,10 @@ func (w *world) agents(every int) *inbox {
 	in := &inbox{got: map[string][]string{}, ids: map[actors.EffectID]string{}}
 	w.machine = func(h *hostUp) actors.StateMachine { return &agent{register{world: w, on: h.id}} }
 	w.compacting(every)
+	return in.everywhere(w)
+}
+
+func (in *inbox) everywhere(w *world) *inbox {
 	for _, h := range w.hosts {
 		in.on(h)
 	}
@@ -257,93 +261,94 @@ func TestA6_ATimerThatCannotBeToldIsToldLater(t *testing.T) {
 // snapshots. What is sent may come twice, with the same ID; what comes to the machine comes
 // once.
 func TestA6_InAStormNoEffectIsLost(t *testing.T) {
-	eachSeed(t, 2, 3, func(w *world, seed uint64) {
-		in := w.agents(20)
-		rng := rand.New(rand.NewPCG(seed, 9))
-		w.net.SetFaults(0.05, 3*time.Millisecond)
-		end := time.Now().Add(20 * time.Second)
-		var mu sync.Mutex
-		var acknowledged []string
-		var clients sync.WaitGroup
-		for c := range 3 {
-			clients.Go(func() {
-				for n := 0; time.Now().Before(end); n++ {
-					text := fmt.Sprint(c, "-", n)
-					mu.Lock()
-					g := w.hosts[c].group
-					mu.Unlock()
-					ctx, cancel := context.WithTimeout(w.ctx, 300*time.Millisecond)
-					_, err := g.Propose(ctx, []byte("all inbox "+text))
-					cancel()
-					if err == nil {
-						mu.Lock()
-						acknowledged = append(acknowledged, text)
-						mu.Unlock()
-					}
-					time.Sleep(30 * time.Millisecond) // fake
-				}
-			})
-		}
-		for time.Now().Before(end) {
-			h := w.hosts[rng.IntN(3)]
-			switch rng.IntN(3) {
-			case 0:
-				w.net.Isolate(h.addr)
-			case 1:
-				h.stop()
-				time.Sleep(time.Duration(rng.IntN(500)) * time.Millisecond)
+	eachSeed(t, 2, 3, func(w *world, seed uint64) { w.stormOfEffects(seed, w.agents(20)) })
+}
+
+func (w *world) stormOfEffects(seed uint64, in *inbox) {
+	rng := rand.New(rand.NewPCG(seed, 9))
+	w.net.SetFaults(0.05, 3*time.Millisecond)
+	end := time.Now().Add(20 * time.Second)
+	var mu sync.Mutex
+	var acknowledged []string
+	var clients sync.WaitGroup
+	for c := range 3 {
+		clients.Go(func() {
+			for n := 0; time.Now().Before(end); n++ {
+				text := fmt.Sprint(c, "-", n)
 				mu.Lock()
-				h.start()
-				in.on(h)
+				g := w.hosts[c].group
 				mu.Unlock()
+				ctx, cancel := context.WithTimeout(w.ctx, 300*time.Millisecond)
+				_, err := g.Propose(ctx, []byte("all inbox "+text))
+				cancel()
+				if err == nil {
+					mu.Lock()
+					acknowledged = append(acknowledged, text)
+					mu.Unlock()
+				}
+				time.Sleep(30 * time.Millisecond) // fake
 			}
-			time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
-			w.net.Heal()
-			time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
+		})
+	}
+	for time.Now().Before(end) {
+		h := w.hosts[rng.IntN(3)]
+		switch rng.IntN(3) {
+		case 0:
+			w.net.Isolate(h.addr)
+		case 1:
+			h.stop()
+			time.Sleep(time.Duration(rng.IntN(500)) * time.Millisecond)
+			mu.Lock()
+			h.start()
+			in.on(h)
+			mu.Unlock()
 		}
-		clients.Wait()
-		w.net.SetFaults(0, 0)
-		w.leader()
-		time.Sleep(5 * time.Second) // fake
-		log := w.hosts[0].log()
-		times := map[string]int{}
-		for _, command := range log {
-			times[command]++
+		time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
+		w.net.Heal()
+		time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
+	}
+	clients.Wait()
+	w.net.SetFaults(0, 0)
+	w.leader()
+	time.Sleep(5 * time.Second) // fake
+	log := w.hosts[0].log()
+	times := map[string]int{}
+	for _, command := range log {
+		times[command]++
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	sent, different := map[string]int{}, map[string]int{}
+	for _, texts := range in.got {
+		for _, text := range texts {
+			sent[text]++
 		}
-		in.mu.Lock()
-		defer in.mu.Unlock()
-		sent, different := map[string]int{}, map[string]int{}
-		for _, texts := range in.got {
-			for _, text := range texts {
-				sent[text]++
-			}
+	}
+	for _, text := range in.ids {
+		different[text]++
+	}
+	doubled := 0
+	for command, n := range times {
+		text, is := strings.CutPrefix(command, "all inbox ")
+		if !is {
+			continue
 		}
-		for _, text := range in.ids {
-			different[text]++
+		if n != 1 || times["appended "+text] != 1 || times["rang "+text] != 1 || sent[text] < 1 || different[text] != 1 {
+			w.t.Errorf("%s: %d times, appended %d times, rang %d times, sent %d times under %d IDs", text, n, times["appended "+text], times["rang "+text], sent[text], different[text])
 		}
-		doubled := 0
-		for command, n := range times {
-			text, is := strings.CutPrefix(command, "all inbox ")
-			if !is {
-				continue
-			}
-			if n != 1 || times["appended "+text] != 1 || times["rang "+text] != 1 || sent[text] < 1 || different[text] != 1 {
-				w.t.Errorf("%s: %d times, appended %d times, rang %d times, sent %d times under %d IDs", text, n, times["appended "+text], times["rang "+text], sent[text], different[text])
-			}
-			if sent[text] > 1 {
-				doubled++
-			}
+		if sent[text] > 1 {
+			doubled++
 		}
-		for _, text := range acknowledged {
-			if times["all inbox "+text] != 1 {
-				w.t.Errorf("%s was acknowledged and is there %d times", text, times["all inbox "+text])
-			}
+	}
+	for _, text := range acknowledged {
+		if times["all inbox "+text] != 1 {
+			w.t.Errorf("%s was acknowledged and is there %d times", text, times["all inbox "+text])
 		}
-		if len(in.mess) > 0 || len(acknowledged) < 100 {
-			w.t.Errorf("%d were acknowledged; %q", len(acknowledged), in.mess)
-		}
-		w.t.Logf("%d commands, %d were sent more than once", len(acknowledged), doubled)
-	})
+	}
+	if len(in.mess) > 0 || len(acknowledged) < 100 {
+		w.t.Errorf("%d were acknowledged; %q", len(acknowledged), in.mess)
+	}
+	w.t.Logf("%d commands, %d were sent more than once", len(acknowledged), doubled)
 }
 
 // TestA6_WhatIsNoEffectIsAMistake: an effect that is pointed to would be lost without a word.

@@ -55,8 +55,10 @@ type Group struct {
 
 	quarantine atomic.Pointer[QuarantineError] // why nothing is proposed here, if the machine is quarantined
 	skips      skips
-	files      *files         // the member's; nil: not open, or there are none
-	poison     raftcore.Index // the member's: at which the machine has panicked the last time
+	files      *files           // the member's; nil: not open, or there are none
+	disk       DiskStateMachine // the member's; nil: not open, or it has none
+	wholes     atomic.Bool      // a member waits for a snapshot with the state in it
+	poison     raftcore.Index   // the member's: at which the machine has panicked the last time
 }
 
 // life is that of a member, from when it is spawned until it has stopped. A protoactor
@@ -168,7 +170,7 @@ func (g *Group) do(ctx context.Context, r *Request) outcome {
 
 // worthAsking reports whether a rejection is one that passes by itself.
 func (g *Group) worthAsking(err error) bool {
-	return errors.Is(err, ErrNotLeader) || errors.Is(err, ErrUnreachable) || errors.Is(err, ErrTooOld) || errors.Is(err, errGone) || errors.Is(err, errNotReady)
+	return errors.Is(err, ErrNotLeader) || errors.Is(err, ErrUnreachable) || errors.Is(err, ErrTooOld) || errors.Is(err, errGone) || errors.Is(err, errNotReady) || errors.Is(err, errCatchingUp)
 }
 
 // ask hands a request to the node and waits for the answer.

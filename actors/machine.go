@@ -31,6 +31,7 @@ type machine struct {
 	life        context.Context // ends when the member stops, whatever the machine does
 	sm          StateMachine
 	batches     BatchStateMachine // the same, if it is one
+	disk        *ownDisk          // of its own, if it has one
 	batch       batch
 	suspect     raftcore.Index // where it has panicked: the commands from there on are applied alone
 	sessions    *sessions
@@ -41,7 +42,7 @@ type machine struct {
 	version     uint64                // which it has to be of
 	applied     raftcore.SnapshotMeta // what a snapshot would stand for now
 	working     *atomic.Int64         // counts the calls that were handed over and are not answered
-	recovered   raftcore.Index        // the end of the log that this member has started with
+	recovered   *raftcore.Recovered   // what this member has started with
 
 	// Neither the entry poison is applied nor what follows; 0: all are. Up to passed that
 	// has been looked at. anew: the member is about to start again.
@@ -59,6 +60,8 @@ type work struct {
 	leads   raftcore.Term // in which this member leads; 0: it does not
 	restore *raftcore.SnapshotMeta
 	compact bool
+	whole   bool               // the same, with the state in it
+	named   raftcore.Index     // the snapshot that the log is known to follow, durably; 0: no news
 	cluster raftcore.ClusterID // for the snapshot
 	entries []raftcore.Entry
 	callers []appliedCall // proposals of this node among the entries, in order
@@ -79,6 +82,7 @@ func (m *machine) Receive(ctx actor.Context) {
 		m.parent = ctx.Parent()
 		m.sessions, m.effects = newSessions(), newEffects()
 		m.use(m.fresh())
+		m.disk = m.openDisk(m.sm)
 	case *Batch:
 		before := raftcore.Applied{Index: m.applied.Last.Index, Passed: m.passed}
 		for _, message := range msg.Messages {
@@ -96,8 +100,14 @@ func (m *machine) Receive(ctx actor.Context) {
 
 func (m *machine) do(w *work) {
 	m.node, m.working = w.node, w.working
+	if w.restore != nil || len(w.entries) > 0 {
+		m.beginDisk(w)
+	}
 	if w.restore != nil {
 		m.restore(w.restore)
+	}
+	if m.disk != nil {
+		m.disk.forget(w.named)
 	}
 	for rest := w.entries; len(rest) > 0; {
 		n := m.together(rest)
@@ -108,13 +118,14 @@ func (m *machine) do(w *work) {
 			m.apply(w, &rest[0])
 		}
 		rest = rest[n:]
+		m.saveDisk(len(rest) == 0)
 	}
 	m.act(w.leads)
 	for _, c := range w.reads {
 		m.query(c)
 	}
-	if w.compact {
-		m.snapshot(w.cluster)
+	if w.compact || w.whole {
+		m.snapshot(w)
 	}
 	w.entries = nil // the node may hold on to w for a while
 	w.done.Store(true)
@@ -123,8 +134,16 @@ func (m *machine) do(w *work) {
 // restore begins anew with a snapshot. If that cannot be read nothing can be applied
 // any more, and the member starts again.
 func (m *machine) restore(meta *raftcore.SnapshotMeta) {
-	sm := m.fresh()
-	head, err := m.files.restore(sm, meta.Last, m.group.cfg.Versions)
+	var sm StateMachine
+	var head head
+	var err error
+	if m.disk != nil {
+		sm = m.disk.DiskStateMachine
+		head, err = m.restoreDisk(meta)
+	} else {
+		sm = m.fresh()
+		head, err = m.files.restore(sm, meta.Last, m.group.cfg.Versions)
+	}
 	if err == nil {
 		err = m.skippedApplied(meta.Last.Index, head.skips)
 	}
@@ -140,6 +159,7 @@ func (m *machine) restore(meta *raftcore.SnapshotMeta) {
 	m.sessions, m.effects, m.applied, m.passed = head.sessions, head.effects, *meta, 0
 	m.setVersion(head.version)
 	m.group.outbox.Store(int64(m.effects.size()))
+	m.saveDisk(true)
 	if m.poison != 0 && meta.Last.Index >= m.poison { // others had no trouble with it
 		m.poison = 0
 		m.group.quarantine.Store(nil)
@@ -163,20 +183,27 @@ func (m *machine) act(leads raftcore.Term) {
 	}
 }
 
-// snapshot has the state written as it is now.
-func (m *machine) snapshot(cluster raftcore.ClusterID) {
+// snapshot has the state written as it is now, or made durable where it is.
+func (m *machine) snapshot(w *work) {
+	o := &takeOrder{from: m.node, group: m.group, cluster: w.cluster, meta: m.applied}
 	// What is to be skipped may follow; or the group has not begun.
-	if m.applied.Last.Index < m.recovered || m.anew || !m.group.cfg.Versions.includes(m.version) {
-		m.node.tell(raftcore.SnapshotTaken{})
+	if m.applied.Last.Index < m.recovered.Last || m.anew || m.catchingUp() || !m.group.cfg.Versions.includes(m.version) {
+		o.done(false)
 		return
 	}
-	state, err := m.image()
+	var err error
+	if m.disk != nil && !w.whole && !m.group.wholes.Load() {
+		onDisk("syncing the disk", m.disk.Sync) // the log is to be given up for what is there
+	} else {
+		o.state, err = m.image()
+	}
 	if err != nil {
 		m.host.logger.Error("the machine takes no snapshot, it will be asked again", "group", m.group.name, "index", uint64(m.applied.Last.Index), "err", err)
-		m.node.tell(raftcore.SnapshotTaken{})
+		o.done(false)
 		return
 	}
-	m.snapshotter.tell(&takeOrder{from: m.node, cluster: cluster, meta: m.applied, head: m.encodeHead(), state: state})
+	o.head = m.encodeHead(o.state != nil)
+	m.snapshotter.tell(o)
 }
 
 // use goes on with a StateMachine.
@@ -200,6 +227,9 @@ func (m *machine) apply(w *work, e *raftcore.Entry) {
 	if m.anew || m.poison != 0 && e.Index >= m.poison {
 		m.pass(w, e)
 		return
+	}
+	if m.behind(e.Index) {
+		m.passBehind(w, e)
 	}
 	var answer []byte
 	var err error
@@ -267,6 +297,9 @@ func (m *machine) run(e *raftcore.Entry, entry Entry) result {
 	if m.group.skips.has(e.Index) {
 		return result{skipped: true}
 	}
+	if m.behind(e.Index) {
+		return m.replay(e.Index)
+	}
 	defer panicsAt(e.Index)
 	if able := m.group.cfg.Versions; !able.includes(m.version) {
 		panic(&VersionError{m.version, able})
@@ -284,6 +317,7 @@ func (m *machine) run(e *raftcore.Entry, entry Entry) result {
 		answer = m.sm.Apply(entry)
 	}
 	m.did(e.Index, m.done)
+	m.ran(e, answer, m.done)
 	clear(m.done)
 	m.done = m.done[:0]
 	return result{answer: answer}
@@ -306,6 +340,8 @@ func (m *machine) query(c *call) {
 	switch {
 	case m.anew:
 		o.err = errGone
+	case m.catchingUp():
+		o.err = errCatchingUp
 	case m.poison != 0 && c.index >= m.poison:
 		o.err = fmt.Errorf("%w: %w", ErrRejected, ErrQuarantined)
 	case c.ctx == nil || c.ctx.Err() == nil:

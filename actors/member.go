@@ -213,7 +213,7 @@ func (m *member) spawn(ctx actor.Context, o *groupOpened, core *raftcore.Node) (
 		return &effector{group: m.group, host: m.host, box: box}
 	})
 	machines := m.host.spawn(ctx, fmt.Sprintf("machine-%d", m.spawned), 0, func(box *mailbox) actor.Actor {
-		return &machine{group: m.group, host: m.host, box: box, life: life, snapshotter: snapshots, effector: effectors, files: files, poison: poison, suspect: m.group.poison, recovered: o.opened.Recovered.Last}
+		return &machine{group: m.group, host: m.host, box: box, life: life, snapshotter: snapshots, effector: effectors, files: files, poison: poison, suspect: m.group.poison, recovered: &o.opened.Recovered}
 	})
 	couriers := m.host.spawn(ctx, fmt.Sprintf("courier-%d", m.spawned), 0, func(box *mailbox) actor.Actor {
 		return &courier{group: m.group, host: m.host, box: box, files: files}
@@ -299,7 +299,7 @@ func (m *member) failed(ctx actor.Context, err error) {
 		return // two children failed together
 	}
 	m.lastFault = err
-	if errors.As(err, new(*persistence.CorruptError)) || errors.As(err, new(*SkippedError)) || errors.As(err, new(*VersionError)) {
+	if errors.As(err, new(*persistence.CorruptError)) || errors.As(err, new(*SkippedError)) || errors.As(err, new(*VersionError)) || errors.As(err, new(*StateError)) {
 		m.fault(ctx, err)
 		return
 	}
@@ -389,6 +389,7 @@ func (m *member) fault(ctx actor.Context, err error) {
 // openFiles opens the snapshots, which a life before this one may have had open that
 // a user's strategy has ended.
 func (m *member) openFiles() error {
+	m.closeDisk()
 	err := m.closeFiles()
 	if err == nil {
 		m.group.files, err = m.host.openFiles(m.group.name)
@@ -404,10 +405,28 @@ func (m *member) closeFiles() error {
 
 // closeGroup closes what the children had in use. They are gone.
 func (m *member) closeGroup() {
+	m.closeDisk()
 	if err := m.closeFiles(); err != nil {
 		m.host.logger.Error("closing the snapshots", "group", m.group.name, "err", err)
 	}
 	m.closeOrder()
+}
+
+// closeDisk closes the disk of the state machine, of which nobody writes a snapshot any more.
+func (m *member) closeDisk() {
+	d := m.group.disk
+	if d == nil {
+		return
+	}
+	m.group.disk = nil
+	defer func() {
+		if reason := recover(); reason != nil {
+			m.host.logger.Error("closing the state machine has panicked", "group", m.group.name, "err", reason)
+		}
+	}()
+	if err := d.Close(); err != nil {
+		m.host.logger.Error("closing the state machine", "group", m.group.name, "err", err)
+	}
 }
 
 func (m *member) closeOrder() {

@@ -18,7 +18,7 @@ import (
 //	log         → node     raftcore.Saved, raftcore.Loaded, loadDamaged
 //	machine     → node     raftcore.Applied
 //	snapshotter → node     raftcore.SnapshotTaken
-//	courier     → node     raftcore.SnapshotSent; *raftcore.Message, with a snapshot
+//	courier     → node     raftcore.SnapshotSent; *raftcore.Message, with a snapshot; wholeWanted
 //	clock       → node     woken
 //	liveness    → node     raftcore.Unreachable, tellSleep
 //	node        → log      saveOrder, loadOrder
@@ -50,6 +50,7 @@ type node struct {
 	asleep  bool             // it is silent, and the liveness knows
 	yielded bool             // it has led with a machine that is quarantined, and wanted another to
 	naming  []namingSave     // Saves that name a snapshot, and are not durable yet
+	named   raftcore.Index   // the snapshot of the last of them that is
 	handed  []*work          // with calls in it, and not done when last looked at
 }
 
@@ -129,6 +130,8 @@ func (n *node) receive(message any) {
 		n.core.Step(m)
 	case raftcore.SnapshotSent:
 		n.core.Step(m)
+	case wholeWanted:
+		n.machine.tell(&work{node: n.self, working: &n.calls.working, leads: n.leads, whole: true, cluster: n.core.Status().Cluster})
 	case raftcore.Unreachable:
 		n.core.Step(m)
 	case tellSleep:
@@ -292,6 +295,7 @@ func (n *node) saved(s raftcore.Saved) {
 	}
 	if last.Index != 0 {
 		n.snapshotter.tell(keepOrder{last})
+		n.named = last.Index
 	}
 }
 
@@ -363,6 +367,7 @@ func (n *node) feedMachine(out *raftcore.Output) {
 		return
 	}
 	w := &work{node: n.self, working: &n.calls.working, leads: n.leads, restore: out.Restore, compact: out.Compact, entries: out.Apply.Entries, reads: n.reads.ready}
+	w.named = n.named
 	if w.compact {
 		w.cluster = n.core.Status().Cluster
 	}

@@ -25,7 +25,7 @@ func entryAt(index raftcore.Index, kind raftcore.EntryKind, data []byte) *raftco
 func TestA2_ADecisionThatComesAgainTakesNothingBack(t *testing.T) {
 	box := newMailbox(0)
 	box.dispatcher = neverRuns{}
-	m := &machine{group: &Group{}, sessions: newSessions(), effects: newEffects(), sm: counter{}, snapshotter: ref{box: box}}
+	m := &machine{group: &Group{}, sessions: newSessions(), effects: newEffects(), sm: counter{}, snapshotter: ref{box: box}, recovered: &raftcore.Recovered{}}
 	m.group.skips.add(2)
 	w := &work{working: new(atomic.Int64)}
 	m.apply(w, entryAt(1, raftcore.EntryCommand, nil))
@@ -41,7 +41,7 @@ func TestA2_ADecisionThatComesAgainTakesNothingBack(t *testing.T) {
 	if m.anew || m.group.skips.has(6) || m.group.skips.has(99) {
 		t.Error("what comes after the decision is skipped")
 	}
-	m.snapshot(1)
+	m.snapshot(&work{cluster: 1})
 	order := box.facts[0].(*takeOrder)
 	head, err := readHead(&leavingReader{files: &files{}, r: bytes.NewReader(order.head)}, 1000)
 	if err != nil || !slices.Equal(head.skips, []raftcore.Index{2}) {

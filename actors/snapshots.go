@@ -33,10 +33,11 @@ type (
 	// takeOrder asks for a snapshot of a state that stands for meta.
 	takeOrder struct {
 		from    ref // the node
+		group   *Group
 		cluster raftcore.ClusterID
 		meta    raftcore.SnapshotMeta
-		head    []byte // what stands before the state, as it was then
-		state   io.WriterTo
+		head    []byte      // what stands before the state, as it was then
+		state   io.WriterTo // nil: it is durable where the machine has it
 	}
 	// keepOrder: the Save that names the snapshot of this entry is durable, so those
 	// before it are not needed.
@@ -61,14 +62,22 @@ func (s *snapshotter) Receive(ctx actor.Context) {
 
 func (s *snapshotter) take(o *takeOrder) {
 	err := s.files.write(o)
-	switch {
-	case err == nil:
-		o.from.tell(raftcore.SnapshotTaken{Index: o.meta.Last.Index, Time: o.meta.Time})
-		return
-	case !errors.Is(err, errGone):
+	if err != nil && !errors.Is(err, errGone) {
 		s.host.logger.Error("taking a snapshot failed, it will be tried again", "group", s.group.name, "index", uint64(o.meta.Last.Index), "err", err)
 	}
-	o.from.tell(raftcore.SnapshotTaken{})
+	o.done(err == nil)
+}
+
+// done tells who waits for the snapshot.
+func (o *takeOrder) done(taken bool) {
+	if taken {
+		o.from.tell(raftcore.SnapshotTaken{Index: o.meta.Last.Index, Time: o.meta.Time})
+	} else {
+		o.from.tell(raftcore.SnapshotTaken{})
+	}
+	if courier := o.group.courier.Load(); courier != nil && o.group.wholes.Load() {
+		courier.tell(wholeTaken{})
+	}
 }
 
 func (s *snapshotter) keep(o keepOrder) {
@@ -153,7 +162,7 @@ func (f *files) replacement(r *raftcore.Recovered) *raftcore.Save {
 
 // imageVersion is the version of what stands before the state in a snapshot:
 //
-//	version  = uvarint
+//	version  = uvarint: 2; 3 if no state follows, because a DiskStateMachine has it
 //	sessions = size table    see sessions
 //	skips    = size table    see skips
 //	effects  = size table    see effects
@@ -161,7 +170,10 @@ func (f *files) replacement(r *raftcore.Recovered) *raftcore.Save {
 //	size     = uvarint: of the table, in bytes
 //
 // See FORMAT.md, under persistence.
-const imageVersion = 2
+const (
+	imageVersion     = 2
+	imageVersionBare = 3
+)
 
 // head is what the host keeps in a snapshot beside the state of the machine.
 type head struct {
@@ -169,10 +181,15 @@ type head struct {
 	skips    []raftcore.Index
 	effects  *effects
 	version  uint64
+	bare     bool // no state follows
 }
 
-func (m *machine) encodeHead() []byte {
-	b := binary.AppendUvarint(nil, imageVersion)
+func (m *machine) encodeHead(stateFollows bool) []byte {
+	version := uint64(imageVersionBare)
+	if stateFollows {
+		version = imageVersion
+	}
+	b := binary.AppendUvarint(nil, version)
 	for _, table := range [][]byte{m.sessions.encode(), m.group.skips.encode(), m.effects.encode(), binary.AppendUvarint(nil, m.version)} {
 		b = append(binary.AppendUvarint(b, uint64(len(table))), table...)
 	}
@@ -189,8 +206,10 @@ func (f *files) write(o *takeOrder) error {
 	if _, err := w.Write(o.head); err != nil {
 		return err
 	}
-	if err := writeState(o.state, &leavingWriter{f, w}); err != nil {
-		return err
+	if o.state != nil {
+		if err := writeState(o.state, &leavingWriter{f, w}); err != nil {
+			return err
+		}
 	}
 	if f.leaving.Load() {
 		return errGone
@@ -218,12 +237,13 @@ func (l *leavingWriter) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-// restore has a fresh machine become what the snapshot of an entry holds.
+// restore has a fresh machine become what the snapshot of an entry holds; or reads, for
+// nil, what the host has in it, and no more.
 func (f *files) restore(sm StateMachine, last raftcore.EntryID, able Versions) (h head, err error) {
 	if f == nil {
 		return h, errNoPlace
 	}
-	info, err := f.dir.Find(last)
+	info, _, err := f.find(last)
 	if err != nil {
 		return h, err
 	}
@@ -238,6 +258,12 @@ func (f *files) restore(sm StateMachine, last raftcore.EntryID, able Versions) (
 	}
 	if !able.includes(h.version) {
 		return h, &VersionError{h.version, able}
+	}
+	if sm == nil {
+		return h, nil
+	}
+	if h.bare {
+		return h, &StateError{Reason: fmt.Sprintf("up to entry %d the state was on a disk of its own, and this state machine has none", last.Index)}
 	}
 	if err := restoreFrom(sm, r); err != nil {
 		return h, err
@@ -262,9 +288,10 @@ func readHead(r *leavingReader, most int64) (h head, err error) {
 	if err != nil {
 		return h, err
 	}
-	if version != imageVersion {
-		return h, fmt.Errorf("it was written by another version: %d, this one reads %d", version, imageVersion)
+	if version != imageVersion && version != imageVersionBare {
+		return h, fmt.Errorf("it was written by another version: %d, this one reads %d and %d", version, imageVersion, imageVersionBare)
 	}
+	h.bare = version == imageVersionBare
 	for _, decode := range []func([]byte) error{
 		func(b []byte) (err error) { h.sessions, err = decodeSessions(b); return err },
 		func(b []byte) (err error) { h.skips, err = decodeSkips(b); return err },
@@ -286,6 +313,34 @@ func readHead(r *leavingReader, most int64) (h head, err error) {
 		}
 	}
 	return h, err
+}
+
+// find returns the snapshot of an entry, and whether it has no state in it. There may be
+// two: one with the state in it is better.
+func (f *files) find(last raftcore.EntryID) (found snapshots.Info, bare bool, err error) {
+	for _, s := range f.dir.List() {
+		if s.Meta.Last != last || s.Damage != nil {
+			continue
+		}
+		if bare, err := f.bare(s.ID); err == nil && !bare {
+			return s.Info, false, nil
+		}
+	}
+	found, err = f.dir.Find(last)
+	if err == nil {
+		bare, err = f.bare(found.ID)
+	}
+	return found, bare, err
+}
+
+func (f *files) bare(id snapshots.ID) (bool, error) {
+	file, err := f.dir.Read(id)
+	if err != nil {
+		return false, err
+	}
+	defer file.Close()
+	version, err := binary.ReadUvarint(&leavingReader{files: f, r: file})
+	return version == imageVersionBare, err
 }
 
 func readTable(r *leavingReader, most int64) ([]byte, error) {

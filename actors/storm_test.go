@@ -28,21 +28,23 @@ func TestStorm(t *testing.T) {
 
 // TestStormOfMembers has somebody change the members and the leader all the time, too.
 func TestStormOfMembers(t *testing.T) {
-	eachSeed(t, 2, 5, func(w *world, seed uint64) {
-		storm(w, seed, func(rng *rand.Rand, g *actors.Group) {
-			ctx, cancel := context.WithTimeout(w.ctx, time.Duration(1+rng.IntN(2000))*time.Millisecond)
-			defer cancel()
-			var err error
-			if rng.IntN(3) == 0 {
-				err = g.Transfer(ctx, raftcore.NodeID(rng.IntN(6)))
-			} else {
-				err = g.ChangeMembers(ctx, someMembers(rng))
-			}
-			if rejected, unknown := errors.Is(err, actors.ErrRejected), errors.Is(err, actors.ErrUnknown); err != nil && rejected == unknown {
-				w.t.Errorf("a change ends with %v, which is neither or both", err)
-			}
-		}, w.everybody)
-	})
+	eachSeed(t, 2, 5, func(w *world, seed uint64) { w.stormOfMembers(seed) })
+}
+
+func (w *world) stormOfMembers(seed uint64) {
+	storm(w, seed, func(rng *rand.Rand, g *actors.Group) {
+		ctx, cancel := context.WithTimeout(w.ctx, time.Duration(1+rng.IntN(2000))*time.Millisecond)
+		defer cancel()
+		var err error
+		if rng.IntN(3) == 0 {
+			err = g.Transfer(ctx, raftcore.NodeID(rng.IntN(6)))
+		} else {
+			err = g.ChangeMembers(ctx, someMembers(rng))
+		}
+		if rejected, unknown := errors.Is(err, actors.ErrRejected), errors.Is(err, actors.ErrUnknown); err != nil && rejected == unknown {
+			w.t.Errorf("a change ends with %v, which is neither or both", err)
+		}
+	}, w.everybody)
 }
 
 // TestStormOfPoison has machines panic at some commands, and an operator who has those

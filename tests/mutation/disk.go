@@ -884,13 +884,59 @@ var actorMutants = []mutant{
 		{"skip.go", "if entry <= last && !slices.Contains(within, entry) {", "if false {"},
 	}},
 	{"A2", "a snapshot is taken before the log has said what is skipped", []edit{
-		{"machine.go", "if m.applied.Last.Index < m.recovered || m.anew ||", "if m.anew ||"},
+		{"machine.go", "if m.applied.Last.Index < m.recovered.Last || m.anew ||", "if m.anew ||"},
 	}},
 	{"A2", "a snapshot does not say what was skipped", []edit{
 		{"snapshots.go", "m.group.skips.encode(), m.effects", "new(skips).encode(), m.effects"},
 	}},
 	{"A2", "a machine that is restored does not know what was skipped", []edit{
 		{"machine.go", "m.group.skips.add(head.skips...)", ""},
+	}},
+	{"A1", "what a state has behind it is applied again", []edit{
+		{"machine.go", "\tif m.behind(e.Index) {\n\t\treturn m.replay(e.Index)\n\t}\n", ""},
+	}},
+	{"A1", "what a state has behind it is applied again, in batches", []edit{
+		{"batch.go", "|| m.behind(e.Index)", ""},
+	}},
+	{"A1", "answers and effects are not kept with the state", []edit{
+		{"diskmachine.go", "if len(answer)+len(effects) > 0 {", "if false {"},
+	}},
+	{"A1", "what a snapshot does not have yet is not kept any more", []edit{
+		{"diskmachine.go", "d.noted[0] <= snapshot {", "d.noted[0] <= snapshot+1000 {"},
+	}},
+	{"A1", "a state of which notes are missing is gone on with", []edit{
+		{"diskmachine.go", "&& d.mark.forgotten <= meta.Last.Index {", "{"},
+	}},
+	{"A1", "a state that goes further than the log is gone on with", []edit{
+		{"diskmachine.go", "if d.mark.last.Index > m.recovered.Last && !m.recovered.Damaged {", "if false {"},
+	}},
+	{"A1", "a state of another log is gone on with", []edit{
+		{"diskmachine.go", "case e.Time > mark.time, e.Term > mark.last.Term, e.Index == mark.last.Index && (e.Term != mark.last.Term || e.Time != mark.time):", "case false:"},
+	}},
+	{"A1", "the log is cut for a state that is not durable", []edit{
+		{"machine.go", `onDisk("syncing the disk", m.disk.Sync)`, `onDisk("syncing the disk", func() error { return nil })`},
+	}},
+	{"A1", "a state that is gone is replaced by nothing", []edit{
+		{"diskmachine.go", "} else if bare {\n\t\treturn h, m.stateError(", "} else if false {\n\t\treturn h, m.stateError("},
+		{"snapshots.go", "\tif h.bare {", "\tif false {"},
+	}},
+	{"A1", "a state is asked that has commands which are not saved", []edit{
+		{"machine.go", "m.saveDisk(len(rest) == 0)", "m.saveDisk(false)"},
+	}},
+	{"A1", "a state is closed while a snapshot of it is written", []edit{
+		{"machine.go", "\t\tm.box.abandonBatch()\n\tcase *actor.Stopped:", "\t\tm.box.abandonBatch()\n\t\tif m.disk != nil {\n\t\t\t_ = m.disk.Close()\n\t\t\tm.group.disk = nil\n\t\t}\n\tcase *actor.Stopped:"},
+	}},
+	{"A2", "a state has an entry in it that is to be skipped", []edit{
+		{"diskmachine.go", "if entry <= m.last.Index && !slices.Contains(m.skips, entry) {", "if false {"},
+	}},
+	{"S1", "a snapshot without a state is sent", []edit{
+		{"courier.go", "\tif bare {\n\t\treturn nil, errBare", "\tif false {\n\t\treturn nil, errBare"},
+	}},
+	{"S1", "a snapshot with the state is overtaken by one without it", []edit{
+		{"machine.go", "!w.whole && !m.group.wholes.Load()", "!w.whole"},
+	}},
+	{"S1", "a snapshot with the state is overlooked beside one without it", []edit{
+		{"snapshots.go", "if bare, err := f.bare(s.ID); err == nil && !bare {", "if bare, err := f.bare(s.ID); err == nil && bare {"},
 	}},
 	{"A2", "any entry is skipped for who asks", []edit{
 		{"skip.go", "case q.Entry != entry:", "case q.Entry != entry && false:"},

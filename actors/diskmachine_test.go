@@ -1,0 +1,593 @@
+package actors_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// platter is a disk of a state machine. Whenever it is opened, any number of the Saves that
+// were not synced may be lost.
+type platter struct {
+	world   *world
+	mu      sync.Mutex
+	rng     *rand.Rand // nil: nothing is lost
+	saves   []plate    // since the last Sync, which is the first
+	open    bool
+	writing atomic.Int64 // snapshots that are being written
+	failing string       // the method that fails
+
+	applied, resets, restores atomic.Int64
+	lastSaved                 int // commands in the last one
+}
+
+// plate is what a Save has left.
+type plate struct {
+	state []byte // nil: that of a fresh machine
+	kept  map[string][]byte
+}
+
+func (p *platter) fails(method string) error {
+	if p.failing == method {
+		return fmt.Errorf("%s does not like it", method)
+	}
+	return nil
+}
+
+func (p *platter) failAt(method string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failing = method
+}
+
+// diskMachine keeps the state of another machine on a platter.
+type diskMachine struct {
+	actors.StateMachine
+	make    func() actors.StateMachine
+	p       *platter
+	unsaved int
+}
+
+// batchDiskMachine applies in batches, too.
+type batchDiskMachine struct{ diskMachine }
+
+func (m *batchDiskMachine) ApplyBatch(entries []actors.Entry) [][]byte {
+	var answers [][]byte
+	for _, e := range entries {
+		answers = append(answers, m.Apply(e))
+	}
+	return answers
+}
+
+// onDisks has all hosts start anew, with machines that keep their state on disks of their
+// own, and take snapshots.
+func (w *world) onDisks(seed uint64, every int) []*platter {
+	w.t.Helper()
+	inner := w.machine
+	if inner == nil {
+		inner = func(h *hostUp) actors.StateMachine { return &register{world: w, on: h.id} }
+	}
+	platters := make([]*platter, len(w.hosts))
+	for i := range platters {
+		platters[i] = &platter{world: w, saves: []plate{{}}}
+		if seed != 0 {
+			platters[i].rng = rand.New(rand.NewPCG(seed, uint64(i)))
+		}
+	}
+	for _, h := range w.hosts {
+		h.stop()
+		h.disk, h.every = persistence.Memory(), 0
+	}
+	w.machine = func(h *hostUp) actors.StateMachine {
+		m := diskMachine{make: func() actors.StateMachine { return inner(h) }, p: platters[h.id-1]}
+		if h.id%2 == 0 {
+			return &batchDiskMachine{m}
+		}
+		return &m
+	}
+	for _, h := range w.hosts {
+		h.start()
+	}
+	w.compacting(every)
+	return platters
+}
+
+func (m *diskMachine) Open() (map[string][]byte, error) {
+	p := m.p
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.open {
+		p.world.t.Error("it is open already")
+	}
+	p.open = true
+	if p.rng != nil {
+		p.saves = p.saves[:1+p.rng.IntN(len(p.saves))]
+	}
+	last := p.saves[len(p.saves)-1]
+	p.saves = []plate{last}
+	m.StateMachine = m.make()
+	if last.state != nil {
+		if err := m.StateMachine.Restore(bytes.NewReader(last.state)); err != nil {
+			p.world.t.Error(err)
+		}
+	}
+	return maps.Clone(last.kept), p.fails("Open")
+}
+
+func (m *diskMachine) Apply(e actors.Entry) []byte {
+	m.unsaved++
+	m.p.applied.Add(1)
+	return m.StateMachine.Apply(e)
+}
+
+func (m *diskMachine) saved(method string) {
+	if m.unsaved > 0 {
+		m.p.world.t.Errorf("%s comes when %d commands are not saved", method, m.unsaved)
+	}
+}
+
+func (m *diskMachine) Restore(r io.Reader) error {
+	if last := m.p.saves[len(m.p.saves)-1]; len(last.kept) > 0 {
+		m.p.world.t.Error("a machine that has a state is given another")
+	}
+	m.p.restores.Add(1)
+	return m.StateMachine.Restore(r)
+}
+
+func (m *diskMachine) Save(keep map[string][]byte) error {
+	p := m.p
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.fails("Save"); err != nil {
+		return err
+	}
+	if m.unsaved > 1025 {
+		p.world.t.Errorf("%d commands are saved at once", m.unsaved)
+	}
+	kept := maps.Clone(p.saves[len(p.saves)-1].kept)
+	if kept == nil {
+		kept = map[string][]byte{}
+	}
+	for name, value := range keep {
+		if value == nil {
+			delete(kept, name)
+		} else {
+			kept[name] = bytes.Clone(value)
+		}
+	}
+	var state bytes.Buffer
+	w, err := m.StateMachine.Snapshot()
+	if err == nil {
+		_, err = w.WriteTo(&state)
+	}
+	p.saves = append(p.saves, plate{state.Bytes(), kept})
+	p.lastSaved, m.unsaved = m.unsaved, 0
+	return err
+}
+
+func (m *diskMachine) Sync() error {
+	m.saved("Sync")
+	m.p.mu.Lock()
+	defer m.p.mu.Unlock()
+	m.p.saves = m.p.saves[len(m.p.saves)-1:]
+	return m.p.fails("Sync")
+}
+
+func (m *diskMachine) Reset() error {
+	m.p.mu.Lock()
+	defer m.p.mu.Unlock()
+	m.p.resets.Add(1)
+	m.p.saves = append(m.p.saves, plate{})
+	m.StateMachine, m.unsaved = m.make(), 0
+	return m.p.fails("Reset")
+}
+
+func (m *diskMachine) Close() error {
+	m.p.mu.Lock()
+	defer m.p.mu.Unlock()
+	if n := m.p.writing.Load(); n > 0 || !m.p.open {
+		m.p.world.t.Errorf("it is closed, and was open: %v, and %d snapshots are being written", m.p.open, n)
+	}
+	m.p.open = false
+	return m.p.fails("Close")
+}
+
+// diskImage is a snapshot that is written from the disk.
+type diskImage struct {
+	io.WriterTo
+	p *platter
+}
+
+func (m *diskMachine) Snapshot() (io.WriterTo, error) {
+	m.saved("Snapshot")
+	w, err := m.StateMachine.Snapshot()
+	return diskImage{w, m.p}, err
+}
+
+func (i diskImage) WriteTo(w io.Writer) (int64, error) {
+	i.p.writing.Add(1)
+	defer i.p.writing.Add(-1)
+	if !i.p.open {
+		i.p.world.t.Error("a snapshot is written of a machine that is closed")
+	}
+	return i.WriterTo.WriteTo(w)
+}
+
+// TestA1_AMachineWithADiskGoesOnWhereItsStateIs: it is given again what its disk has lost,
+// and nothing that it has; whether there is a snapshot or not.
+func TestA1_AMachineWithADiskGoesOnWhereItsStateIs(t *testing.T) {
+	for _, every := range []int{1000, 7} {
+		for _, seed := range []uint64{0, 1, 2, 3} {
+			t.Run(fmt.Sprint(every, " ", seed), func(t *testing.T) {
+				inWorld(t, 1, func(w *world) {
+					p := w.onDisks(seed, every)[0]
+					h := w.hosts[0]
+					want := []string{}
+					for round := range 6 {
+						for i := range 10 {
+							c := fmt.Sprint(round, ".", i)
+							want = append(want, c)
+							h.propose(c)
+						}
+						h.stop()
+						before := p.applied.Load()
+						h.start()
+						w.leader()
+						if got := h.read("all"); got != strings.Join(want, "\n") {
+							t.Fatalf("after the restart it has %q", got)
+						}
+						if again := p.applied.Load() - before; seed == 0 && again > 0 {
+							t.Errorf("%d commands are applied again", again)
+						}
+					}
+					if n := p.restores.Load(); n > 0 {
+						t.Errorf("it was given a snapshot %d times", n)
+					}
+					if every == 7 && h.status().First < 50 {
+						t.Errorf("the log begins at %d", h.status().First)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestA1C1_WhatWasAnsweredIsKeptWithTheState: the answers of sessions' commands, and
+// effects, of which there is no snapshot yet.
+func TestA1C1_WhatWasAnsweredIsKeptWithTheState(t *testing.T) {
+	for _, seed := range []uint64{0, 1, 2, 3, 4} {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			inWorld(t, 1, func(w *world) {
+				w.machine = func(h *hostUp) actors.StateMachine { return &agent{register{world: w, on: h.id}} }
+				w.onDisks(seed, 9)
+				h := w.hosts[0]
+				open, err := h.group.Do(w.ctx, &actors.Request{Operation: actors.OpenSession, Timeout: time.Hour})
+				if err != nil {
+					t.Fatal(err)
+				}
+				first := map[uint64]string{}
+				h.propose("timer late 60000")
+				for i := range uint64(40) {
+					r := &actors.Request{Operation: actors.Propose, Session: actors.InSession{ID: open.Session, Sequence: i + 1}, Data: fmt.Appendf(nil, "append %d", i)}
+					answer, err := h.group.Do(w.ctx, r)
+					if err != nil {
+						t.Fatal(err)
+					}
+					first[r.Session.Sequence] = string(answer.Data)
+					if i%8 == 5 {
+						h.stop()
+						h.start()
+						w.leader()
+					}
+					for sequence, want := range first {
+						again, err := h.group.Do(w.ctx, &actors.Request{Operation: actors.Propose, Session: actors.InSession{ID: open.Session, Sequence: sequence}, Data: []byte("again")})
+						if err != nil || string(again.Data) != want {
+							t.Fatalf("command %d was answered with %q, and is now with %q, %v", sequence, want, again.Data, err)
+						}
+					}
+				}
+				w.until("the timer goes off", func() bool { return count(h.log(), "rang late") == 1 })
+				log := h.log()
+				for i := range 40 {
+					if count(log, fmt.Sprint(i)) != 1 {
+						t.Errorf("%d was appended %d times", i, count(log, fmt.Sprint(i)))
+					}
+				}
+			})
+		})
+	}
+}
+
+// A follower that the log cannot help is sent a snapshot that was taken for it. Those that
+// only cut the log have no state in them.
+func TestS1_AStateOnADiskIsSentToAMemberThatNeedsIt(t *testing.T) {
+	for _, more := range []int{0, 1, 4} { // commands after the last snapshot
+		t.Run(fmt.Sprint(more), func(t *testing.T) {
+			inWorld(t, 3, func(w *world) {
+				platters := w.onDisks(0, 10)
+				w.settled()
+				f := w.hosts[w.leader().id%3]
+				f.stop()
+				l := w.leader(f)
+				big := strings.Repeat("x", 10_000)
+				for i := range 60 {
+					l.propose(fmt.Sprint(i, big))
+				}
+				cut := l.status().First
+				w.until("it is cut", func() bool {
+					if l.status().First > cut {
+						cut = l.status().First
+						return true
+					}
+					l.propose("filler")
+					return false
+				})
+				for range more {
+					l.propose("more")
+				}
+				files := func() (bytes int64) {
+					for _, name := range l.snapshotFiles() {
+						info, err := os.Stat(name)
+						if err != nil {
+							t.Fatal(err)
+						}
+						bytes = max(bytes, info.Size())
+					}
+					return bytes
+				}
+				if n := files(); n > 8192 || n == 0 {
+					t.Errorf("a snapshot that nobody needs has %d bytes", n)
+				}
+				f.start()
+				w.until("it has caught up", func() bool { return f.status().Applied >= l.status().Commit })
+				if f.stale("all") != l.read("all") {
+					t.Error("it has something else")
+				}
+				if platters[f.id-1].restores.Load() == 0 || platters[l.id-1].restores.Load() > 0 {
+					t.Error("it was not given the state")
+				}
+				l = w.leader()
+				time.Sleep(10 * time.Second) // fake
+				for i := range 60 {
+					l.propose(fmt.Sprint("after ", i))
+				}
+				w.until("snapshots have no state again", func() bool { return files() < 8192 })
+				w.haveTheSame("all", w.hosts...)
+			})
+		})
+	}
+}
+
+// haveTheSame waits until all of them have the same.
+func (w *world) haveTheSame(question string, hosts ...*hostUp) {
+	w.t.Helper()
+	w.until("all have the same", func() bool {
+		want := hosts[0].stale(question)
+		for _, h := range hosts[1:] {
+			if h.stale(question) != want {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// A state that does not go with the log is not gone on with: neither is anything lost by
+// that, nor anything told that is not so.
+func TestA1M_AStateThatDoesNotGoWithTheLogIsRefused(t *testing.T) {
+	for _, mishap := range []struct {
+		what string
+		do   func(h *hostUp, p *platter)
+	}{
+		{"the log was taken away", func(h *hostUp, p *platter) {
+			h.disk, h.every = persistence.Memory(), 0
+		}},
+		{"the state was taken away", func(h *hostUp, p *platter) {
+			p.saves = []plate{{}}
+		}},
+		{"the log was taken away, and another has begun", func(h *hostUp, p *platter) {
+			h.disk, h.every = persistence.Memory(), 0
+			saves := p.saves
+			p.saves = []plate{{}}
+			h.start()
+			h.world.leader()
+			for i := range 70 {
+				h.propose(fmt.Sprint("other ", i))
+			}
+			h.stop()
+			p.saves = saves
+		}},
+	} {
+		t.Run(mishap.what, func(t *testing.T) {
+			inWorld(t, 1, func(w *world) {
+				p := w.onDisks(0, 10)[0]
+				h := w.hosts[0]
+				for i := range 35 {
+					h.propose(fmt.Sprint(i))
+				}
+				w.until("the log is cut", func() bool { return h.status().First > 20 })
+				h.stop()
+				mishap.do(h, p)
+				saves := len(p.saves)
+				h.startHost(h.config())
+				var err error
+				h.group, err = h.host.Open(w.ctx, actors.GroupConfig{Name: "group", Machine: func() actors.StateMachine { return w.machine(h) }})
+				if err != nil && !errors.Is(err, actors.ErrFaulted) { // it may be so quick
+					t.Fatal(err)
+				}
+				w.until("it is refused", func() bool {
+					s := h.status()
+					var wrong *actors.StateError
+					return s.State == actors.Faulted && errors.As(s.Fault, &wrong) && errors.Is(s.Fault, actors.ErrMachineFault)
+				})
+				if _, err := h.group.Propose(w.ctx, []byte("x")); !errors.Is(err, actors.ErrFaulted) {
+					t.Errorf("a proposal ends with %v", err)
+				}
+				if len(p.saves) != saves || p.resets.Load() > 0 {
+					t.Error("the state has changed")
+				}
+			})
+		})
+	}
+}
+
+// TestA2_AStateHasAnEntryThatIsSkippedTakenOutOfIt, if the log or a snapshot goes back so
+// far.
+func TestA2_AStateHasAnEntryThatIsSkippedTakenOutOfIt(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		platters := w.onDisks(0, 1000)
+		l := w.settled()
+		l.propose("before")
+		f := w.hosts[l.id%3]
+		w.mu.Lock()
+		w.spared = f.id // has no trouble with it
+		w.mu.Unlock()
+		w.panicAt("boom")
+		boom := l.proposing("boom")
+		var others []*hostUp
+		for _, h := range w.hosts {
+			if h != f {
+				others = append(others, h)
+			}
+		}
+		entry := w.quarantined(others...)
+		<-boom
+		w.until("one has applied it", func() bool { return f.stale("last") == "boom" })
+		w.until("it is skipped", func() bool {
+			for _, h := range others {
+				if h.status().Role == raftcore.Leader {
+					return h.group.SkipEntry(w.ctx, entry) == nil
+				}
+			}
+			if f.status().Role == raftcore.Leader {
+				_ = f.group.Transfer(w.ctx, others[0].id)
+			}
+			return false
+		})
+		w.have("before", w.hosts...)
+		w.again("after")
+		w.have("before after", w.hosts...)
+		if platters[f.id-1].resets.Load() == 0 {
+			t.Error("the state with the entry in it was not given up")
+		}
+		w.mu.Lock()
+		w.spared = 0
+		w.mu.Unlock()
+		w.panicAt("")
+		w.restart()
+		w.settled()
+		w.have("before after", w.hosts...)
+	})
+}
+
+func (w *world) again(command string) { w.leader().again(command) }
+
+// A disk that fails has the member start again, and be Faulted in the end; nothing that was
+// acknowledged is lost when it works again.
+func TestA1D_ADiskOfAMachineThatFailsFaultsTheMember(t *testing.T) {
+	for _, method := range []string{"Open", "Save", "Sync", "Close"} {
+		t.Run(method, func(t *testing.T) {
+			inWorld(t, 1, func(w *world) {
+				p := w.onDisks(0, 10)[0]
+				h := w.hosts[0]
+				h.propose("first")
+				if method == "Open" {
+					h.stop()
+				}
+				p.failAt(method)
+				if method == "Open" {
+					h.start()
+				}
+				if method != "Close" {
+					_ = h.proposing("second")
+					for method == "Sync" && h.status().State == actors.Running {
+						_ = h.proposing("more")
+						time.Sleep(time.Millisecond) // fake
+					}
+					w.until("it is given up", func() bool { return h.status().State == actors.Faulted })
+					if s := h.status(); !errors.Is(s.Fault, actors.ErrStorageFault) || !strings.Contains(s.Fault.Error(), method+" does not like it") {
+						t.Errorf("its fault is %v", s.Fault)
+					}
+				}
+				h.stop()
+				p.failAt("")
+				h.start()
+				w.leader()
+				h.propose("third")
+				if all := h.read("all"); !strings.HasPrefix(all, "first") || !strings.HasSuffix(all, "third") {
+					t.Errorf("it has %q", all)
+				}
+			})
+		})
+	}
+}
+
+// An old copy of the state is brought up to date from the log.
+func TestA1_AnOldCopyOfTheStateIsCaughtUp(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		p := w.onDisks(0, 10000)[0]
+		h := w.hosts[0]
+		h.propose("first")
+		old := p.saves[len(p.saves)-1]
+		for i := range 2500 { // more than are saved at once
+			_ = h.proposing(fmt.Sprint(i))
+		}
+		w.until("all is applied", func() bool { return h.read("len") == "2501" })
+		all := h.read("all")
+		h.every = 0
+		h.stop()
+		p.saves = []plate{old}
+		h.start()
+		w.leader()
+		if h.read("all") != all {
+			t.Error("it has something else")
+		}
+		if p.restores.Load() > 0 || p.resets.Load() > 0 {
+			t.Error("it has begun anew")
+		}
+	})
+}
+
+// TestStormOnDisks: the storms, with states on disks that lose what is not synced.
+func TestStormOnDisks(t *testing.T) {
+	eachSeed(t, 2, 3, func(w *world, seed uint64) {
+		w.onDisks(seed, 25)
+		storm(w, seed, nil, nil)
+	})
+}
+
+func TestStormOfPoisonOnDisks(t *testing.T) {
+	eachSeed(t, 1, 3, func(w *world, seed uint64) {
+		w.onDisks(seed, 40)
+		w.panicAt("boom")
+		w.stormOfPoison(seed, func(*rand.Rand) {})
+	})
+}
+
+func TestStormOfMembersOnDisks(t *testing.T) {
+	eachSeed(t, 1, 5, func(w *world, seed uint64) {
+		w.onDisks(seed, 20)
+		w.stormOfMembers(seed)
+	})
+}
+
+func TestStormOfEffectsOnDisks(t *testing.T) {
+	eachSeed(t, 1, 3, func(w *world, seed uint64) {
+		in := w.agents(20)
+		w.onDisks(seed, 20)
+		w.stormOfEffects(seed, in.everywhere(w))
+	})
+}
