@@ -261,6 +261,14 @@ func (m *machine) saveDisk(now bool) {
 	d.due, d.size, d.many = false, 0, 0
 }
 
+// syncDisk makes the state durable, with the mark of what the log is to be cut to: what came
+// since the last Save need not have been a command.
+func (m *machine) syncDisk() {
+	m.disk.due = m.disk.due || m.disk.mark.last != m.applied.Last
+	m.saveDisk(true)
+	onDisk("syncing the disk", m.disk.Sync)
+}
+
 // forget has the notes be forgotten that a durable snapshot has behind it.
 func (d *ownDisk) forget(snapshot raftcore.Index) {
 	for len(d.noted) > 0 && d.noted[0] <= snapshot {

@@ -311,6 +311,25 @@ func TestA1C1_WhatWasAnsweredIsKeptWithTheState(t *testing.T) {
 	}
 }
 
+// What the state machine is not told of counts, too: the log is cut behind it.
+func TestA1_ALogThatIsCutBehindAnEntryOfTheHostsGoesWithTheState(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		w.onDisks(0, 5)
+		h := w.hosts[0]
+		h.propose("command")
+		for range 20 {
+			h.session(time.Hour)
+		}
+		w.until("the log is cut", func() bool { return h.status().First > 15 })
+		h.stop()
+		h.start()
+		w.leader()
+		if got := h.read("all"); got != "command" {
+			t.Errorf("it has %q", got)
+		}
+	})
+}
+
 // A follower that the log cannot help is sent a snapshot that was taken for it. Those that
 // only cut the log have no state in them.
 func TestS1_AStateOnADiskIsSentToAMemberThatNeedsIt(t *testing.T) {

@@ -298,10 +298,12 @@ func (w *world) stormOfEffects(seed uint64, in *inbox) {
 		case 1:
 			h.stop()
 			time.Sleep(time.Duration(rng.IntN(500)) * time.Millisecond)
+			h.startHost(h.config())
+			g := h.open("group")
 			mu.Lock()
-			h.start()
-			in.on(h)
+			h.group = g
 			mu.Unlock()
+			in.on(h)
 		}
 		time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
 		w.net.Heal()

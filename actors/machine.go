@@ -193,7 +193,7 @@ func (m *machine) snapshot(w *work) {
 	}
 	var err error
 	if m.disk != nil && !w.whole && !m.group.wholes.Load() {
-		onDisk("syncing the disk", m.disk.Sync) // the log is to be given up for what is there
+		m.syncDisk()
 	} else {
 		o.state, err = m.image()
 	}

@@ -246,6 +246,7 @@ func (n *node) notLeader(leader raftcore.NodeID) error {
 // consequence: the core has held back what must wait.
 func (n *node) drain() {
 	out := &n.out
+	n.askTogether()
 	n.confirm()
 	n.core.Drain(out)
 	if out.Save.Token.Sequence != 0 {
@@ -327,30 +328,42 @@ func isSnapshot(m *raftcore.Message) bool {
 // answer ends the requests that the core refused.
 func (n *node) answer(replies []raftcore.Reply) {
 	for _, r := range replies {
-		if r.Tag == confirmTag {
+		switch {
+		case r.Tag == confirmTag:
 			n.notConfirmed(r)
-			continue
-		}
-		c := n.calls.take(r.Tag)
-		if c.operation.leads() {
-			c.finish(nil, n.leadOutcome(c.operation, r))
-			continue
-		}
-		switch r.Outcome {
-		case raftcore.NotLeader:
-			c.finish(nil, n.notLeader(r.Leader))
-		case raftcore.Busy:
-			c.finish(nil, ErrBusy)
-		case raftcore.TooLarge:
-			c.finish(nil, ErrTooLarge)
-		case raftcore.Overwritten:
-			c.finish(nil, ErrOverwritten)
-		default:
-			if r.MaybeHappened {
-				c.finish(nil, ErrUnknown)
-			} else {
-				c.finish(nil, n.notLeader(r.Leader))
+		case r.Tag > firstRound:
+			round := n.reads.takeRound(r.Tag)
+			n.calls.working.Add(-int64(len(round)))
+			for _, c := range round {
+				n.refused(c, r)
 			}
+			n.reads.reuse(round)
+		default:
+			n.refused(n.calls.take(r.Tag), r)
+		}
+	}
+}
+
+// refused ends a request that the core refused.
+func (n *node) refused(c *call, r raftcore.Reply) {
+	if c.operation.leads() {
+		c.finish(nil, n.leadOutcome(c.operation, r))
+		return
+	}
+	switch r.Outcome {
+	case raftcore.NotLeader:
+		c.finish(nil, n.notLeader(r.Leader))
+	case raftcore.Busy:
+		c.finish(nil, ErrBusy)
+	case raftcore.TooLarge:
+		c.finish(nil, ErrTooLarge)
+	case raftcore.Overwritten:
+		c.finish(nil, ErrOverwritten)
+	default:
+		if r.MaybeHappened {
+			c.finish(nil, ErrUnknown)
+		} else {
+			c.finish(nil, n.notLeader(r.Leader))
 		}
 	}
 }

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -75,6 +76,9 @@ func (r *reading) age(now raftcore.Instant) (time.Duration, error) {
 // confirmTag is the tag of the node's own reads, which confirm how old it is.
 const confirmTag = raftcore.Tag(math.MaxUint64)
 
+// firstRound is before the tags of rounds of reads, and behind those of calls.
+const firstRound = raftcore.Tag(1 << 63)
+
 // reads are the queries that a node has taken and not handed on. Every member
 // answers with its own machine: the leader is asked for an index, not for an
 // answer, and however many read, they ask once. What the query and the answer
@@ -91,6 +95,13 @@ type reads struct {
 	lookAt  raftcore.Instant
 	given   raftcore.Index // the machine has been given all entries up to here
 	behind  raftcore.Index // until that is as far as this, the leader's host is asked
+
+	// asking have been taken in this batch, and ask the core together, as one read; rounds
+	// are those that have. So the core has as much to do for a thousand as for one.
+	asking []*call
+	rounds map[raftcore.Tag][]*call
+	round  raftcore.Tag // the last one
+	spare  []*call
 
 	// What this node knows of its age: all that had been acknowledged at asOf is
 	// in a state that has applied index.
@@ -126,9 +137,38 @@ func (n *node) read(c *call) {
 		n.calls.working.Add(1)
 		n.readBounded(c)
 	default:
+		n.calls.working.Add(1)
 		c.asOf = n.now
-		n.core.Step(raftcore.Read{Tag: n.calls.add(c)})
+		n.reads.asking = append(n.reads.asking, c)
 	}
+}
+
+// askTogether asks the core for those that were taken.
+func (n *node) askTogether() {
+	r := &n.reads
+	if len(r.asking) == 0 {
+		return
+	}
+	if r.rounds == nil {
+		r.rounds, r.round = map[raftcore.Tag][]*call{}, firstRound
+	}
+	r.round++
+	r.rounds[r.round], r.asking, r.spare = r.asking, r.spare, nil
+	n.core.Step(raftcore.Read{Tag: r.round})
+}
+
+// takeRound returns the reads of a round, which is over. They are done with before others
+// are asked for.
+func (r *reads) takeRound(tag raftcore.Tag) []*call {
+	round := r.rounds[tag]
+	delete(r.rounds, tag)
+	return round
+}
+
+// reuse clears the room that the reads of a round took, and uses it again.
+func (r *reads) reuse(round []*call) {
+	clear(round)
+	r.spare = round[:0]
 }
 
 // hold keeps a read until the machine has been given what it needs.
@@ -269,17 +309,19 @@ func (n *node) readsAt(ready []raftcore.ReadReady) {
 			n.confirmed(asOf, ready.Index)
 			continue
 		}
-		c := n.calls.take(ready.Tag)
-		n.calls.working.Add(1)
-		c.index = ready.Index
-		n.confirmed(c.asOf, ready.Index)
-		n.hold(c)
+		round := n.reads.takeRound(ready.Tag)
+		n.confirmed(round[0].asOf, ready.Index)
+		for _, c := range round {
+			c.index = ready.Index
+			n.hold(c)
+		}
+		n.reads.reuse(round)
 	}
 }
 
 // abandon ends all reads.
 func (r *reads) abandon() {
-	for _, c := range slices.Concat(r.ready, r.held, r.waiting) {
+	for _, c := range slices.Concat(r.ready, r.held, r.waiting, r.asking, slices.Concat(slices.Collect(maps.Values(r.rounds))...)) {
 		c.abandon()
 	}
 	*r = reads{}

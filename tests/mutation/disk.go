@@ -914,10 +914,13 @@ var actorMutants = []mutant{
 		{"diskmachine.go", "case e.Time > mark.time, e.Term > mark.last.Term, e.Index == mark.last.Index && (e.Term != mark.last.Term || e.Time != mark.time):", "case false:"},
 	}},
 	{"A1", "the log is cut for a state that is not durable", []edit{
-		{"machine.go", `onDisk("syncing the disk", m.disk.Sync)`, `onDisk("syncing the disk", func() error { return nil })`},
+		{"diskmachine.go", "\tonDisk(\"syncing the disk\", m.disk.Sync)\n", ""},
+	}},
+	{"A1", "the log is cut behind what a state is marked with", []edit{
+		{"diskmachine.go", "m.disk.due = m.disk.due || m.disk.mark.last != m.applied.Last", ""},
 	}},
 	{"A1", "a state that is gone is replaced by nothing", []edit{
-		{"diskmachine.go", "} else if bare {\n\t\treturn h, m.stateError(", "} else if false {\n\t\treturn h, m.stateError("},
+		{"diskmachine.go", "} else if bare {\n\t\treturn h, m.stateError(", "} else if bare && false {\n\t\treturn h, m.stateError("},
 		{"snapshots.go", "\tif h.bare {", "\tif false {"},
 	}},
 	{"A1", "a state is asked that has commands which are not saved", []edit{
@@ -1004,7 +1007,7 @@ var actorMutants = []mutant{
 		{"snapshots.go", "_, err = io.Copy(io.Discard, r) // the end", "_ = io.Copy // the end"},
 	}},
 	{"Q2", "a member reads without asking who leads", []edit{
-		{"read.go", "default:\n\t\tc.asOf = n.now\n\t\tn.core.Step(raftcore.Read{Tag: n.calls.add(c)})", "default:\n\t\tn.calls.working.Add(1)\n\t\tn.hold(c)"},
+		{"read.go", "n.reads.asking = append(n.reads.asking, c)", "n.hold(c)"},
 	}},
 	{"Q3", "a lease is given to whoever wants one", []edit{
 		{"request.go", "case r.Consistency == Lease && !cfg.Raft.LeaseReads:", "case r.Consistency == Lease && false:"},
@@ -1026,7 +1029,14 @@ var actorMutants = []mutant{
 		{"read.go", "c.index = max(c.index, c.after)", "_ = c.after"},
 	}},
 	{"Q7", "reads that are held are forgotten by a node that stops", []edit{
-		{"read.go", "slices.Concat(r.ready, r.held, r.waiting)", "slices.Concat(r.ready, r.waiting)"},
+		{"read.go", "slices.Concat(r.ready, r.held, r.waiting,", "slices.Concat(r.ready, r.waiting,"},
+	}},
+	{"Q7", "reads that have asked are forgotten by a node that stops", []edit{
+		{"read.go", "slices.Concat(slices.Collect(maps.Values(r.rounds))...)) {", "nil) {"},
+		{"read.go", "\t\"maps\"\n", ""},
+	}},
+	{"Q7", "only the first of those that ask together is told that there is no leader", []edit{
+		{"node.go", "for _, c := range round {\n\t\t\t\tn.refused(c, r)", "for _, c := range round[:1] {\n\t\t\t\tn.refused(c, r)"},
 	}},
 	{"Q7", "reads that wait for a confirmation are not told that there is none", []edit{
 		{"read.go", "for _, c := range r.waiting {\n\t\tc.finish(nil, err)\n\t}\n", "_ = err\n"},
