@@ -44,7 +44,9 @@
 // whatever it was given itself.
 //
 // Every queue has a bound: a request beyond HostConfig.MaxPending is refused
-// with ErrBusy before a log position is taken; the peers hold no queue at all.
+// with ErrBusy before a log position is taken; the peers hold no queue at all. In bytes the
+// bounds are HostConfig.MaxBytes and GroupConfig.MaxBytes (budget.go); BusyError says which
+// it was, and when to try again.
 //
 // # Snapshots
 //

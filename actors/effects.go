@@ -64,7 +64,7 @@ const (
 	queuedOverhead = 64
 )
 
-var errOutbox = fmt.Errorf("%w: effects wait to be carried out", ErrBusy)
+var errOutbox = &BusyError{What: "bytes of effects that wait to be carried out", Used: maxOutbox, Limit: maxOutbox}
 
 func newEffects() *effects {
 	return &effects{timers: map[string]timer{}, monitors: map[string]raftcore.Index{}}

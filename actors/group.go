@@ -31,6 +31,10 @@ type GroupConfig struct {
 	// ChangeMembers. A founder that comes back with an empty disk waits, too, once the
 	// members are others than those who founded the group.
 	Join bool
+	// MaxBytes bounds what this host's member holds of requests that are not answered, of
+	// sessions' results, and of effects that wait; beyond it requests are refused with
+	// ErrBusy. Default: HostConfig.MaxBytes.
+	MaxBytes int64
 	// Restarts says how often this host's member starts again by itself. Zero fields mean
 	// those of HostConfig.Restarts. See Host.Props for what comes then.
 	Restarts Restarts
@@ -48,8 +52,10 @@ type Group struct {
 	life     atomic.Pointer[life] // of the member; the last one, if it has stopped
 	node     atomic.Pointer[ref]
 	courier  atomic.Pointer[ref] // while there is a node
-	outbox   atomic.Int64        // bytes of effects that wait to be carried out
-	version  atomic.Uint64       // of the machine
+	budget   budget
+	outbox   atomic.Int64  // bytes of effects that wait to be carried out
+	results  atomic.Int64  // bytes of sessions' results
+	version  atomic.Uint64 // of the machine
 	board    *board
 	restarts Restarts
 
@@ -183,6 +189,9 @@ func (g *Group) await(ctx context.Context, c *call) outcome {
 	node := g.node.Load()
 	if node == nil {
 		return outcome{err: g.unavailable()}
+	}
+	if err := g.admit(c); err != nil {
+		return outcome{err: err}
 	}
 	// Whoever ends a call sends, and nobody else, so the channel is empty again at the end.
 	c.ctx, c.done = ctx, g.host.answers.Get().(chan outcome)

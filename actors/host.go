@@ -44,6 +44,12 @@ type HostConfig struct {
 	// MaxPending bounds the requests that a member has taken and not answered;
 	// beyond it they are refused with ErrBusy. Default 8,192.
 	MaxPending int
+	// MaxBytes bounds what this host holds of requests that are not answered, of sessions'
+	// results and of effects that wait, for all groups together; beyond it requests are
+	// refused with ErrBusy (see BusyError). Besides, half as much bounds the entries of other
+	// hosts' leaders that wait for the disk: beyond it they are sent again, later.
+	// Default: a quarter of the memory limit of the process (GOMEMLIMIT), or 256 MiB.
+	MaxBytes int64
 	// Restarts is for the Store, and for every group that does not say otherwise.
 	Restarts Restarts
 	// Logger is told what an operator wants to know. Default: nobody.
@@ -60,6 +66,9 @@ func (c HostConfig) withDefaults() HostConfig {
 	c.Raft = c.Raft.WithDefaults()
 	if c.MaxPending == 0 {
 		c.MaxPending = 8192
+	}
+	if c.MaxBytes == 0 {
+		c.MaxBytes = max(defaultMaxBytes(), 2*int64(c.Raft.MaxCommandBytes))
 	}
 	c.Restarts = c.Restarts.or(defaultRestarts)
 	if c.Logger == nil {
@@ -102,6 +111,9 @@ func (c HostConfig) Validate() error {
 	if c.MaxPending < 0 {
 		errs = append(errs, fmt.Errorf("MaxPending is %d, negative", c.MaxPending))
 	}
+	if least := int64(c.Raft.MaxCommandBytes) + 2*callOverhead; c.MaxBytes < least {
+		errs = append(errs, fmt.Errorf("MaxBytes is %d: a command may have %d", c.MaxBytes, least))
+	}
 	if need := max(c.Raft.MaxCommandBytes, c.Raft.MaxAppendBytes) + packetOverhead; c.Transport != nil && need > c.maxPacket() {
 		errs = append(errs, fmt.Errorf("the Transport takes packets of %d bytes; MaxCommandBytes and MaxAppendBytes need %d", c.maxPacket(), need))
 	}
@@ -139,6 +151,9 @@ type Host struct {
 	log      place
 	clock    place
 	liveness place
+	budget   budget
+	saving   atomic.Int64          // bytes of entries that wait for the disk
+	swept    atomic.Int64          // when the peers were last told to forget calls: a raftcore.Instant
 	full     atomic.Pointer[error] // why the log cannot save at the moment, if the disk is full
 	peers    atomic.Pointer[peers] // replaced as a whole, by hostActor: who reads it takes no lock
 
@@ -194,6 +209,7 @@ func Start(system *actor.ActorSystem, cfg HostConfig) (*Host, error) {
 		groups:     map[GroupKey]*Group{},
 		answers:    sync.Pool{New: func() any { return make(chan outcome, 1) }},
 	}
+	h.budget.limit = cfg.MaxBytes
 	if h.cfg.Runtime == nil {
 		h.cfg.Runtime = h.dispatcher
 	}
@@ -286,10 +302,17 @@ func (h *Host) newGroup(cfg GroupConfig) (*Group, error) {
 			return nil, fmt.Errorf("member %d is not among the host's Peers", id)
 		}
 	}
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = h.cfg.MaxBytes
+	}
+	if least := int64(h.cfg.Raft.MaxCommandBytes) + 2*callOverhead; cfg.MaxBytes < least {
+		return nil, fmt.Errorf("MaxBytes is %d: a command may have %d", cfg.MaxBytes, least)
+	}
 	g := &Group{
 		host: h, cfg: cfg, name: cfg.Name, key: groupKey(h.cfg.Cluster, cfg.Name), board: newBoard(cfg.Name),
 		restarts: cfg.Restarts.or(h.cfg.Restarts),
 	}
+	g.budget.limit = cfg.MaxBytes
 	if err := g.restarts.mistake(); err != nil {
 		return nil, err
 	}
@@ -384,6 +407,11 @@ func (h *Host) spawn(ctx actor.SpawnerContext, name string, bound int, produce f
 	return ref{pid, box}
 }
 
+func hasEntries(m *raftcore.Message) bool {
+	a, is := m.Body.(*raftcore.AppendRequest)
+	return is && len(a.Entries) > 0
+}
+
 // group returns the open group with this key, or nil.
 func (h *Host) group(key GroupKey) *Group {
 	h.mu.RLock()
@@ -413,6 +441,9 @@ func (h *Host) deliver(p *Packet) {
 		m := &p.Messages[i]
 		if isSnapshot(&m.Message) {
 			continue // without the snapshot: only the courier says that one is here
+		}
+		if hasEntries(&m.Message) && h.saving.Load() > h.cfg.MaxBytes/2 {
+			continue // the disk is behind: it will come again
 		}
 		if g := h.group(m.Group); g != nil && m.Message.From == p.From {
 			if node := g.node.Load(); node != nil {
@@ -455,6 +486,10 @@ func (h *Host) request(from *channel, r *GroupRequest) {
 	}
 	if g := h.group(r.Group); g != nil {
 		if node := g.node.Load(); node != nil {
+			if err := g.admit(c); err != nil {
+				c.finish(nil, err)
+				return
+			}
 			node.tell(c)
 			return
 		}

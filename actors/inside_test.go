@@ -208,7 +208,7 @@ func TestF1_WhatAStallHasGatheredIsSavedInPortions(t *testing.T) {
 		for i := range raftcore.Index(2) {
 			save.Entries = append(save.Entries, raftcore.Entry{EntryID: raftcore.EntryID{Term: 1, Index: i + 1}, Kind: raftcore.EntryCommand, Data: data})
 		}
-		l.saves, l.owed = append(l.saves, save), append(l.owed, owedSave{to: ref{box: box}, token: save.Token})
+		l.saves, l.owed = append(l.saves, save), append(l.owed, &saveOrder{from: ref{box: box}, save: save.Save})
 	}
 	l.flush(nil)
 	if want := []int{3, 3, 3, 3, 3, 3, 2}; !slices.Equal(store.portions, want) {

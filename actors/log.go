@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -33,8 +34,8 @@ type log struct {
 	open   map[persistence.GroupID]uint64 // the boot of each open group
 
 	saves []persistence.Save // of this batch
-	owed  []owedSave
-	opens []*openGroup // of this batch, too
+	owed  []*saveOrder       // whom to tell when they are durable
+	opens []*openGroup       // of this batch, too
 
 	// While the disk is full the saves wait here, and are tried again together. The
 	// bounds of the cores bound them; a leader that waits for too long hands over.
@@ -46,18 +47,14 @@ type log struct {
 // fullPause is how long a full disk is left alone.
 const fullPause = 500 * time.Millisecond
 
-// owedSave is whom to tell when the batch is durable.
-type owedSave struct {
-	to    ref
-	token raftcore.Token
-}
-
 // The messages of the log.
 type (
 	saveOrder struct {
-		from  ref // who is told; the zero ref: nobody
-		group persistence.GroupID
-		save  raftcore.Save
+		from    ref // who is told; the zero ref: nobody
+		group   persistence.GroupID
+		save    raftcore.Save
+		waiting *atomic.Int64 // what counts those that are not done
+		bytes   int64
 	}
 	loadOrder struct {
 		from  ref
@@ -92,6 +89,23 @@ type (
 	}
 )
 
+// count has the entries count as waiting for the disk, until done.
+func (o *saveOrder) count(h *Host) {
+	for i := range o.save.Entries {
+		o.bytes += int64(o.save.Entries[i].Size())
+	}
+	o.waiting = &h.saving
+	o.waiting.Add(o.bytes)
+}
+
+func (o *saveOrder) done() {
+	if o.waiting != nil {
+		o.waiting.Add(-o.bytes)
+	}
+}
+
+func (o *saveOrder) orphaned() { o.done() }
+
 // orphaned tells the member that there is no log at the moment.
 func (o *openGroup) orphaned() { o.reply(&groupOpened{order: o, err: persistence.ErrClosed}) }
 
@@ -125,6 +139,9 @@ func (l *log) start(ctx actor.Context) {
 func (l *log) receive(ctx actor.Context, message any) {
 	_, message, sender := actor.UnwrapEnvelope(message)
 	if l.failed != nil {
+		if m, ok := message.(*saveOrder); ok {
+			m.done()
+		}
 		if m, ok := message.(*openGroup); ok {
 			m.reply(&groupOpened{order: m, err: l.failed})
 		}
@@ -133,10 +150,11 @@ func (l *log) receive(ctx actor.Context, message any) {
 	switch m := message.(type) {
 	case *saveOrder:
 		if l.open[m.group] != m.save.Token.Boot {
+			m.done()
 			return // of a node that has been stopped since: its successor has read the disk already
 		}
 		l.saves = append(l.saves, persistence.Save{Group: m.group, Save: m.save})
-		l.owed = append(l.owed, owedSave{to: m.from, token: m.save.Token})
+		l.owed = append(l.owed, m)
 	case *loadOrder:
 		l.reader.tell(m)
 	case saveAgain:
@@ -241,9 +259,10 @@ func (l *log) portion() int {
 // saved says of the first n saves that they are durable.
 func (l *log) saved(n int) {
 	for i, o := range l.owed[:n] {
+		o.done()
 		// A completion stands for all before it: one per node is enough.
-		if (i+1 == n || l.owed[i+1].to != o.to) && o.to != (ref{}) {
-			o.to.tell(raftcore.Saved{Token: o.token})
+		if (i+1 == n || l.owed[i+1].from != o.from) && o.from != (ref{}) {
+			o.from.tell(raftcore.Saved{Token: o.save.Token})
 		}
 	}
 	l.saves, l.owed = slices.Delete(l.saves, 0, n), slices.Delete(l.owed, 0, n)
@@ -278,6 +297,8 @@ func (l *log) drop(group persistence.GroupID) {
 	for i := range l.saves {
 		if l.saves[i].Group != group {
 			saves, owed = append(saves, l.saves[i]), append(owed, l.owed[i])
+		} else {
+			l.owed[i].done()
 		}
 	}
 	clear(l.saves[len(saves):])
@@ -298,6 +319,9 @@ func (l *log) fail(ctx actor.Context, err error) {
 // stop closes the store. The reader, a child, has stopped before.
 func (l *log) stop() {
 	l.box.close()
+	for i := range l.owed {
+		l.owed[i].done()
+	}
 	if l.again != nil {
 		l.again.Stop()
 	}

@@ -81,6 +81,8 @@ func (m *machine) Receive(ctx actor.Context) {
 	case *actor.Started:
 		m.parent = ctx.Parent()
 		m.sessions, m.effects = newSessions(), newEffects()
+		m.group.holds(&m.group.results, 0)
+		m.group.holds(&m.group.outbox, 0)
 		m.use(m.fresh())
 		m.disk = m.openDisk(m.sm)
 	case *Batch:
@@ -158,7 +160,8 @@ func (m *machine) restore(meta *raftcore.SnapshotMeta) {
 	m.use(sm)
 	m.sessions, m.effects, m.applied, m.passed = head.sessions, head.effects, *meta, 0
 	m.setVersion(head.version)
-	m.group.outbox.Store(int64(m.effects.size()))
+	m.group.holds(&m.group.outbox, m.effects.size())
+	m.group.holds(&m.group.results, m.sessions.bytes)
 	m.saveDisk(true)
 	if m.poison != 0 && meta.Last.Index >= m.poison { // others had no trouble with it
 		m.poison = 0
@@ -285,9 +288,10 @@ func (m *machine) applyHost(e *raftcore.Entry) ([]byte, error) {
 	}
 	if isEffectOrder(e.Data) {
 		m.effects.apply(e, func(event Entry) { m.run(e, event) })
-		m.group.outbox.Store(int64(m.effects.size()))
+		m.group.holds(&m.group.outbox, m.effects.size())
 		return nil, nil
 	}
+	defer func() { m.group.holds(&m.group.results, m.sessions.bytes) }()
 	return m.sessions.apply(e, func(data []byte) result { return m.run(e, Entry{Data: data}) })
 }
 
@@ -329,7 +333,7 @@ func (m *machine) did(index raftcore.Index, effects []Effect) {
 		return
 	}
 	m.effects.add(index, effects)
-	m.group.outbox.Store(int64(m.effects.size()))
+	m.group.holds(&m.group.outbox, m.effects.size())
 	if m.acting {
 		m.effector.tell(effectsAdded{})
 	}

@@ -85,7 +85,7 @@ func (m *mailbox) PostUserMessage(message any) {
 	case len(m.requests) < m.bound:
 		m.requests = append(m.requests, message)
 	default:
-		err = ErrBusy
+		err = &BusyError{What: "requests that wait for the actor", Used: int64(m.bound), Limit: int64(m.bound)}
 	}
 	m.mu.Unlock()
 	switch {

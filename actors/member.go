@@ -446,6 +446,10 @@ func (m *member) ask(ctx actor.Context, r *Request) {
 	case r.Operation == AwaitChange:
 		m.group.board.await(c, r.Seen, m.host.cfg.MaxPending)
 	case node != nil:
+		if err := m.group.admit(c); err != nil {
+			c.finish(nil, err)
+			return
+		}
 		node.tell(c)
 	case r.Operation == GetStatus:
 		s, _ := m.group.board.latest()

@@ -177,11 +177,12 @@ func (n *node) request(c *call) {
 		return
 	}
 	if !c.start() {
+		c.release()
 		return
 	}
 	tag := n.calls.add(c)
 	if tag == 0 {
-		c.finish(nil, ErrBusy)
+		c.finish(nil, n.calls.busy())
 		return
 	}
 	switch c.operation {
@@ -253,7 +254,9 @@ func (n *node) drain() {
 		if s := out.Save.Snapshot; s != nil {
 			n.naming = append(n.naming, namingSave{out.Save.Token.Sequence, s.Last})
 		}
-		n.log.tell(&saveOrder{from: n.self, group: n.stored, save: out.Save})
+		order := &saveOrder{from: n.self, group: n.stored, save: out.Save}
+		order.count(n.host)
+		n.log.tell(order)
 	}
 	for _, l := range out.Load {
 		n.log.tell(&loadOrder{from: n.self, group: n.stored, load: l})
@@ -354,7 +357,7 @@ func (n *node) refused(c *call, r raftcore.Reply) {
 	case raftcore.NotLeader:
 		c.finish(nil, n.notLeader(r.Leader))
 	case raftcore.Busy:
-		c.finish(nil, ErrBusy)
+		c.finish(nil, n.notCommitted())
 	case raftcore.TooLarge:
 		c.finish(nil, ErrTooLarge)
 	case raftcore.Overwritten:
@@ -366,6 +369,12 @@ func (n *node) refused(c *call, r raftcore.Reply) {
 			c.finish(nil, n.notLeader(r.Leader))
 		}
 	}
+}
+
+// notCommitted: the core takes no more before some of what it has is committed, or no more
+// reads.
+func (n *node) notCommitted() error {
+	return &BusyError{What: "what the leader has taken in is not committed yet", RetryAfter: n.host.cfg.Raft.HeartbeatInterval}
 }
 
 // feedMachine hands the machine what is committed, and the reads.

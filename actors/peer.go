@@ -18,6 +18,7 @@ import (
 //
 //	node    → peer   outbound
 //	node    → peer   forward: a client's request, for the leader over there
+//	any     → peer   sweepCalls
 //	node    → peer   deposed: it leads no more; member → peer: it stops
 //	courier → peer   *SnapshotPart
 //	any     → peer   GroupResponse: the answer to a request that came from there
@@ -57,6 +58,8 @@ type (
 	// deposed: somebody else leads the group now, and what was forwarded here may
 	// never be answered; or nobody waits for it any more, because this member stops.
 	deposed struct{ group GroupKey }
+	// sweepCalls: requests that nobody waits for any more take up room.
+	sweepCalls struct{}
 )
 
 type asked struct {
@@ -137,6 +140,8 @@ func (p *peer) receive(message any) {
 		p.linkChanged(m)
 	case deposed:
 		p.deposed = append(p.deposed, m.group)
+	case sweepCalls:
+		p.sweep()
 	}
 }
 
@@ -178,13 +183,14 @@ func (p *peer) room(size int) {
 
 func (p *peer) forward(f *forward) {
 	if !f.call.start() {
+		f.call.release()
 		return
 	}
 	if len(p.asked) >= p.host.cfg.MaxPending {
 		p.sweep()
 	}
 	if len(p.asked) >= p.host.cfg.MaxPending {
-		f.call.finish(nil, ErrBusy)
+		f.call.finish(nil, &BusyError{What: "requests for another host", Used: int64(len(p.asked)), Limit: int64(p.host.cfg.MaxPending)})
 		return
 	}
 	p.room(64 + len(f.call.data))
@@ -203,7 +209,13 @@ func (p *peer) sweep() {
 		return
 	}
 	p.swept = now
-	maps.DeleteFunc(p.asked, func(_ uint64, a asked) bool { return a.call.state.Load() == callAnswered })
+	maps.DeleteFunc(p.asked, func(_ uint64, a asked) bool {
+		given := a.call.state.Load() == callAnswered
+		if given {
+			a.call.release()
+		}
+		return given
+	})
 }
 
 func (p *peer) respond(r GroupResponse) {

@@ -78,7 +78,6 @@ func (h *Host) enter(g *Group, l *life) error {
 	g.quarantine.Store(nil)
 	g.poison = 0
 	g.version.Store(0)
-	g.outbox.Store(0)
 	g.board.update(func(s *Status) { *s = Status{Group: g.name, Change: s.Change} })
 	h.groups[g.key] = g
 	return nil
@@ -92,6 +91,8 @@ func (h *Host) exit(g *Group, l *life) {
 		delete(h.groups, g.key)
 	}
 	h.mu.Unlock()
+	g.holds(&g.outbox, 0)
+	g.holds(&g.results, 0)
 	close(l.gone)
 }
 

@@ -121,10 +121,11 @@ func (n *node) read(c *call) {
 	c.asked = n.now
 	switch {
 	case c.state.Load() == callAnswered: // nobody waits for it any more
+		c.release()
 	case c.consistency != Local && len(c.data) > n.host.cfg.Raft.MaxCommandBytes:
 		c.finish(nil, ErrTooLarge) // it may have to travel, and no link might take it
 	case n.calls.full():
-		c.finish(nil, ErrBusy)
+		c.finish(nil, n.calls.busy())
 	case c.consistency == Local:
 		n.calls.working.Add(1)
 		n.hold(c)
@@ -229,6 +230,9 @@ func (n *node) sweepReads() {
 			c.asOf = n.now
 			n.redirect(c, leader)
 		}
+		if givenUp {
+			c.release()
+		}
 		if givenUp || late {
 			n.calls.working.Add(-1)
 		}
@@ -291,7 +295,7 @@ func (n *node) notConfirmed(reply raftcore.Reply) {
 	r := &n.reads
 	err := n.notLeader(reply.Leader)
 	if reply.Outcome == raftcore.Busy {
-		err = ErrBusy
+		err = n.notCommitted()
 	}
 	n.calls.working.Add(-int64(len(r.waiting)))
 	for _, c := range r.waiting {

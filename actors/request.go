@@ -130,6 +130,8 @@ type call struct {
 	ctx context.Context // for Query; of a caller who waits, else nil
 
 	state   atomic.Uint32
+	group   *Group // that it counts with, and the bytes of it that do
+	charged atomic.Int64
 	done    chan outcome // for a caller who waits
 	answer  func(outcome)
 	foreign bool // it came from another process, and goes to no third
@@ -209,6 +211,7 @@ func (c *call) giveUp() (error, bool) {
 func (c *call) finish(data []byte, err error) { c.end(outcome{data: data, err: err}) }
 
 func (c *call) end(o outcome) {
+	c.release()
 	if c.state.Swap(callAnswered) == callAnswered {
 		return
 	}
@@ -294,6 +297,10 @@ type calls struct {
 
 func (t *calls) full() bool {
 	return len(t.rows)-len(t.free)+int(t.working.Load()) >= t.limit
+}
+
+func (t *calls) busy() error {
+	return &BusyError{What: "requests of the member", Used: int64(t.limit), Limit: int64(t.limit)}
 }
 
 // add returns a tag for c, or zero if there are too many calls.

@@ -13,6 +13,7 @@ func response(id uint64, o outcome) GroupResponse {
 	r := GroupResponse{ID: id, Data: o.data, Index: o.index}
 	var notLeader *NotLeaderError
 	var quarantined *QuarantineError
+	var busy *BusyError
 	switch {
 	case o.err == nil:
 		r.Outcome = ResponseOK
@@ -20,6 +21,9 @@ func response(id uint64, o outcome) GroupResponse {
 		r.Outcome, r.Leader = ResponseNotLeader, notLeader.Leader
 	case errors.Is(o.err, ErrBusy):
 		r.Outcome = ResponseBusy
+		if errors.As(o.err, &busy) {
+			r.Message = busy.What
+		}
 	case errors.Is(o.err, ErrDiskFull):
 		r.Outcome = ResponseDiskFull
 	case errors.Is(o.err, ErrTooLarge):
@@ -51,7 +55,9 @@ func responseOutcome(r *GroupResponse) outcome {
 	case ResponseNotLeader:
 		o.err = &NotLeaderError{Leader: r.Leader}
 	case ResponseBusy:
-		o.err = ErrBusy
+		if o.err = ErrBusy; r.Message != "" {
+			o.err = &BusyError{What: "the leader's host: " + r.Message}
+		}
 	case ResponseDiskFull:
 		o.err = ErrDiskFull
 	case ResponseQuarantined:

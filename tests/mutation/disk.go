@@ -692,7 +692,7 @@ var actorMutants = []mutant{
 		{"member.go", "o.order.log.tell(&saveOrder{group: o.opened.Group, save: *save})", "_ = o.order.log"},
 	}},
 	{"D2", "a Save is acknowledged when it is ordered", []edit{
-		{"log.go", "l.owed = append(l.owed, owedSave{to: m.from, token: m.save.Token})", "m.from.tell(raftcore.Saved{Token: m.save.Token})"},
+		{"log.go", "l.owed = append(l.owed, m)", "m.from.tell(raftcore.Saved{Token: m.save.Token})"},
 	}},
 	{"D2", "a Save is acknowledged although it failed", []edit{
 		{"log.go", "l.fail(ctx, err)\n\t\t\treturn\n\t\t}\n\t\tl.saved(n)", "l.fail(ctx, err)\n\t\t}\n\t\tl.saved(n)"},
@@ -940,6 +940,27 @@ var actorMutants = []mutant{
 	}},
 	{"S1", "a snapshot with the state is overlooked beside one without it", []edit{
 		{"snapshots.go", "if bare, err := f.bare(s.ID); err == nil && !bare {", "if bare, err := f.bare(s.ID); err == nil && bare {"},
+	}},
+	{"F4", "a request counts for ever", []edit{
+		{"request.go", "\tc.release()\n\tif c.state.Swap", "\tif c.state.Swap"},
+	}},
+	{"F4", "a request counts in its group alone", []edit{
+		{"budget.go", "\th.budget.calls.Add(bytes)\n", "\th.budget.calls.Add(0)\n"},
+	}},
+	{"F4", "what an actor on another host wants is not counted", []edit{
+		{"host.go", "if err := g.admit(c); err != nil {\n\t\t\t\tc.finish(nil, err)\n\t\t\t\treturn\n\t\t\t}\n", ""},
+	}},
+	{"F4", "what was sent to another host, and nobody waits for, counts for ever", []edit{
+		{"budget.go", "p.tell(sweepCalls{})", "_ = p"},
+	}},
+	{"F4", "who says what he knows is refused, too", []edit{
+		{"budget.go", "return len(c.data) == 0 || c.data[0] == sessionOpens || c.data[0] == sessionCommand", "return true"},
+	}},
+	{"F1", "a host takes in what its disk is behind with", []edit{
+		{"host.go", "if hasEntries(&m.Message) && h.saving.Load() > h.cfg.MaxBytes/2 {", "if false {"},
+	}},
+	{"F1", "what the disk has counts as waiting", []edit{
+		{"log.go", "\t\to.done()\n\t\t// A completion", "\t\t// A completion"},
 	}},
 	{"A2", "any entry is skipped for who asks", []edit{
 		{"skip.go", "case q.Entry != entry:", "case q.Entry != entry && false:"},

@@ -1,0 +1,121 @@
+package actors
+
+import (
+	"fmt"
+	"math"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// This file is about how much memory a host takes when more comes than it can deal with: a
+// disk stalls, a machine, or whoever is needed for a quorum.
+//
+// A request counts from when it is taken until it is answered, wherever it is meanwhile;
+// one that nobody waits for any more counts on, as long as it is somewhere. Beside the
+// requests count the tables of a group, of what its sessions were answered and of effects
+// that wait: they are as long as clients and actors let them be. What a leader sends counts
+// with those who take it, until their disk has it. The rest has bounds of its own, in
+// raftcore.Config, for each group.
+
+// BusyError is the ErrBusy that knows what is full.
+type BusyError struct {
+	What        string
+	Used, Limit int64 // 0: not known here. Bytes, or requests: What says
+	// RetryAfter is when to try again, at the soonest; 0: not known. A bound that was
+	// reached once is often reached again: let the pause grow.
+	RetryAfter time.Duration
+}
+
+func (e *BusyError) Error() string {
+	text := fmt.Sprintf("%v: %s", ErrBusy, e.What)
+	if e.Limit > 0 {
+		text += fmt.Sprintf(" (%d of %d)", e.Used, e.Limit)
+	}
+	if e.RetryAfter > 0 {
+		text += fmt.Sprintf(", try again in %v", e.RetryAfter)
+	}
+	return text
+}
+
+// Unwrap makes it ErrBusy, which is ErrRejected.
+func (e *BusyError) Unwrap() error { return ErrBusy }
+
+// budget is what is used of MaxBytes, by a host or by a group.
+type budget struct {
+	limit  int64
+	calls  atomic.Int64 // of requests that are not answered
+	tables atomic.Int64 // of sessions' results, and effects
+}
+
+// callOverhead is about what a request takes beside its data.
+const callOverhead = 512
+
+// admit counts a request, or returns why it is not taken. What makes room is always taken,
+// and so is what an operator wants.
+func (g *Group) admit(c *call) error {
+	h, bytes := g.host, int64(len(c.data))+callOverhead
+	if c.needsRoom() {
+		for _, b := range []struct {
+			*budget
+			what string
+		}{{&g.budget, "bytes of requests, results and effects in the group"}, {&h.budget, "bytes of requests, results and effects on the host"}} {
+			if used := b.calls.Load() + b.tables.Load(); used+bytes > b.limit {
+				h.sweepPeers()
+				return &BusyError{What: b.what, Used: used, Limit: b.limit, RetryAfter: h.cfg.Raft.HeartbeatInterval}
+			}
+		}
+	}
+	c.charged.Store(bytes)
+	c.group = g
+	g.budget.calls.Add(bytes)
+	h.budget.calls.Add(bytes)
+	return nil
+}
+
+// needsRoom reports whether c is one of those that fill a host.
+func (c *call) needsRoom() bool {
+	switch c.operation {
+	case Propose, Read:
+		return true
+	case orderSessions:
+		return len(c.data) == 0 || c.data[0] == sessionOpens || c.data[0] == sessionCommand
+	}
+	return false
+}
+
+// release is for a call that is nowhere any more.
+func (c *call) release() {
+	if bytes := c.charged.Swap(0); bytes > 0 {
+		c.group.budget.calls.Add(-bytes)
+		c.group.host.budget.calls.Add(-bytes)
+	}
+}
+
+// holds notes how large a table of the group is.
+func (g *Group) holds(table *atomic.Int64, bytes int) {
+	more := int64(bytes) - table.Swap(int64(bytes))
+	g.budget.tables.Add(more)
+	g.host.budget.tables.Add(more)
+}
+
+// sweepPeers has the calls forgotten that were sent to other hosts, are not answered, and
+// that nobody waits for any more.
+func (h *Host) sweepPeers() {
+	now := h.now()
+	if last := raftcore.Instant(h.swept.Load()); now >= last.Add(h.cfg.Raft.HeartbeatInterval) && h.swept.CompareAndSwap(int64(last), int64(now)) {
+		for _, p := range h.peers.Load().each() {
+			p.tell(sweepCalls{})
+		}
+	}
+}
+
+// defaultMaxBytes is a quarter of the process's memory limit, if it has one.
+func defaultMaxBytes() int64 {
+	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
+		return max(limit/4, 16<<20)
+	}
+	return 256 << 20
+}
