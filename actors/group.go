@@ -38,6 +38,9 @@ type GroupConfig struct {
 	// Restarts says how often this host's member starts again by itself. Zero fields mean
 	// those of HostConfig.Restarts. See Host.Props for what comes then.
 	Restarts Restarts
+	// Autopilot has the members be changed by themselves, towards what it describes. It is
+	// the same on all hosts. Nil: only ChangeMembers does.
+	Autopilot *Autopilot
 }
 
 // Group is this host's share of a replicated state machine, and the client of
@@ -58,6 +61,7 @@ type Group struct {
 	version  atomic.Uint64 // of the machine
 	board    *board
 	restarts Restarts
+	target   *Autopilot // with its defaults; nil: there is none
 
 	quarantine atomic.Pointer[QuarantineError] // why nothing is proposed here, if the machine is quarantined
 	skips      skips

@@ -118,6 +118,9 @@ type world struct {
 
 	machine func(*hostUp) actors.StateMachine // nil: a register
 
+	founders  []raftcore.NodeID // nil: all
+	autopilot *actors.Autopilot // of the groups that are opened from now on
+
 	beats  atomic.Int64 // that were sent
 	spoken sync.Map     // the groups of which a message was sent
 }
@@ -254,7 +257,7 @@ func (h *hostUp) open(name string) *actors.Group {
 	if make := h.world.machine; make != nil {
 		machine = func() actors.StateMachine { return make(h) }
 	}
-	g, err := h.host.Open(h.world.ctx, actors.GroupConfig{Name: name, Join: h.join, Machine: machine, Versions: h.versions})
+	g, err := h.host.Open(h.world.ctx, actors.GroupConfig{Name: name, Join: h.join, Machine: machine, Versions: h.versions, Members: h.world.founders, Autopilot: h.world.autopilot})
 	if err != nil {
 		h.world.t.Fatal(err)
 	}

@@ -316,6 +316,12 @@ func (h *Host) newGroup(cfg GroupConfig) (*Group, error) {
 	if err := g.restarts.mistake(); err != nil {
 		return nil, err
 	}
+	if cfg.Autopilot != nil {
+		g.target = cfg.Autopilot.withDefaults(&h.cfg.Raft)
+		if err := g.target.mistake(&h.cfg.Raft); err != nil {
+			return nil, err
+		}
+	}
 	if !cfg.Join {
 		g.founders = raftcore.ConfState{Voters: members}
 		g.cluster = clusterID(h.cfg.Cluster, cfg.Name, members)

@@ -359,6 +359,7 @@ func (n *node) sleep(quiescent, changed bool) {
 	if quiescent == n.asleep && !(quiescent && changed) {
 		return
 	}
+	n.tellPilot(n.asleep && !quiescent)
 	n.asleep = quiescent
 	n.tellSleep()
 }

@@ -218,13 +218,23 @@ func (m *member) spawn(ctx actor.Context, o *groupOpened, core *raftcore.Node) (
 	couriers := m.host.spawn(ctx, fmt.Sprintf("courier-%d", m.spawned), 0, func(box *mailbox) actor.Actor {
 		return &courier{group: m.group, host: m.host, box: box, files: files}
 	})
+	var pilots ref
+	if target := m.group.target; target != nil {
+		pilots = m.host.spawn(ctx, fmt.Sprintf("pilot-%d", m.spawned), 0, func(box *mailbox) actor.Actor {
+			return &pilot{group: m.group, host: m.host, target: target, box: box}
+		})
+	}
 	nodes := m.host.spawn(ctx, fmt.Sprintf("node-%d", m.spawned), m.host.cfg.MaxPending, func(box *mailbox) actor.Actor {
 		return &node{
 			group: m.group, host: m.host, box: box, log: o.order.log, machine: machines, snapshotter: snapshots, courier: couriers,
-			stored: o.opened.Group, core: core, calls: calls{limit: m.host.cfg.MaxPending},
+			stored: o.opened.Group, core: core, calls: calls{limit: m.host.cfg.MaxPending}, pilot: pilots,
 		}
 	})
-	m.children = []ref{machines, effectors, snapshots, couriers, nodes}
+	m.children = []ref{machines, effectors, snapshots, couriers}
+	if pilots.box != nil {
+		m.children = append(m.children, pilots)
+	}
+	m.children = append(m.children, nodes)
 	m.group.node.Store(&nodes)
 	m.group.courier.Store(&couriers)
 	return fault

@@ -75,6 +75,9 @@ func (n *node) leadOutcome(op Operation, r raftcore.Reply) error {
 	case raftcore.ConfigChanged:
 		return ErrConfigChanged
 	case raftcore.ChangeInProgress:
+		if n.step {
+			return errNotReady // the autopilot's is over soon, and an operator's goes before the next
+		}
 		return ErrChangeInProgress
 	case raftcore.NotReady:
 		return errNotReady
@@ -83,7 +86,7 @@ func (n *node) leadOutcome(op Operation, r raftcore.Reply) error {
 	case raftcore.NotVoter:
 		return ErrNotVoter
 	case raftcore.Transferring:
-		if op == ChangeMembers {
+		if op == ChangeMembers || n.step {
 			return errNotReady // it is over soon
 		}
 		return ErrChangeInProgress

@@ -28,6 +28,7 @@ import (
 //	node        → liveness     asleep, awake
 //	node        → snapshotter  keepOrder
 //	node        → courier      sendOrder
+//	node        → pilot        news
 type node struct {
 	group       *Group
 	host        *Host
@@ -37,6 +38,7 @@ type node struct {
 	machine     ref
 	snapshotter ref
 	courier     ref
+	pilot       ref // if the group has an Autopilot
 	stored      persistence.GroupID
 	core        *raftcore.Node
 
@@ -52,6 +54,7 @@ type node struct {
 	naming  []namingSave     // Saves that name a snapshot, and are not durable yet
 	named   raftcore.Index   // the snapshot of the last of them that is
 	handed  []*work          // with calls in it, and not done when last looked at
+	step    bool             // of the group's autopilot: one is under way
 }
 
 // namingSave is a Save from which on a member starts from another snapshot.
@@ -185,6 +188,7 @@ func (n *node) request(c *call) {
 		c.finish(nil, n.calls.busy())
 		return
 	}
+	n.step = n.step || c.own
 	switch c.operation {
 	case Propose:
 		n.core.Step(raftcore.Propose{Tag: tag, Data: c.data})
@@ -350,6 +354,7 @@ func (n *node) answer(replies []raftcore.Reply) {
 // refused ends a request that the core refused.
 func (n *node) refused(c *call, r raftcore.Reply) {
 	if c.operation.leads() {
+		n.step = n.step && !c.own
 		c.finish(nil, n.leadOutcome(c.operation, r))
 		return
 	}
@@ -418,6 +423,7 @@ func (n *node) forgetDone() {
 func (n *node) publish() {
 	s := n.core.Status()
 	n.group.board.publish(s)
+	n.tellPilot(false)
 	leads := raftcore.Term(0)
 	if s.Role == raftcore.Leader {
 		leads = s.Term
@@ -433,4 +439,11 @@ func (n *node) publish() {
 		p.tell(deposed{n.group.key})
 	}
 	n.leader = s.Leader
+}
+
+// tellPilot has the group's autopilot look.
+func (n *node) tellPilot(woke bool) {
+	if n.pilot.box != nil {
+		n.pilot.tell(news{woke})
+	}
 }

@@ -135,6 +135,7 @@ type call struct {
 	done    chan outcome // for a caller who waits
 	answer  func(outcome)
 	foreign bool // it came from another process, and goes to no third
+	own     bool // it is a step of the group's autopilot, for this very leader
 }
 
 // The states of a call.

@@ -20,6 +20,8 @@ type Status struct {
 	Fault error
 	// Version is that of the state machine: see Versions.
 	Version uint64
+	// Autopilot is what the group's autopilot is about.
+	Autopilot AutopilotStatus
 	// Change counts the changes that Watch tells of.
 	Change uint64
 	// Status is the node's; while the member does not run, the last one known.
@@ -30,6 +32,9 @@ func (s Status) String() string {
 	out := fmt.Sprintf("group %q %v %v", s.Group, s.State, s.Status)
 	if s.Fault != nil {
 		out += fmt.Sprintf(" (%v)", s.Fault)
+	}
+	if now := s.Autopilot.Now; now != "" {
+		out += fmt.Sprintf(" (autopilot: %s)", now)
 	}
 	return out
 }
@@ -141,8 +146,8 @@ func (b *board) latest() (Status, <-chan struct{}) {
 
 // Watch returns the present status and every later one, until the context ends
 // or the member is stopped. Who is slow misses some, but never the latest. It
-// tells of changes of state, role, term, leader and configuration; for the
-// newest indexes call Status.
+// tells of changes of state, role, term, leader and configuration, and of what the
+// autopilot is about; for the newest indexes call Status.
 func (g *Group) Watch(ctx context.Context) iter.Seq[Status] {
 	return func(yield func(Status) bool) {
 		for {

@@ -80,7 +80,9 @@ func (n *Node) wake(believe bool) {
 		n.leader.heartbeatAt = n.now
 		n.leader.idleSince = n.now
 		for i := range n.leader.peers {
-			n.leader.peers[i].heardAt = n.now
+			p := &n.leader.peers[i]
+			p.heardAt = n.now
+			p.catchUp.began = n.now // the silence was not a round that took long
 		}
 		return
 	}

@@ -30,6 +30,9 @@ type Status struct {
 	// Silent are the voters that this node asks in vain to elect it, ascending. It is
 	// empty as long as there is a leader, and until a whole campaign has been in vain.
 	Silent []NodeID
+	// Quiescent: this node is silent, and so is everybody that it knows of. A leader's
+	// Peers are then as they were when that began.
+	Quiescent bool
 	// Peers is how a leader sees the others.
 	Peers []PeerStatus
 }
@@ -40,8 +43,14 @@ type PeerStatus struct {
 	State string // probe, replicate, or snapshot
 	Match Index  // durable there
 	Next  Index  // sent next
-	// Heard is when it last echoed a new heartbeat round.
+	// Heard is when it last echoed a new heartbeat round. A leader that has just been
+	// elected, or has woken, takes everybody to be alive: then it is when that was.
 	Heard Instant
+	// Newcomer: it does not count yet, whether it votes or not.
+	Newcomer bool
+	// CaughtUp: it counts, is heard of, and has what the leader has, as far as a voter
+	// must: what a change of the members asks of a new one.
+	CaughtUp bool
 }
 
 // Status returns the node's present state. The slices are the caller's.
@@ -53,11 +62,11 @@ func (n *Node) Status() Status {
 		Conf: n.members.current().clone(), ConfIndex: n.members.at(),
 		Readable: n.role == Leader && n.log.commit >= n.leader.start,
 		Refused:  n.refused, OtherCluster: n.other,
-		Silent: n.silentVoters(),
+		Silent: n.silentVoters(), Quiescent: n.quiet,
 	}
 	for i := range n.leader.peers {
 		p := &n.leader.peers[i]
-		s.Peers = append(s.Peers, PeerStatus{ID: p.id, State: p.state.String(), Match: p.match, Next: p.next, Heard: p.heardAt})
+		s.Peers = append(s.Peers, PeerStatus{ID: p.id, State: p.state.String(), Match: p.match, Next: p.next, Heard: p.heardAt, Newcomer: p.newcomer, CaughtUp: !p.departing && (n.caughtUp(p) || n.quiet && !p.newcomer)})
 	}
 	return s
 }

@@ -1,0 +1,341 @@
+package actors
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/castaway-go/castaway/raftcore"
+)
+
+// pilot is the actor of a group's Autopilot: one for each member, of which that of the
+// leader acts. It looks at what the leader's node knows of the others, once in an election
+// timeout, and does what autopilot.go says. It knows nothing that is older than the
+// leadership of its member: who leads anew has to see for himself.
+//
+// A silent group stays silent: its members are all well, or the liveness would wake it, and
+// that is news. Only hosts that are no members are asked now and then, by this actor and not
+// by the node, whether they have opened the group.
+//
+//	node  → pilot  news
+//	pilot → node   *call, to know its status, and for a step; answered by looked, stepped
+//	pilot → peers  forward, of askVersions; answered by answered
+type pilot struct {
+	group  *Group
+	host   *Host
+	target *Autopilot
+	box    *mailbox
+	self   ref
+	alarm  Timer
+
+	looking bool // the node has been asked
+	again   bool // there was news since
+	moving  bool // a step is under way
+
+	// Since its member leads.
+	term    raftcore.Term // in which it leads; 0: it does not
+	conf    raftcore.Index
+	waitFor raftcore.Instant // nothing is done before
+	well    map[raftcore.NodeID]raftcore.Instant
+	present map[raftcore.NodeID]bool // that have answered, and were no members
+	probeAt raftcore.Instant         // when to ask those next
+	tried   int                      // transfers
+	shown   AutopilotStatus
+}
+
+// The messages of the pilot.
+type (
+	// news: the node's status is another one.
+	news struct {
+		woke bool // it was silent, and takes everybody to be alive, for a while
+	}
+	looked struct {
+		status *Status
+		err    error
+	}
+	stepped struct {
+		term     raftcore.Term
+		what     string
+		transfer bool
+		err      error
+	}
+	answered struct { // by a host that is no member
+		term raftcore.Term // in which it was asked
+		from raftcore.NodeID
+		err  error
+	}
+	pilotDue struct{} // the alarm speaking
+)
+
+func (p *pilot) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *actor.Started:
+		p.self = ref{ctx.Self(), p.box}
+		p.alarm = p.host.cfg.Runtime.AfterFunc(p.target.StableFor, func() { p.self.tell(pilotDue{}) })
+		p.alarm.Stop()
+		p.look()
+	case *Batch:
+		for _, message := range m.Messages {
+			p.receive(message)
+		}
+	case *actor.Stopped:
+		p.alarm.Stop()
+		p.box.close()
+		p.show(AutopilotStatus{})
+	}
+}
+
+func (p *pilot) receive(message any) {
+	switch m := message.(type) {
+	case news:
+		if m.woke {
+			p.wait(p.host.cfg.Raft.ElectionTimeout)
+		}
+		p.look()
+	case pilotDue:
+		p.look()
+	case answered:
+		if m.term == p.term && m.err == nil && !p.present[m.from] {
+			p.present[m.from] = true
+			p.look()
+		}
+	case stepped:
+		p.stepped(m)
+	case looked:
+		p.looking = false
+		if p.again {
+			p.again = false
+			p.look()
+		}
+		if m.err == nil {
+			p.act(m.status)
+		} else {
+			p.alarm.Reset(p.host.cfg.Raft.ElectionTimeout)
+		}
+	}
+}
+
+// look asks the node for its status.
+func (p *pilot) look() {
+	node, self := p.group.node.Load(), p.self
+	switch {
+	case p.looking:
+		p.again = true
+	case node == nil: // the member is just starting, or stopping
+		p.alarm.Reset(p.host.cfg.Raft.ElectionTimeout)
+	default:
+		p.looking = true
+		node.tell(p.group.newOrder(GetStatus, nil, func(o outcome) { self.tell(looked{o.status, o.err}) }))
+	}
+}
+
+// wait has nothing be done for a while.
+func (p *pilot) wait(d time.Duration) { p.waitFor = max(p.waitFor, p.host.now().Add(d)) }
+
+// act does what is to be done, and has the alarm set for the next look.
+func (p *pilot) act(s *Status) {
+	now, timeout := p.host.now(), p.host.cfg.Raft.ElectionTimeout
+	if s.Role != raftcore.Leader {
+		p.idle(s)
+		return
+	}
+	if s.Term != p.term {
+		p.begin(s)
+	}
+	if p.moving {
+		return // there will be word of it
+	}
+	if p.conf != 0 && s.ConfIndex != p.conf { // somebody else is at work
+		p.wait(p.target.StableFor)
+	}
+	p.conf = s.ConfIndex
+	v, next := p.see(s)
+	if p.probe(v) {
+		next = earlier(next, p.probeAt)
+	}
+	d := p.target.decide(v)
+	switch {
+	case !s.Readable || s.Conf.Joint() || s.ConfIndex > s.Commit:
+		d = decision{why: "a change of the members, or of the leader, is not over yet"}
+	case d.members != nil && now < p.waitFor:
+		d = decision{why: "it waits: a leader has just been elected, or the members have just been changed"}
+	}
+	if now < p.waitFor {
+		next = earlier(next, p.waitFor)
+	}
+	if !s.Quiescent {
+		next = earlier(next, now.Add(timeout))
+	}
+	if d.members != nil {
+		p.step(d, s.ConfIndex)
+		return
+	}
+	p.say(d.why)
+	if next != 0 {
+		p.alarm.Reset(next.Sub(now))
+	}
+}
+
+// idle is for who does not lead.
+func (p *pilot) idle(s *Status) {
+	p.term, p.moving = 0, false
+	p.alarm.Stop()
+	var shown AutopilotStatus
+	if s.Leader == raftcore.Nobody && s.Conf.Votes(s.ID) {
+		shown.Now = "nobody leads: no step is safe"
+		if n := len(s.Silent); n > 0 {
+			shown.Now = fmt.Sprintf("nobody leads, and of the voters %v these do not answer: %v: no step is safe", s.Conf.Voters, s.Silent)
+		}
+		p.alarm.Reset(p.host.cfg.Raft.ElectionTimeout)
+	}
+	p.show(shown)
+}
+
+// begin begins a leadership: nothing is known.
+func (p *pilot) begin(s *Status) {
+	p.term, p.conf, p.moving = s.Term, s.ConfIndex, false
+	p.well, p.present = map[raftcore.NodeID]raftcore.Instant{}, map[raftcore.NodeID]bool{}
+	p.waitFor, p.probeAt, p.tried = 0, 0, 0
+	p.wait(p.host.cfg.Raft.ElectionTimeout) // until then all are taken to be alive
+	p.show(AutopilotStatus{})
+}
+
+// see returns what is known of the members, and when somebody will be stable, or dead, if
+// nothing happens.
+func (p *pilot) see(s *Status) (v *view, next raftcore.Instant) {
+	now, timeout := p.host.now(), p.host.cfg.Raft.ElectionTimeout
+	v = &view{self: s.ID, conf: s.Conf, hosts: p.hosts(), members: map[raftcore.NodeID]health{s.ID: stable}}
+	for i := range s.Peers {
+		m := &s.Peers[i]
+		if !s.Conf.Contains(m.ID) {
+			continue // it is being told that it is none any more
+		}
+		delete(p.present, m.ID)
+		if !m.CaughtUp {
+			delete(p.well, m.ID)
+		} else if p.well[m.ID] == 0 {
+			p.well[m.ID] = now
+		}
+		since := p.well[m.ID]
+		switch {
+		case since != 0 && now >= since.Add(p.target.StableFor):
+			v.members[m.ID] = stable
+		case s.Quiescent || now < m.Heard.Add(timeout) && !m.Newcomer:
+			v.members[m.ID] = heard
+		case now < m.Heard.Add(p.target.DeadAfter):
+			v.members[m.ID] = silent
+		default:
+			v.members[m.ID] = dead
+		}
+		if since != 0 && v.members[m.ID] != stable {
+			next = earlier(next, since.Add(p.target.StableFor))
+		}
+	}
+	for _, id := range v.hosts {
+		if p.present[id] {
+			v.present = append(v.present, id)
+		}
+	}
+	return v, next
+}
+
+// hosts returns those that may be members.
+func (p *pilot) hosts() []raftcore.NodeID {
+	if len(p.target.Hosts) > 0 {
+		return p.target.Hosts
+	}
+	hosts := []raftcore.NodeID{p.host.cfg.ID}
+	for id := range p.host.peers.Load().each() {
+		hosts = append(hosts, id)
+	}
+	slices.Sort(hosts)
+	return hosts
+}
+
+// probe asks those who may be members, and are none, whether they have opened the group, if
+// it is time to. It reports whether there are any.
+func (p *pilot) probe(v *view) (any bool) {
+	now := p.host.now()
+	due := now >= p.probeAt
+	for _, id := range v.hosts {
+		to := p.host.peer(id)
+		if v.conf.Contains(id) || to == nil {
+			continue
+		}
+		if any = true; !due {
+			continue
+		}
+		p.probeAt = now.Add(p.target.StableFor)
+		self, term := p.self, p.term
+		to.tell(&forward{group: p.group.key, call: p.group.newOrder(askVersions, nil, func(o outcome) { self.tell(answered{term, id, o.err}) })})
+	}
+	return any
+}
+
+// step takes a step, which the node refuses if the configuration is another one by then.
+func (p *pilot) step(d decision, expect raftcore.Index) {
+	r, what := &Request{Operation: ChangeMembers, Members: *d.members}, ""
+	r.Members.Expect = expect
+	if n := len(d.heirs); n > 0 {
+		r = &Request{Operation: Transfer, To: d.heirs[p.tried%n]}
+		p.tried++
+		what = fmt.Sprintf("has voter %d lead, because this one is not to vote", r.To)
+	} else {
+		conf := d.members.conf()
+		what = fmt.Sprintf("changes the members to voters %v and learners %v", conf.Voters, conf.Learners)
+	}
+	node, self, term := p.group.node.Load(), p.self, p.term
+	if node == nil {
+		return // the member is stopping
+	}
+	p.moving = true
+	p.host.logger.Info("the autopilot "+what, "group", p.group.name, "term", uint64(p.term), "index", uint64(expect))
+	p.say(what)
+	c := r.newCall()
+	c.own, c.foreign = true, true // it is for this leader, and for no other
+	c.answer = func(o outcome) { self.tell(stepped{term, what, r.Operation == Transfer, o.err}) }
+	node.tell(c)
+}
+
+// stepped takes the news of what has come of a step.
+func (p *pilot) stepped(m stepped) {
+	if !p.moving || m.term != p.term {
+		return // it leads no more, or again
+	}
+	p.moving = false
+	last := m.what
+	if m.err != nil {
+		last = fmt.Sprintf("%s: %v", m.what, m.err)
+		p.host.logger.Warn("a step of the autopilot has failed", "group", p.group.name, "err", m.err)
+	}
+	switch others := errors.Is(m.err, ErrConfigChanged) || errors.Is(m.err, ErrChangeInProgress); {
+	case m.err == nil:
+		p.conf = 0
+	case m.transfer, others, errors.Is(m.err, ErrNotCaughtUp):
+		p.wait(p.target.StableFor) // also because a transfer that fails takes no proposals meanwhile
+	default:
+		p.wait(p.host.cfg.Raft.ElectionTimeout)
+	}
+	p.show(AutopilotStatus{Now: p.shown.Now, Last: last})
+	p.look()
+}
+
+func (p *pilot) say(now string) { p.show(AutopilotStatus{Now: now, Last: p.shown.Last}) }
+
+// show has the status say it, if that is another text.
+func (p *pilot) show(s AutopilotStatus) {
+	if shown, _ := p.group.board.latest(); s != shown.Autopilot {
+		p.group.board.update(func(st *Status) { st.Autopilot = s })
+	}
+	p.shown = s
+}
+
+// earlier returns the earlier one; zero is never.
+func earlier(a, b raftcore.Instant) raftcore.Instant {
+	if a == 0 {
+		return b
+	}
+	return min(a, b)
+}
