@@ -122,7 +122,7 @@ func (a *Autopilot) mistake(cfg *raftcore.Config) error {
 type health uint8
 
 const (
-	dead   health = iota // nothing was heard of it for DeadAfter
+	dead   health = iota // nothing was heard of it for DeadAfter; or it is no member
 	silent               // nothing was heard of it lately, or it does not count
 	heard
 	stable // it has been well for StableFor

@@ -29,6 +29,7 @@
 //	    ├── effector-<n> effector   carries out its effects       effector.go
 //	    ├── snapshots-<n>           writes its snapshots          snapshots.go
 //	    ├── courier-<n>  courier    sends and receives them       courier.go
+//	    ├── pilot-<n>    pilot      runs the group's Autopilot    pilot.go
 //	    └── node-<n>     node       hosts raftcore.Node           node.go
 //
 // An actor takes everything that waits in its mailbox and then acts once
@@ -84,7 +85,9 @@
 //
 // Group.ChangeMembers changes the members of a group, Group.Transfer its leader, both
 // from any host (members.go). Host.Balance hands over what a host leads too much of
-// (balance.go). Which hosts there are, and where, Host.SetPeers says
+// (balance.go). With GroupConfig.Autopilot the leader's member changes the members by
+// itself: who is dead is replaced, who has opened the group learns, and votes when voters
+// are missing (autopilot.go, pilot.go). Which hosts there are, and where, Host.SetPeers says
 // (peers.go).
 //
 // # Many groups

@@ -39,9 +39,10 @@ type pilot struct {
 	conf    raftcore.Index
 	waitFor raftcore.Instant // nothing is done before
 	well    map[raftcore.NodeID]raftcore.Instant
-	present map[raftcore.NodeID]bool // that have answered, and were no members
-	probeAt raftcore.Instant         // when to ask those next
-	tried   int                      // transfers
+	asked   map[raftcore.NodeID]*call // hosts that are no members
+	present map[raftcore.NodeID]bool  // those that have answered
+	probeAt raftcore.Instant          // when to ask them next
+	tried   int                       // transfers
 	shown   AutopilotStatus
 }
 
@@ -81,6 +82,7 @@ func (p *pilot) Receive(ctx actor.Context) {
 			p.receive(message)
 		}
 	case *actor.Stopped:
+		p.forget()
 		p.alarm.Stop()
 		p.box.close()
 		p.show(AutopilotStatus{})
@@ -180,7 +182,7 @@ func (p *pilot) act(s *Status) {
 
 // idle is for who does not lead.
 func (p *pilot) idle(s *Status) {
-	p.term, p.moving = 0, false
+	p.forget()
 	p.alarm.Stop()
 	var shown AutopilotStatus
 	if s.Leader == raftcore.Nobody && s.Conf.Votes(s.ID) {
@@ -195,11 +197,20 @@ func (p *pilot) idle(s *Status) {
 
 // begin begins a leadership: nothing is known.
 func (p *pilot) begin(s *Status) {
-	p.term, p.conf, p.moving = s.Term, s.ConfIndex, false
-	p.well, p.present = map[raftcore.NodeID]raftcore.Instant{}, map[raftcore.NodeID]bool{}
-	p.waitFor, p.probeAt, p.tried = 0, 0, 0
+	p.forget()
+	p.term, p.conf = s.Term, s.ConfIndex
+	p.well, p.present, p.asked = map[raftcore.NodeID]raftcore.Instant{}, map[raftcore.NodeID]bool{}, map[raftcore.NodeID]*call{}
 	p.wait(p.host.cfg.Raft.ElectionTimeout) // until then all are taken to be alive
-	p.show(AutopilotStatus{})
+}
+
+// forget forgets what it knew as that of a leader.
+func (p *pilot) forget() {
+	for _, c := range p.asked {
+		c.giveUp()
+	}
+	p.term, p.conf, p.moving, p.waitFor, p.probeAt, p.tried = 0, 0, false, 0, 0, 0
+	p.well, p.present, p.asked = nil, nil, nil
+	p.shown.Last = ""
 }
 
 // see returns what is known of the members, and when somebody will be stable, or dead, if
@@ -268,8 +279,12 @@ func (p *pilot) probe(v *view) (any bool) {
 			continue
 		}
 		p.probeAt = now.Add(p.target.StableFor)
+		if before := p.asked[id]; before != nil {
+			before.giveUp() // or those that are never answered would be kept
+		}
 		self, term := p.self, p.term
-		to.tell(&forward{group: p.group.key, call: p.group.newOrder(askVersions, nil, func(o outcome) { self.tell(answered{term, id, o.err}) })})
+		p.asked[id] = p.group.newOrder(askVersions, nil, func(o outcome) { self.tell(answered{term, id, o.err}) })
+		to.tell(&forward{group: p.group.key, call: p.asked[id]})
 	}
 	return any
 }

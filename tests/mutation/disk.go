@@ -1071,4 +1071,82 @@ var actorMutants = []mutant{
 	{"P8", "a member that recovers leaves its group open when it stops", []edit{
 		{"member.go", "case *actor.Stopped:\n\t\tm.closeGroup()", "case *actor.Stopped:"},
 	}},
+	{"M15", "the old voters need not be there for a step of the autopilot", []edit{
+		{"autopilot.go", "range [][]raftcore.NodeID{v.conf.Voters, conf.Voters} {", "range [][]raftcore.NodeID{conf.Voters} {"},
+	}},
+	{"M15", "the new voters need not be there for a step of the autopilot", []edit{
+		{"autopilot.go", "range [][]raftcore.NodeID{v.conf.Voters, conf.Voters} {", "range [][]raftcore.NodeID{v.conf.Voters} {"},
+	}},
+	{"M15", "half of the voters are enough for a step of the autopilot", []edit{
+		{"autopilot.go", "if alive <= len(voters)/2 {", "if alive < len(voters)/2 {"},
+	}},
+	{"M15", "the dead are taken out before anybody is there to replace them", []edit{
+		{"autopilot.go", "able := slices.Clone(v.conf.Voters)", "able := slices.DeleteFunc(slices.Clone(v.conf.Voters), func(id raftcore.NodeID) bool { return v.members[id] == dead })"},
+		{"autopilot.go", "n = max(n, min(a.Voters, len(v.conf.Voters)))", "n = max(n, min(len(able), len(v.conf.Voters)))"},
+	}},
+	{"M15", "the autopilot makes the voters an even number", []edit{
+		{"autopilot.go", "if n%2 == 0 {\n\t\tn--", "if false {\n\t\tn--"},
+	}},
+	{"M15", "a learner votes that is not well, or has just come", []edit{
+		{"autopilot.go", "if v.members[id] == stable && slices.Contains(v.hosts, id) {", "if v.members[id] >= heard && slices.Contains(v.hosts, id) {"},
+	}},
+	{"M15", "voters are moved while one may be dying", []edit{
+		{"autopilot.go", "if v.members[id] == silent {\n\t\t\treturn", "if false {\n\t\t\treturn"},
+	}},
+	{"M15", "the autopilot prefers the dead", []edit{
+		{"autopilot.go", "if v.members[id] == dead {\n\t\trank += 2", "if v.members[id] != dead {\n\t\trank += 2"},
+	}},
+	{"M15", "two of a zone vote although another could", []edit{
+		{"autopilot.go", "used[a.zone(best)]++", "_ = best"},
+	}},
+	{"M15", "a leader that is not to vote is taken out while it leads", []edit{
+		{"autopilot.go", "if !conf.Votes(v.self) {", "if false {"},
+	}},
+	{"M15", "a host that has not opened the group becomes a learner", []edit{
+		{"pilot.go", "if p.present[id] {", "if !v.conf.Contains(id) {"},
+	}},
+	{"M15", "who follows runs the autopilot, too", []edit{
+		{"pilot.go", "if s.Role != raftcore.Leader {", "if s.Leader == raftcore.Nobody {"},
+		{"pilot.go", "c.own, c.foreign = true, true", "c.own, c.foreign = true, false"},
+	}},
+	{"M15", "a new leader goes on with what it knew the last time", []edit{
+		{"pilot.go", "if s.Term != p.term {", "if p.well == nil {"},
+		{"pilot.go", "p.forget()\n\tp.alarm.Stop()\n\tvar shown", "p.alarm.Stop()\n\tvar shown"},
+	}},
+	{"M15", "a new leader acts before it can have heard of anybody", []edit{
+		{"pilot.go", "p.wait(p.host.cfg.Raft.ElectionTimeout) // until then", "p.wait(0) // until then"},
+	}},
+	{"M15", "a leader that has woken takes everybody to be alive, and acts", []edit{
+		{"pilot.go", "if m.woke {", "if false {"},
+	}},
+	{"M15", "who was silent for a while is dead", []edit{
+		{"pilot.go", "case now < m.Heard.Add(p.target.DeadAfter):", "case now < m.Heard.Add(p.target.DeadAfter/2):"},
+	}},
+	{"M15", "in a silent group everybody is dead after a while", []edit{
+		{"pilot.go", "case s.Quiescent || now < m.Heard.Add(timeout) && !m.Newcomer:", "case now < m.Heard.Add(timeout) && !m.Newcomer:"},
+		{"pilot.go", "if !m.CaughtUp {", "if now >= m.Heard.Add(timeout) || !m.CaughtUp {"},
+	}},
+	{"M15", "a member whose disk was lost counts for a step of the autopilot", []edit{
+		{"pilot.go", "now < m.Heard.Add(timeout) && !m.Newcomer:", "now < m.Heard.Add(timeout):"},
+	}},
+	{"M15", "a learner that was away for a moment has been well all the time", []edit{
+		{"pilot.go", "if !m.CaughtUp {\n\t\t\tdelete(p.well, m.ID)\n\t\t} else if", "if"},
+		{"pilot.go", "case since != 0 && now >= since", "case m.CaughtUp && now >= since"},
+	}},
+	{"M15", "the autopilot overwrites what an operator has just done", []edit{
+		{"pilot.go", "r.Members.Expect = expect", "r.Members.Expect = 0"},
+		{"pilot.go", "p.wait(p.target.StableFor)\n\t}\n\tp.conf =", "p.wait(0)\n\t}\n\tp.conf ="},
+	}},
+	{"M15", "an operator is told that the autopilot is at work", []edit{
+		{"members.go", "if n.step {", "if false {"},
+	}},
+	{"M15", "the autopilot takes its own change for somebody else's", []edit{
+		{"pilot.go", "case m.err == nil:\n\t\tp.conf = 0", "case m.err == nil:"},
+	}},
+	{"M15", "the autopilot is not told that a silent group has woken", []edit{
+		{"liveness.go", "n.tellPilot(n.asleep && !quiescent)", "_ = n.tellPilot"},
+	}},
+	{"M15", "what a host that never answers was asked is kept for ever", []edit{
+		{"pilot.go", "before.giveUp() // or", "_ = before // or"},
+	}},
 }
