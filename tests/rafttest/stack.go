@@ -294,6 +294,9 @@ func (h *stackHost) open() {
 		Name: "stack", Machine: func() actors.StateMachine { return &ledger{host: h, registers: newRegisters()} },
 		Members: founders(h.stack.plan.Founders), Join: h.joins,
 	}
+	if p := h.stack.plan; p.Autopilot > 0 {
+		cfg.Autopilot = &actors.Autopilot{Voters: p.Autopilot, DeadAfter: 5 * p.ElectionTimeout, StableFor: 2 * p.ElectionTimeout, KeepDead: p.Seed%2 == 0}
+	}
 	var g *actors.Group
 	var err error
 	h.stack.queue.Go(func() { g, err = host.Open(ctx, cfg) }, func() {
@@ -480,6 +483,9 @@ func (l *stackLog) Handle(_ context.Context, r slog.Record) error {
 		return true
 	}
 	r.Attrs(take)
+	if strings.HasPrefix(r.Message, "the autopilot changes") {
+		l.host.stack.stats.Steps++
+	}
 	gaveUp := strings.Contains(r.Message, "faulted") || strings.Contains(r.Message, "stays closed")
 	if quarantined := strings.Contains(r.Message, "is quarantined"); gaveUp || quarantined && !l.host.stack.plan.Poison {
 		l.host.stack.fail("%v: %s: %s: there was no reason for it", l.host, r.Message, detail.String()) // no plan has as many failures

@@ -54,7 +54,9 @@ func (s *stack) settle() {
 	})
 	s.equal(long)
 	for _, h := range s.hosts {
-		s.probe(h, long)
+		if st := h.status(); st.Conf.Votes(h.id) { // else the autopilot has it learn
+			s.probe(h, long)
+		}
 	}
 	s.quiet = true
 	s.breakAll()
@@ -76,9 +78,18 @@ func (s *stack) breakAll() {
 	}
 }
 
-// everybody makes all hosts voters.
+// everybody makes all hosts voters, or has the autopilot make all of them members.
 func (s *stack) everybody(limit time.Duration) {
 	if s.plan.Change == 0 {
+		return
+	}
+	if n := s.plan.Autopilot; n > 0 {
+		s.until("the members are as the autopilot wants them", limit, func() bool {
+			return slices.ContainsFunc(s.hosts, func(h *stackHost) bool {
+				st := h.status()
+				return st.Role == raftcore.Leader && !st.Conf.Joint() && len(st.Conf.Voters) == n && len(st.Conf.Members()) == s.plan.Hosts
+			})
+		})
 		return
 	}
 	var all actors.Members

@@ -48,6 +48,7 @@ type StackPlan struct {
 	Panic     time.Duration // a machine panics, once
 	Poison    bool          // there is a command that every machine panics at, until it is mended
 	Change    time.Duration // the members change
+	Autopilot int           // as many voters the group's autopilot wants, beside that; 0: there is none
 	Transfer  time.Duration // the leader's office is handed over
 	Silence   time.Duration // a client is silent for so long that its session may end
 
@@ -103,6 +104,7 @@ func DrawStackPlan(seed uint64) StackPlan {
 	p.Founders = p.Hosts
 	if p.Change > 0 {
 		p.Founders = 3
+		p.Autopilot = number(0, 3, min(p.Hosts, 5))
 	} else {
 		p.Wipe = pick(0, 0.3)
 	}
@@ -122,7 +124,7 @@ type StackStats struct {
 	Kills, Aimed, Stops, Reopened, Wiped, Partitions, Breaks, Holds, Refusals int
 	Fulls, FailedSaves, FailedFiles, Panics, Poisoned, Mended                 int
 	Snapshots, Restores, Installs                                             int
-	Changes, ChangesDone, Transfers, TransfersDone                            int
+	Changes, ChangesDone, Steps, Transfers, TransfersDone                     int // Steps are the autopilot's
 	Probes                                                                    int // commands of sessions that were sent again in the end, to each leader
 }
 
