@@ -35,8 +35,9 @@ import (
 // its quorum. All hosts are to have the same.
 //
 // An operator may change the members meanwhile, and is not disturbed; but a while later
-// the group is brought back to what is described here. Learners that are none of Hosts are
-// an operator's own: they stay what they are.
+// the group is brought back to what is described here. To have a host go for good, stop its
+// group, or let it be none of Hosts. Learners that are none of Hosts are an operator's own:
+// they stay what they are.
 type Autopilot struct {
 	// Voters is how many hosts are to vote: an odd number, for an even one survives no more
 	// failures than that below it. As long as fewer are well it is fewer; it is never made

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/castaway-go/castaway/raftcore"
 )
@@ -214,5 +215,31 @@ func TestM15_WhatIsDecidedStands(t *testing.T) {
 			}
 			v.present = nil
 		}
+	}
+}
+
+// A host that never answers is asked again and again: of what was asked before nothing must
+// be kept, there or in the channel to it.
+func TestM15_WhatIsNeverAnsweredIsGivenUp(t *testing.T) {
+	h := &Host{cfg: HostConfig{ID: 1}, epoch: time.Now()}
+	box, to := newMailbox(10), &channel{}
+	box.dispatcher = neverRuns{}
+	to.put(ref{box: box})
+	h.peers.Store(&peers{2: to})
+	p := &pilot{group: &Group{host: h}, host: h, target: &Autopilot{StableFor: time.Hour}, asked: map[raftcore.NodeID]*call{}}
+	v := &view{hosts: []raftcore.NodeID{1, 2}, conf: raftcore.ConfState{Voters: []raftcore.NodeID{1}}}
+	if !p.probe(v) || !p.probe(v) || box.UserMessageCount() != 1 {
+		t.Fatalf("it was asked %d times, and it was time to once", box.UserMessageCount())
+	}
+	first := p.asked[2]
+	p.probeAt = 0
+	p.probe(v)
+	second := p.asked[2]
+	if first == second || first.state.Load() != callAnswered || second.state.Load() != callWaiting {
+		t.Error("the first one is waited for still, or the second is not")
+	}
+	p.forget()
+	if second.state.Load() != callAnswered {
+		t.Error("who leads no more waits for an answer")
 	}
 }

@@ -21,6 +21,7 @@ import (
 //	courier     → node     raftcore.SnapshotSent; *raftcore.Message, with a snapshot; wholeWanted
 //	clock       → node     woken
 //	liveness    → node     raftcore.Unreachable, tellSleep
+//	pilot       → node     lookOrder
 //	node        → log      saveOrder, loadOrder
 //	node        → peers    outbound, forward
 //	node        → machine  work
@@ -28,7 +29,7 @@ import (
 //	node        → liveness     asleep, awake
 //	node        → snapshotter  keepOrder
 //	node        → courier      sendOrder
-//	node        → pilot        news
+//	node        → pilot        news, looked
 type node struct {
 	group       *Group
 	host        *Host
@@ -139,6 +140,8 @@ func (n *node) receive(message any) {
 		n.core.Step(m)
 	case tellSleep:
 		n.tellSleep()
+	case lookOrder:
+		m.from.tell(looked{n.core.Status()})
 	case askStatus:
 		m.reply <- n.core.Status() // has room for one
 	}

@@ -20,7 +20,8 @@ import (
 // by the node, whether they have opened the group.
 //
 //	node  → pilot  news
-//	pilot → node   *call, to know its status, and for a step; answered by looked, stepped
+//	pilot → node   lookOrder; answered by looked
+//	pilot → node   *call, for a step; answered by stepped
 //	pilot → peers  forward, of askVersions; answered by answered
 type pilot struct {
 	group  *Group
@@ -52,11 +53,11 @@ type (
 	news struct {
 		woke bool // it was silent, and takes everybody to be alive, for a while
 	}
-	looked struct {
-		status *Status
-		err    error
-	}
-	stepped struct {
+	// lookOrder asks for the node's status. It is no request: those may wait for long, or be
+	// refused, where there are many.
+	lookOrder struct{ from ref }
+	looked    struct{ status raftcore.Status }
+	stepped   struct {
 		term     raftcore.Term
 		what     string
 		transfer bool
@@ -111,17 +112,13 @@ func (p *pilot) receive(message any) {
 			p.again = false
 			p.look()
 		}
-		if m.err == nil {
-			p.act(m.status)
-		} else {
-			p.alarm.Reset(p.host.cfg.Raft.ElectionTimeout)
-		}
+		p.act(&m.status)
 	}
 }
 
 // look asks the node for its status.
 func (p *pilot) look() {
-	node, self := p.group.node.Load(), p.self
+	node := p.group.node.Load()
 	switch {
 	case p.looking:
 		p.again = true
@@ -129,7 +126,7 @@ func (p *pilot) look() {
 		p.alarm.Reset(p.host.cfg.Raft.ElectionTimeout)
 	default:
 		p.looking = true
-		node.tell(p.group.newOrder(GetStatus, nil, func(o outcome) { self.tell(looked{o.status, o.err}) }))
+		node.tell(lookOrder{p.self})
 	}
 }
 
@@ -137,7 +134,7 @@ func (p *pilot) look() {
 func (p *pilot) wait(d time.Duration) { p.waitFor = max(p.waitFor, p.host.now().Add(d)) }
 
 // act does what is to be done, and has the alarm set for the next look.
-func (p *pilot) act(s *Status) {
+func (p *pilot) act(s *raftcore.Status) {
 	now, timeout := p.host.now(), p.host.cfg.Raft.ElectionTimeout
 	if s.Role != raftcore.Leader {
 		p.idle(s)
@@ -181,7 +178,7 @@ func (p *pilot) act(s *Status) {
 }
 
 // idle is for who does not lead.
-func (p *pilot) idle(s *Status) {
+func (p *pilot) idle(s *raftcore.Status) {
 	p.forget()
 	p.alarm.Stop()
 	var shown AutopilotStatus
@@ -196,7 +193,7 @@ func (p *pilot) idle(s *Status) {
 }
 
 // begin begins a leadership: nothing is known.
-func (p *pilot) begin(s *Status) {
+func (p *pilot) begin(s *raftcore.Status) {
 	p.forget()
 	p.term, p.conf = s.Term, s.ConfIndex
 	p.well, p.present, p.asked = map[raftcore.NodeID]raftcore.Instant{}, map[raftcore.NodeID]bool{}, map[raftcore.NodeID]*call{}
@@ -215,7 +212,7 @@ func (p *pilot) forget() {
 
 // see returns what is known of the members, and when somebody will be stable, or dead, if
 // nothing happens.
-func (p *pilot) see(s *Status) (v *view, next raftcore.Instant) {
+func (p *pilot) see(s *raftcore.Status) (v *view, next raftcore.Instant) {
 	now, timeout := p.host.now(), p.host.cfg.Raft.ElectionTimeout
 	v = &view{self: s.ID, conf: s.Conf, hosts: p.hosts(), members: map[raftcore.NodeID]health{s.ID: stable}}
 	for i := range s.Peers {
@@ -323,15 +320,15 @@ func (p *pilot) stepped(m stepped) {
 	last := m.what
 	if m.err != nil {
 		last = fmt.Sprintf("%s: %v", m.what, m.err)
-		p.host.logger.Warn("a step of the autopilot has failed", "group", p.group.name, "err", m.err)
 	}
-	switch others := errors.Is(m.err, ErrConfigChanged) || errors.Is(m.err, ErrChangeInProgress); {
+	switch passes := p.group.worthAsking(m.err) || errors.Is(m.err, ErrBusy); {
 	case m.err == nil:
 		p.conf = 0
-	case m.transfer, others, errors.Is(m.err, ErrNotCaughtUp):
-		p.wait(p.target.StableFor) // also because a transfer that fails takes no proposals meanwhile
-	default:
+	case passes && !m.transfer:
 		p.wait(p.host.cfg.Raft.ElectionTimeout)
+	default: // somebody else is at work, or it would fail again; and during a transfer nothing is proposed
+		p.wait(p.target.StableFor)
+		p.host.logger.Warn("a step of the autopilot has failed", "group", p.group.name, "err", m.err)
 	}
 	p.show(AutopilotStatus{Now: p.shown.Now, Last: last})
 	p.look()

@@ -1105,10 +1105,6 @@ var actorMutants = []mutant{
 	{"M15", "a host that has not opened the group becomes a learner", []edit{
 		{"pilot.go", "if p.present[id] {", "if !v.conf.Contains(id) {"},
 	}},
-	{"M15", "who follows runs the autopilot, too", []edit{
-		{"pilot.go", "if s.Role != raftcore.Leader {", "if s.Leader == raftcore.Nobody {"},
-		{"pilot.go", "c.own, c.foreign = true, true", "c.own, c.foreign = true, false"},
-	}},
 	{"M15", "a new leader goes on with what it knew the last time", []edit{
 		{"pilot.go", "if s.Term != p.term {", "if p.well == nil {"},
 		{"pilot.go", "p.forget()\n\tp.alarm.Stop()\n\tvar shown", "p.alarm.Stop()\n\tvar shown"},
