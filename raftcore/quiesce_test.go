@@ -531,3 +531,43 @@ func TestAWordOfSilenceInANewRoundPutsToSleepWhoWasWoken(t *testing.T) {
 		t.Errorf("%v; it should be silent", n.node)
 	}
 }
+
+// A leader says of everybody whether it could vote. Who is silent can, for he has everything;
+// and the silence was not a round of catching up that has taken long.
+func TestM11_WhoHasSleptHasCaughtUp(t *testing.T) {
+	g := silent(t, 3)
+	leader := g.member(1)
+	caughtUp := func(when string, want bool) {
+		t.Helper()
+		for _, p := range leader.node.Status().Peers {
+			if p.CaughtUp != want || p.Newcomer {
+				t.Errorf("%s: %+v", when, p)
+			}
+		}
+	}
+	g.passes(10 * electionTimeout)
+	if s := leader.node.Status(); !s.Quiescent {
+		t.Fatalf("%+v", s)
+	}
+	caughtUp("in the silence", true)
+	answers := map[NodeID]int{}
+	g.filter(func(m *Message) fate {
+		if answers[m.From]++; m.From != 1 && answers[m.From] > 1 {
+			return drop
+		}
+		return pass
+	})
+	g.proposes(1, "y")
+	if s := leader.node.Status(); s.Quiescent {
+		t.Fatalf("%+v", s)
+	}
+	g.settle()
+	caughtUp("when they have answered once", true)
+	g.filter(func(*Message) fate { return drop })
+	leader.now = leader.now.Add(electionTimeout - 1)
+	g.step(leader)
+	caughtUp("they are late", true)
+	leader.now = leader.now.Add(electionTimeout)
+	g.step(leader)
+	caughtUp("they are gone", false)
+}

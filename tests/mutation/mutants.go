@@ -542,6 +542,9 @@ var coreMutants = []mutant{
 	{"M14", "messages of another cluster are taken", []edit{
 		{"node.go", "foreign := m.Cluster != n.hard.Cluster && m.Cluster != 0", "foreign := m.Cluster != n.hard.Cluster && m.Cluster > 1<<63"},
 	}},
+	{"M11", "a silence is a round of catching up that has taken long", []edit{
+		{"quiesce.go", "p.catchUp.began = n.now // the", "_ = p.catchUp // the"},
+	}},
 	{"M15", "a change that takes the majority from under the group", []edit{
 		{"change.go", "if ready < majority(len(c.target.Voters)) {", "if ready < 0 {"},
 	}},
