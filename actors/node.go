@@ -56,6 +56,7 @@ type node struct {
 	named   raftcore.Index   // the snapshot of the last of them that is
 	handed  []*work          // with calls in it, and not done when last looked at
 	step    bool             // of the group's autopilot: one is under way
+	looks   bool             // the autopilot does
 }
 
 // namingSave is a Save from which on a member starts from another snapshot.
@@ -87,6 +88,10 @@ func (n *node) Receive(ctx actor.Context) {
 			n.core.Step(raftcore.Transfer{})
 		}
 		n.drain()
+		if n.looks { // only now: the pilot is to know first whether the core has woken
+			n.looks = false
+			n.pilot.tell(looked{n.core.Status()})
+		}
 	case *actor.Stopping:
 		// After a panic this is the same node, with the requests it had taken.
 		n.calls.abandon()
@@ -141,7 +146,7 @@ func (n *node) receive(message any) {
 	case tellSleep:
 		n.tellSleep()
 	case lookOrder:
-		m.from.tell(looked{n.core.Status()})
+		n.looks = true
 	case askStatus:
 		m.reply <- n.core.Status() // has room for one
 	}
@@ -182,6 +187,10 @@ func (n *node) request(c *call) {
 		c.finish(nil, err)
 		return
 	}
+	if c.own != 0 && c.own != n.leads {
+		c.finish(nil, errNotReady) // it leads anew, and its autopilot knows nothing yet
+		return
+	}
 	if !c.start() {
 		c.release()
 		return
@@ -191,7 +200,7 @@ func (n *node) request(c *call) {
 		c.finish(nil, n.calls.busy())
 		return
 	}
-	n.step = n.step || c.own
+	n.step = n.step || c.own != 0
 	switch c.operation {
 	case Propose:
 		n.core.Step(raftcore.Propose{Tag: tag, Data: c.data})
@@ -357,7 +366,7 @@ func (n *node) answer(replies []raftcore.Reply) {
 // refused ends a request that the core refused.
 func (n *node) refused(c *call, r raftcore.Reply) {
 	if c.operation.leads() {
-		n.step = n.step && !c.own
+		n.step = n.step && c.own == 0
 		c.finish(nil, n.leadOutcome(c.operation, r))
 		return
 	}

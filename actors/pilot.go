@@ -55,7 +55,7 @@ type (
 	}
 	// lookOrder asks for the node's status. It is no request: those may wait for long, or be
 	// refused, where there are many.
-	lookOrder struct{ from ref }
+	lookOrder struct{}
 	looked    struct{ status raftcore.Status }
 	stepped   struct {
 		term     raftcore.Term
@@ -126,7 +126,7 @@ func (p *pilot) look() {
 		p.alarm.Reset(p.host.cfg.Raft.ElectionTimeout)
 	default:
 		p.looking = true
-		node.tell(lookOrder{p.self})
+		node.tell(lookOrder{})
 	}
 }
 
@@ -293,20 +293,20 @@ func (p *pilot) step(d decision, expect raftcore.Index) {
 	if n := len(d.heirs); n > 0 {
 		r = &Request{Operation: Transfer, To: d.heirs[p.tried%n]}
 		p.tried++
-		what = fmt.Sprintf("has voter %d lead, because this one is not to vote", r.To)
+		what = fmt.Sprintf("voter %d is to lead, because this one is not to vote", r.To)
 	} else {
 		conf := d.members.conf()
-		what = fmt.Sprintf("changes the members to voters %v and learners %v", conf.Voters, conf.Learners)
+		what = fmt.Sprintf("the members are to be %v", &conf)
 	}
 	node, self, term := p.group.node.Load(), p.self, p.term
 	if node == nil {
 		return // the member is stopping
 	}
 	p.moving = true
-	p.host.logger.Info("the autopilot "+what, "group", p.group.name, "term", uint64(p.term), "index", uint64(expect))
+	p.host.logger.Info("the autopilot takes a step", "group", p.group.name, "term", uint64(p.term), "index", uint64(expect), "step", what)
 	p.say(what)
 	c := r.newCall()
-	c.own, c.foreign = true, true // it is for this leader, and for no other
+	c.own, c.foreign = term, true // it is for this leadership, and for no other
 	c.answer = func(o outcome) { self.tell(stepped{term, what, r.Operation == Transfer, o.err}) }
 	node.tell(c)
 }
@@ -328,7 +328,7 @@ func (p *pilot) stepped(m stepped) {
 		p.wait(p.host.cfg.Raft.ElectionTimeout)
 	default: // somebody else is at work, or it would fail again; and during a transfer nothing is proposed
 		p.wait(p.target.StableFor)
-		p.host.logger.Warn("a step of the autopilot has failed", "group", p.group.name, "err", m.err)
+		p.host.logger.Warn("a step of the autopilot has failed", "group", p.group.name, "step", m.what, "err", m.err)
 	}
 	p.show(AutopilotStatus{Now: p.shown.Now, Last: last})
 	p.look()

@@ -134,8 +134,8 @@ type call struct {
 	charged atomic.Int64
 	done    chan outcome // for a caller who waits
 	answer  func(outcome)
-	foreign bool // it came from another process, and goes to no third
-	own     bool // it is a step of the group's autopilot, for this very leader
+	foreign bool          // it came from another process, and goes to no third
+	own     raftcore.Term // it is a step of the group's autopilot, for the leader of this term; 0: it is not
 }
 
 // The states of a call.

@@ -483,7 +483,7 @@ func (l *stackLog) Handle(_ context.Context, r slog.Record) error {
 		return true
 	}
 	r.Attrs(take)
-	if strings.HasPrefix(r.Message, "the autopilot changes") {
+	if r.Message == "the autopilot takes a step" {
 		l.host.stack.stats.Steps++
 	}
 	gaveUp := strings.Contains(r.Message, "faulted") || strings.Contains(r.Message, "stays closed")
