@@ -1128,6 +1128,7 @@ var actorMutants = []mutant{
 	{"M15", "a learner that was away for a moment has been well all the time", []edit{
 		{"pilot.go", "if !m.CaughtUp {\n\t\t\tdelete(p.well, m.ID)\n\t\t} else if", "if"},
 		{"pilot.go", "case since != 0 && now >= since", "case m.CaughtUp && now >= since"},
+		{"pilot.go", "if since != 0 && v.members[m.ID] != stable {", "if m.CaughtUp && v.members[m.ID] != stable {"},
 	}},
 	{"M15", "the autopilot overwrites what an operator has just done", []edit{
 		{"pilot.go", "r.Members.Expect = expect", "r.Members.Expect = 0"},
