@@ -411,3 +411,41 @@ func TestM15_WhoSleepsIsNotDead(t *testing.T) {
 		}
 	})
 }
+
+// After a change by somebody else nothing is done for a while: he may not be finished. After
+// one of its own the autopilot goes on.
+func TestM15_WhoElseChangesTheMembersIsNotDisturbed(t *testing.T) {
+	const stable = 10 * time.Second
+	alone(t, Autopilot{Hosts: list(1, 2, 3, 4, 5)}, func(p *lonePilot) {
+		p.members(raftcore.ConfState{Voters: list(1, 2, 3, 4, 5)})
+		p.looks(0)
+		if m := p.looks(time.Second); m == nil {
+			t.Fatal("it does nothing")
+		}
+		p.members(raftcore.ConfState{Voters: list(1, 2, 3), Learners: list(4)}) // 5 was removed, in one go
+		p.ConfIndex = 8
+		p.receive(stepped{term: 1, what: "its own"})
+		if last := p.shown.Last; last != "its own" {
+			t.Errorf("it has done %q last", last)
+		}
+		p.present[5] = true
+		if m := p.looks(0); m == nil || !slices.Equal(m.conf().Learners, list(4, 5)) || m.Expect != 8 {
+			t.Errorf("after its own change it makes the members %+v", m)
+		}
+		p.receive(stepped{term: 1, what: "another", err: ErrConfigChanged})
+		if last := p.shown.Last; last != "another: "+ErrConfigChanged.Error() {
+			t.Errorf("it has done %q last", last)
+		}
+		for _, index := range []raftcore.Index{9, 10} {
+			p.ConfIndex, p.Commit = index, index
+			for _, after := range []time.Duration{0, stable - 1} {
+				if m := p.looks(after); m != nil {
+					t.Errorf("%v after somebody else's change it makes the members %+v", after, m)
+				}
+			}
+		}
+		if m := p.looks(1); m == nil || m.Expect != 10 {
+			t.Errorf("it makes the members %+v", m)
+		}
+	})
+}

@@ -179,6 +179,7 @@ func TestM15_ADeadVoterIsReplacedByTheSpareAndLearnsWhenItIsBack(t *testing.T) {
 				p.hosts[0].propose("a")
 				if c.asleep {
 					p.silent()
+					time.Sleep(10 * stableFor) // fake: until nobody looks any more
 				}
 				gone := p.other()
 				if c.leads {
@@ -513,6 +514,38 @@ func TestM15_AnOperatorGoesFirst(t *testing.T) {
 		asker.change(mine)
 		p.come(want.Voters, want.Learners)
 	})
+}
+
+// An operator who comes while a step of the autopilot is under way is not told to come again:
+// his own is carried out when that one is over.
+func TestM15_AnOperatorWhoComesInTheMiddleOfAStepWaits(t *testing.T) {
+	for name, ask := range map[string]func(p *piloted, h *hostUp, s actors.Status, gone raftcore.NodeID) error{
+		"a change": func(p *piloted, h *hostUp, s actors.Status, gone raftcore.NodeID) error {
+			return h.group.ChangeMembers(p.ctx, actors.Members{Voters: s.Conf.Voters, Learners: ids(gone)})
+		},
+		"a transfer": func(p *piloted, h *hostUp, s actors.Status, gone raftcore.NodeID) error {
+			return h.group.Transfer(p.ctx, without(s.Conf.Voters, s.ID, 4)[0])
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inPiloted(t, 3, 1, actors.Autopilot{}, func(p *piloted) {
+				p.come(ids(1, 2, 3), ids(4))
+				gone := p.other()
+				gone.stop()
+				p.net.SetFaults(0, 5*time.Millisecond)
+				leader := p.leader()
+				for s := range leader.group.Watch(p.ctx) {
+					if s.Conf.Joint() {
+						if err := ask(p, leader, s, gone.id); err != nil {
+							t.Errorf("it ends with %v", err)
+						}
+						break
+					}
+				}
+				p.come(without(ids(1, 2, 3, 4), gone.id), nil)
+			})
+		})
+	}
 }
 
 // An operator's learner stays what it is, and votes for nobody; a voter that is none of the

@@ -86,7 +86,7 @@ func (n *node) leadOutcome(op Operation, r raftcore.Reply) error {
 	case raftcore.NotVoter:
 		return ErrNotVoter
 	case raftcore.Transferring:
-		if op == ChangeMembers || n.step {
+		if op == ChangeMembers {
 			return errNotReady // it is over soon
 		}
 		return ErrChangeInProgress
