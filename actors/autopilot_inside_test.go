@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -448,4 +449,39 @@ func TestM15_WhoElseChangesTheMembersIsNotDisturbed(t *testing.T) {
 			t.Errorf("it makes the members %+v", m)
 		}
 	})
+}
+
+// A step that comes late, when its leader leads again in a later term, was thought of by who
+// knew less than nothing of the present: it is refused.
+func TestM15_AStepIsForTheLeadershipThatThoughtOfIt(t *testing.T) {
+	h := &Host{cfg: HostConfig{ID: 1}.withDefaults()}
+	h.peers.Store(&peers{})
+	cfg := h.cfg.Raft
+	cfg.Boot, cfg.Seed = 1, 1
+	core, err := raftcore.New(cfg, raftcore.Recovered{Incarnation: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out raftcore.Output
+	core.Step(raftcore.Bootstrap{Cluster: 1, Conf: raftcore.ConfState{Voters: list(1)}})
+	for i := range 10 {
+		core.Step(raftcore.Tick{Now: raftcore.Instant(0).Add(time.Duration(i+1) * time.Second)})
+		core.Drain(&out)
+		core.Step(raftcore.Saved{Token: out.Save.Token})
+	}
+	s := core.Status()
+	if s.Role != raftcore.Leader || !s.Readable {
+		t.Fatalf("the test needs a leader, and not %v", s)
+	}
+	n := &node{group: &Group{host: h, name: "group"}, host: h, core: core, leads: s.Term, calls: calls{limit: 10}}
+	for term, refused := range map[raftcore.Term]bool{s.Term - 1: true, s.Term: false} {
+		c := (&Request{Operation: ChangeMembers, Members: Members{Voters: list(1)}}).newCall()
+		var answers []error
+		c.own, c.answer = term, func(o outcome) { answers = append(answers, o.err) }
+		n.request(c)
+		if got := len(answers) == 1 && errors.Is(answers[0], errNotReady); got != refused || n.step == refused {
+			t.Errorf("in term %d a step of term %d is answered with %v", s.Term, term, answers)
+		}
+		n.step = false
+	}
 }

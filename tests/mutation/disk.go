@@ -1134,6 +1134,9 @@ var actorMutants = []mutant{
 		{"pilot.go", "r.Members.Expect = expect", "r.Members.Expect = 0"},
 		{"pilot.go", "p.wait(p.target.StableFor)\n\t}\n\tp.conf =", "p.wait(0)\n\t}\n\tp.conf ="},
 	}},
+	{"M15", "a step of the autopilot is taken by a later leadership", []edit{
+		{"node.go", "if c.own != 0 && c.own != n.leads {", "if c.own != 0 && n.leads == 0 {"},
+	}},
 	{"M15", "an operator is told that the autopilot is at work", []edit{
 		{"members.go", "if n.step {", "if false {"},
 	}},
