@@ -230,7 +230,8 @@ func TestM15_WhatIsNeverAnsweredIsGivenUp(t *testing.T) {
 	h.peers.Store(&peers{2: to})
 	p := &pilot{group: &Group{host: h}, host: h, target: &Autopilot{StableFor: time.Hour}, asked: map[raftcore.NodeID]*call{}}
 	v := &view{hosts: []raftcore.NodeID{1, 2}, conf: raftcore.ConfState{Voters: []raftcore.NodeID{1}}}
-	if !p.probe(v) || !p.probe(v) || box.UserMessageCount() != 1 {
+	missing := p.probe(v)
+	if again := p.probe(v); !missing || !again || box.UserMessageCount() != 1 {
 		t.Fatalf("it was asked %d times, and it was time to once", box.UserMessageCount())
 	}
 	first := p.asked[2]
@@ -452,7 +453,7 @@ func TestM15_WhoElseChangesTheMembersIsNotDisturbed(t *testing.T) {
 }
 
 // A step that comes late, when its leader leads again in a later term, was thought of by who
-// knew less than nothing of the present: it is refused.
+// knew nothing of the present: it is refused.
 func TestM15_AStepIsForTheLeadershipThatThoughtOfIt(t *testing.T) {
 	h := &Host{cfg: HostConfig{ID: 1}.withDefaults()}
 	h.peers.Store(&peers{})
