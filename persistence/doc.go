@@ -12,6 +12,9 @@
 //	Save        groups have something to keep          Load
 //	Load        entries are wanted that left memory    everything but Close
 //	CloseGroup  a member stops                         Load of other groups
+//	Remove      a group leaves this host for good      Load of other groups
+//	Revive      such a group is to come back           Load of other groups
+//	Tombstones  the Store was opened                   Load
 //	Close       once, at the end                       nothing
 //
 // What is durable when: everything in a Save, and in every Save before it, from
@@ -22,6 +25,12 @@
 //
 // A group keeps the lineage that it belongs to, its cluster, except where a Save says
 // that a new one begins (raftcore.Lineage). Only castaway-disk saves that.
+//
+// A group that was removed is forgotten, but not that it was there: a fresh group of
+// its name would vote in terms in which the old one has voted, and acknowledge what that
+// one has acknowledged and thrown away. So a Tombstone stays, for ever, and Open refuses
+// the name. It may come back as a member that has lost its disk does (Store.Revive): under
+// another incarnation, as a newcomer.
 //
 // A write or a sync that fails is never tried again: after a failure nobody
 // knows what the disk holds. The Store that saw it answers every later call

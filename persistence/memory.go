@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -24,7 +25,9 @@ type memory struct {
 }
 
 type memoryGroup struct {
-	boot        uint64 // 0: not open
+	boot        uint64     // 0: not open
+	removed     *Tombstone // all that is left
+	damaged     bool       // it was revived, and has not joined since
 	hard        raftcore.HardState
 	incarnation raftcore.Incarnation
 	snapshot    raftcore.SnapshotMeta
@@ -65,6 +68,9 @@ func (s *memoryStore) Open(name string) (Opened, error) {
 		s.groups[name] = g
 		s.byID = append(s.byID, g)
 	}
+	if g.removed != nil {
+		return Opened{}, &RemovedError{*g.removed}
+	}
 	if g.boot != 0 {
 		return Opened{}, fmt.Errorf("group %q: %w", name, ErrGroupOpen)
 	}
@@ -99,6 +105,7 @@ func (s *memoryStore) Save(saves []Save) error {
 	for i := range saves {
 		g := s.byID[saves[i].Group-1]
 		g.hard = saves[i].HardState
+		g.damaged = g.damaged && !g.hard.Joined
 		g.compact(&saves[i].Save)
 		g.append(saves[i].Entries)
 	}
@@ -134,6 +141,61 @@ func (s *memoryStore) CloseGroup(id GroupID) error {
 		g.boot = 0
 	}
 	return err
+}
+
+func (s *memoryStore) Remove(r Removal) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	g := s.groups[r.Group]
+	switch {
+	case g == nil:
+		return fmt.Errorf("group %q: %w", r.Group, ErrNoGroup)
+	case g.removed != nil:
+		return nil
+	case g.boot != 0:
+		return fmt.Errorf("group %q: %w", r.Group, ErrGroupOpen)
+	}
+	kept := g.recovered()
+	if err := r.Check(&kept); err != nil {
+		return err
+	}
+	*g = memoryGroup{removed: &Tombstone{Group: r.Group, Time: r.Time, Incarnation: g.incarnation, HardState: g.hard}}
+	return nil
+}
+
+func (s *memoryStore) Revive(group string, removed raftcore.Incarnation) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	g := s.groups[group]
+	switch {
+	case g == nil || g.removed == nil:
+		return fmt.Errorf("a tombstone of group %q: %w", group, ErrNoGroup)
+	case g.removed.Incarnation != removed:
+		return &RemovedError{*g.removed}
+	}
+	*g = memoryGroup{incarnation: raftcore.Incarnation(random()), damaged: true}
+	return nil
+}
+
+func (s *memoryStore) Tombstones() ([]Tombstone, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	var all []Tombstone
+	for _, name := range slices.Sorted(maps.Keys(s.groups)) {
+		if t := s.groups[name].removed; t != nil {
+			all = append(all, *t)
+		}
+	}
+	return all, nil
 }
 
 func (s *memoryStore) Close() error {
@@ -194,7 +256,7 @@ func (g *memoryGroup) append(entries []raftcore.Entry) {
 
 func (g *memoryGroup) recovered() raftcore.Recovered {
 	r := raftcore.Recovered{
-		HardState: g.hard, Incarnation: g.incarnation, Snapshot: g.snapshot,
+		HardState: g.hard, Incarnation: g.incarnation, Damaged: g.damaged, Snapshot: g.snapshot,
 		Base: g.base.Last, BaseConf: g.base.Conf, Last: g.base.Last.Index, LastTime: g.base.Time,
 	}
 	for i := range g.entries {

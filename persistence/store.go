@@ -3,6 +3,7 @@ package persistence
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/castaway-go/castaway/raftcore"
 )
@@ -12,7 +13,8 @@ import (
 type Store interface {
 	// Open begins the use of a group, a fresh one if the name is new. Its
 	// incarnation, at least, is durable when Open returns. A group that is open
-	// already is refused with ErrGroupOpen: two members must not share a log.
+	// already is refused with ErrGroupOpen: two members must not share a log. One that
+	// was removed is refused with a *RemovedError: see Remove and Revive.
 	Open(group string) (Opened, error)
 
 	// Save makes the parts of several groups durable together, with one sync.
@@ -30,6 +32,24 @@ type Store interface {
 
 	// CloseGroup ends the use of a group. Late Saves for it are refused.
 	CloseGroup(group GroupID) error
+
+	// Remove takes a group out for good, with all that it takes up, and leaves a
+	// Tombstone, which is durable when Remove returns. A group that is open is refused
+	// with ErrGroupOpen, one that was never there with ErrNoGroup, and one in which the
+	// Removal's member votes with ErrStillVoter; nothing has happened then. Nor has it with
+	// ErrDiskFull. To remove a group again changes nothing, and is no error. The space may
+	// come back later.
+	Remove(r Removal) error
+
+	// Revive has a group begin again of which there is a Tombstone: with nothing that was
+	// before, under a new incarnation, and Recovered.Damaged, so that it neither votes nor
+	// founds anything before a leader has admitted it. The incarnation is that of the
+	// Tombstone which is meant: with another the error is a *RemovedError, and with none
+	// ErrNoGroup.
+	Revive(group string, removed raftcore.Incarnation) error
+
+	// Tombstones returns those of all groups that were removed, by name.
+	Tombstones() ([]Tombstone, error)
 
 	// Close lets go of the disk. Nothing is lost that was saved. A poisoned
 	// Store is closed, too, and says once more that it was.
@@ -68,6 +88,48 @@ type Save struct {
 	raftcore.Save
 }
 
+// Removal says which group is to be removed.
+type Removal struct {
+	Group string
+	// Member is whose disk this is. If it votes in the newest configuration of the group's
+	// log, the group is not removed: the others count on it. Nobody: it is removed however
+	// it is.
+	Member raftcore.NodeID
+	Time   int64 // now, in Unix milliseconds
+}
+
+// Check returns ErrStillVoter if a group must not be removed of which the disk has kept
+// that. For Stores.
+func (r *Removal) Check(kept *raftcore.Recovered) error {
+	newest := kept.BaseConf
+	if n := len(kept.Configs); n > 0 {
+		newest = kept.Configs[n-1]
+	}
+	if r.Member != raftcore.Nobody && newest.Conf.Votes(r.Member) {
+		return fmt.Errorf("group %q: member %d is one of %v: %w", r.Group, r.Member, &newest.Conf, ErrStillVoter)
+	}
+	return nil
+}
+
+// Tombstone is what is left of a group that was removed.
+type Tombstone struct {
+	Group string
+	Time  int64 // when it was removed, in Unix milliseconds
+	// Incarnation and HardState are those that its member had last: what it has voted and
+	// acknowledged was said under that incarnation, which never speaks again.
+	Incarnation raftcore.Incarnation
+	HardState   raftcore.HardState
+}
+
+// RemovedError says that a group was removed, and is not there any more: its name is not
+// given to a fresh one, because that would vote as if the old one had never voted.
+type RemovedError struct{ Tombstone }
+
+func (e *RemovedError) Error() string {
+	return fmt.Sprintf("group %q was removed from this disk at %s; its incarnation was %x",
+		e.Group, time.UnixMilli(e.Time).UTC().Format(time.RFC3339), uint64(e.Incarnation))
+}
+
 // The errors of a Store. Test for them with errors.Is.
 var (
 	// ErrPoisoned: a write or a sync has failed, then or earlier. Nothing that
@@ -88,6 +150,10 @@ var (
 	// well, nothing was written, what was saved can still be read, and the same Save
 	// may be made again, and again: it succeeds once there is room.
 	ErrDiskFull = errors.New("the disk is full")
+	// ErrNoGroup: there is no group of this name, or no Tombstone of one.
+	ErrNoGroup = errors.New("there is no such group")
+	// ErrStillVoter: the member that is to be removed votes in its group.
+	ErrStillVoter = errors.New("it votes in its group still")
 	// ErrClosed: the Store is closed.
 	ErrClosed = errors.New("the store is closed")
 )

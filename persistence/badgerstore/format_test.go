@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/castaway-go/castaway/persistence"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
@@ -57,9 +58,14 @@ func TestTheFormatIsPinned(t *testing.T) {
 	show("record: a damage", nil, appendDamageRecord(nil, &damage{number: 300, incarnation: 0x0102030405060708, last: 999}))
 	show("record: a damage that leaves a snapshot", nil, appendDamageRecord(nil, &damage{number: 300, incarnation: 7, last: 999, base: &b}))
 	show("record: a save of a group that is damaged", nil, appendSaveRecord(nil, 300, raftcore.HardState{Term: 500}, true, compaction{}, nil))
+	tomb := persistence.Tombstone{Group: "orders", Time: 1_700_000_000_000, Incarnation: g.incarnation, HardState: g.hard}
+	show("record: a removal", nil, appendRemovalRecord(nil, 300, &tomb))
+	show("record: a revival", nil, appendRevivalRecord(nil, 300, 0x0102030405060708))
 	show("root", rootKey, r.encode())
 	show("ticket", ticketKey(4097), encodeTicket(ticketKey(4097), 4097))
 	show("group", groupKey(300), g.encode(groupKey(300)))
+	removed := groupValue{name: "orders", incarnation: g.incarnation, version: 10, hard: g.hard, removed: &tomb}
+	show("group that was removed", groupKey(300), removed.encode(groupKey(300)))
 	whole := chunkValue{body: appendEntries(nil, entries)}
 	show("chunk", chunkKey(300, 1000), whole.encode(chunkKey(300, 1000)))
 	parted := chunkValue{pieces: 2, length: 300_000, sum: bodySum([]byte("parted"))}
@@ -104,6 +110,11 @@ func TestWhatIsEncodedIsDecodedTheSame(t *testing.T) {
 	number, group, err := decodeGroup(groupKey(300), g.encode(groupKey(300)))
 	if err != nil || number != 300 || !reflect.DeepEqual(group, g) {
 		t.Errorf("the group is %+v, %v", group, err)
+	}
+	tomb := &persistence.Tombstone{Group: "orders", Time: -5, Incarnation: g.incarnation, HardState: g.hard}
+	removed := groupValue{name: "orders", incarnation: g.incarnation, version: 10, hard: g.hard, removed: tomb}
+	if _, group, err := decodeGroup(groupKey(300), removed.encode(groupKey(300))); err != nil || !reflect.DeepEqual(group, removed) {
+		t.Errorf("the group that was removed is %+v, %v", group, err)
 	}
 	if d, err := decodeRoot(r.encode()); err != nil || d != r {
 		t.Errorf("the root is %+v, %v", d, err)

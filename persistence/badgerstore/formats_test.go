@@ -18,11 +18,12 @@ import (
 )
 
 // The stores in testdata/format-1 were written by a program that knew format 1 only,
-// with the calls in formatStory. One was closed, of the other the process ended. Before
+// with the calls in formatStory. One was closed, of the other the process ended. That in
+// testdata/format-2 was written by one that knew nothing of removals. Before
 // the format changes again, add one of today's:
 //
 //	go test ./persistence/badgerstore -run TestAStoreOfEveryFormatOpens -args -write-format DIR
-//	tar -czf persistence/badgerstore/testdata/format-2/closed.tar.gz -C DIR .
+//	tar -czf persistence/badgerstore/testdata/format-3/closed.tar.gz -C DIR .
 var writeFormat = flag.String("write-format", "", "leave a store of today's format in this directory")
 
 // formatStory makes a store with one of each thing in it.
@@ -74,6 +75,11 @@ func wantFormatStory(t *testing.T, s persistence.Store, added raftcore.Index) (o
 	log := append(commands(1, 21, 40), commands(2, 41, 80)...)
 	wantLog(t, s, orders, append(log, commands(3, 81, 84+added)...))
 	wantLog(t, s, payments, append([]raftcore.Entry{command(7, 1, strings.Repeat("z", 300<<10)), formatConfig()}, commands(8, 3, 9)...))
+	if added > 0 {
+		if _, err := s.Open("another"); !errors.As(err, new(*persistence.RemovedError)) {
+			t.Errorf("what was removed is opened with %v", err)
+		}
+	}
 	for _, g := range []struct {
 		persistence.Opened
 		hard     raftcore.HardState
@@ -97,6 +103,19 @@ func wantFormatStory(t *testing.T, s persistence.Store, added raftcore.Index) (o
 	return orders
 }
 
+// wantRemovable makes a group, and removes it.
+func wantRemovable(t *testing.T, s persistence.Store) {
+	t.Helper()
+	o := mustOpenGroup(t, s, "another")
+	mustSave(t, s, saveOf(o, 1, commands(1, 1, 3)...))
+	if err := s.CloseGroup(o.Group); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Remove(persistence.Removal{Group: "another"}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestAStoreOfEveryFormatOpens: it is read whole, becomes one of today's format, and
 // notices a lost tail from then on.
 func TestAStoreOfEveryFormatOpens(t *testing.T) {
@@ -107,6 +126,7 @@ func TestAStoreOfEveryFormatOpens(t *testing.T) {
 	}{
 		{"1, closed", 1, func(t *testing.T, dir string) { unpack(t, "testdata/format-1/closed.tar.gz", dir) }},
 		{"1, killed", 1, func(t *testing.T, dir string) { unpack(t, "testdata/format-1/killed.tar.gz", dir) }},
+		{"2, closed", 2, func(t *testing.T, dir string) { unpack(t, "testdata/format-2/closed.tar.gz", dir) }},
 		{"today's", storeFormat, func(t *testing.T, dir string) {
 			o := handedOverByHand(dir)
 			s := mustOpen(t, o)
@@ -125,6 +145,7 @@ func TestAStoreOfEveryFormatOpens(t *testing.T) {
 			wantFormat(t, dir, c.format)
 			s := mustOpen(t, handedOverByHand(dir))
 			orders := wantFormatStory(t, s, 0)
+			wantRemovable(t, s)
 			add := saveOf(orders, 3, command(3, 85, "3/85"))
 			add.HardState.Vote = 2
 			mustSave(t, s, add)

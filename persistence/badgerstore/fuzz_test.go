@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/castaway-go/castaway/persistence"
 	"github.com/castaway-go/castaway/persistence/journal"
 	"github.com/castaway-go/castaway/raftcore"
 )
@@ -19,6 +20,8 @@ func FuzzRecord(f *testing.F) {
 	f.Add(appendSaveRecord(nil, 1, g.hard, false, compaction{}, entries))
 	f.Add(appendSaveRecord(nil, 2, g.hard, false, compaction{&b, &b, true}, entries[:1]))
 	f.Add(appendMarkRecord(nil, 300))
+	f.Add(appendRemovalRecord(nil, 1, &persistence.Tombstone{Time: 5, Incarnation: 5, HardState: g.hard}))
+	f.Add(appendRevivalRecord(nil, 2, 77))
 	f.Fuzz(func(t *testing.T, record []byte) {
 		s := &store{names: map[string]*group{}, touched: map[uint32][]*group{}}
 		r := replaying{s: s}

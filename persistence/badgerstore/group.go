@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -30,6 +31,10 @@ type group struct {
 	// changes counts how often entries went away: cut off, or compacted. Who
 	// reads without a lock looks whether it is still the same afterwards.
 	changes uint64
+
+	// tombstone is all that is left, if the group was removed: nothing else counts then.
+	tombstone *persistence.Tombstone
+	revived   bool // since this store was opened
 
 	// While the journal is replayed: the incarnation that Badger has, if a damage that
 	// is still to come has given it.
@@ -204,6 +209,9 @@ func (g *group) whole() error {
 	if s := g.log.Snapshot.Last; s.Index > g.log.Last || g.term(s.Index) != s.Term {
 		return fmt.Errorf("the newest snapshot is of %v, and the log ends at %v", s, g.lastID())
 	}
+	if g.tombstone != nil && g.log.Last > 0 {
+		return errors.New("it was removed, and yet goes on")
+	}
 	if g.awaited != 0 {
 		return fmt.Errorf("it has incarnation %x in the journal, and %x in Badger", uint64(g.log.Incarnation), uint64(g.awaited))
 	}
@@ -248,6 +256,9 @@ func (g *group) settle(k uint32) {
 // will be replayed over this.
 func (g *group) value(last raftcore.Index) groupValue {
 	l := &g.log
+	if g.tombstone != nil {
+		return groupValue{name: g.name, incarnation: l.Incarnation, version: g.version + 1, hard: l.HardState, removed: g.tombstone}
+	}
 	last = max(last, l.Base.Index)
 	runs := sort.Search(len(l.Runs), func(i int) bool { return l.Runs[i].First > last })
 	configs := sort.Search(len(l.Configs), func(i int) bool { return l.Configs[i].Index > last })
@@ -294,8 +305,9 @@ func newGroup(number uint64, v *groupValue) *group {
 			Last:        v.last,
 			Configs:     v.configs,
 		},
-		baseTime: v.base.Time,
-		held:     v.last,
-		version:  v.version,
+		baseTime:  v.base.Time,
+		held:      v.last,
+		version:   v.version,
+		tombstone: v.removed,
 	}
 }

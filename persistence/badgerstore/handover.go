@@ -19,6 +19,12 @@ func (s *store) retire() {
 			return
 		case <-s.wake:
 		}
+		if s.usable() == nil {
+			if err := s.drop(); err != nil && !errors.Is(err, errNoRoomYet) {
+				s.fail(fmt.Errorf("making room of removed groups: %w", s.notice(err)))
+				return
+			}
+		}
 		for s.spent() && s.usable() == nil {
 			oldest, _ := s.journal.Segments()
 			err := s.handOver(oldest)

@@ -94,6 +94,7 @@ type InspectedGroup struct {
 	Version   uint64         // of its value in Badger; 0 if there is none
 	Held      raftcore.Index // Badger has the entries up to here
 	InJournal []Extent
+	Tombstone *persistence.Tombstone // all that is left, if the group was removed
 	g         *group
 }
 
@@ -331,14 +332,15 @@ func (in *Inspection) record(at journal.Position, record []byte) error {
 	s := in.s
 	head := reader{b: record}
 	kind, number := head.byte(), uint64(0)
-	if kind == recordGroup || kind == recordSave {
+	of := kind == recordSave || kind == recordRemoval || kind == recordRevival
+	if kind == recordGroup || of {
 		number = head.uvarint()
 	}
-	if known := uint64(len(s.groups)); number > known+1 || kind == recordSave && number > known {
+	if known := uint64(len(s.groups)); number > known+1 || of && number > known {
 		if number > known+maxMissingGroups {
 			return fmt.Errorf("group %d appears, and the last one before is %d", number, known)
 		}
-		for uint64(len(s.groups)) < number-1 || kind == recordSave && uint64(len(s.groups)) < number {
+		for uint64(len(s.groups)) < number-1 || of && uint64(len(s.groups)) < number {
 			in.damage(s.path(journalName), 0, 0, "group %d is spoken of, and what gives its name is lost", len(s.groups)+1)
 			in.unknown()
 		}
@@ -423,7 +425,7 @@ func (in *Inspection) finish(damaged int) {
 	for _, g := range s.groups {
 		l := g.log
 		l.LastTime = 0
-		out := &InspectedGroup{Number: g.number, Name: g.name, Known: !in.unnamed[g.number], Log: l, BaseTime: g.baseTime, Version: g.version, Held: g.held, g: g}
+		out := &InspectedGroup{Number: g.number, Name: g.name, Known: !in.unnamed[g.number], Log: l, BaseTime: g.baseTime, Version: g.version, Held: g.held, Tombstone: g.tombstone, g: g}
 		gaps := false
 		for i := range g.extents {
 			e := &g.extents[i]

@@ -30,7 +30,7 @@ const (
 // The formats that a store may have: what it is made with, and the oldest that is
 // read. Opening an older one makes it one of today's. See FORMAT.md for what differs.
 const (
-	storeFormat  = 2
+	storeFormat  = 3
 	oldestFormat = 1
 )
 

@@ -69,7 +69,7 @@ func open(o Options) (*store, error) {
 		close(s.retired)
 		return s, nil
 	}
-	s.wake <- struct{}{} // segments may have been full before
+	s.wakeRetirer() // segments may have been full before
 	go s.retire()
 	return s, nil
 }
@@ -191,6 +191,7 @@ func (s *store) salvage(m *marker, o journal.Options) error {
 		return err
 	}
 	// From the beginning: a part of the journal may have been replayed.
+	s.doomed = nil
 	s.groups, s.names, s.touched = nil, map[string]*group{}, map[uint32][]*group{}
 	if err := s.readTable(*m); err != nil {
 		return err
@@ -207,6 +208,9 @@ func (s *store) salvage(m *marker, o journal.Options) error {
 	s.repaired = true
 	s.batch.Add(func(b []byte) []byte { return appendDamageRecord(b, &damage{}) })
 	for _, g := range s.groups {
+		if g.tombstone != nil { // what is gone can lose nothing
+			continue
+		}
 		last, err := s.readable(g)
 		if err != nil {
 			return fmt.Errorf("group %q: %w", g.name, err)
@@ -227,7 +231,9 @@ func (s *store) salvage(m *marker, o journal.Options) error {
 		return err
 	}
 	for _, g := range s.groups {
-		s.touch(g, positions[0].Segment) // one batch is in one segment
+		if g.tombstone == nil {
+			s.touch(g, positions[0].Segment) // one batch is in one segment
+		}
 	}
 	s.root.sequence = s.journal.Sequence() // the journal is shorter than it was
 	if err := s.commitRoot(&s.root, nil); err != nil {
@@ -237,6 +243,9 @@ func (s *store) salvage(m *marker, o journal.Options) error {
 		return err
 	}
 	for _, g := range s.groups {
+		if g.tombstone != nil {
+			continue
+		}
 		s.logger.Error("a group may have lost what came last", "dir", s.o.Dir, "group", g.name, "kept", fmt.Sprintf("entries up to %v", g.lastID()))
 	}
 	if cut != nil {
@@ -401,6 +410,20 @@ func (r *replaying) record(at journal.Position, record []byte) error {
 		}
 		r.fit(at, func() error { return r.damage(at, &d) })
 		return nil
+	case recordRemoval:
+		number, t, err := in.removalRecord()
+		if err != nil {
+			return fmt.Errorf("the record of a removal is %w", err)
+		}
+		r.fit(at, func() error { return r.removal(at, number, &t) })
+		return nil
+	case recordRevival:
+		number, incarnation, err := in.revivalRecord()
+		if err != nil {
+			return fmt.Errorf("the record of a revival is %w", err)
+		}
+		r.fit(at, func() error { return r.revival(at, number, incarnation) })
+		return nil
 	default:
 		return fmt.Errorf("the record is of no known kind: %d", kind)
 	}
@@ -416,7 +439,7 @@ func (r *replaying) group(at journal.Position, number uint64, incarnation raftco
 		if g.name != name {
 			return fmt.Errorf("group %d is %q here, and %q in Badger", number, name, g.name)
 		}
-		if g.log.Incarnation != incarnation {
+		if g.tombstone == nil && g.log.Incarnation != incarnation {
 			g.log.Incarnation, g.awaited = incarnation, g.log.Incarnation
 		}
 	case s.names[name] != nil:
@@ -437,6 +460,9 @@ func (r *replaying) save(at journal.Position, save *saveRecord, first, last raft
 	}
 	g := s.groups[save.number-1]
 	s.touch(g, at.Segment)
+	if g.tombstone != nil { // Badger knows of the removal that is still to come
+		return nil
+	}
 	g.log.HardState, g.log.Damaged = save.hard, save.damaged
 	g.begin(&save.compaction)
 	if last == 0 {
@@ -462,7 +488,31 @@ func (r *replaying) damage(at journal.Position, d *damage) error {
 	}
 	g := s.groups[d.number-1]
 	s.touch(g, at.Segment)
-	g.damage(d)
+	if g.tombstone == nil { // as above
+		g.damage(d)
+	}
+	return nil
+}
+
+func (r *replaying) removal(at journal.Position, number uint64, t *persistence.Tombstone) error {
+	s := r.s
+	if number > uint64(len(s.groups)) {
+		return fmt.Errorf("group %d is not known", number)
+	}
+	g := s.groups[number-1]
+	s.touch(g, at.Segment)
+	t.Group = g.name
+	s.remove(g, t)
+	return nil
+}
+
+func (r *replaying) revival(at journal.Position, number uint64, incarnation raftcore.Incarnation) error {
+	s := r.s
+	if number > uint64(len(s.groups)) {
+		return fmt.Errorf("group %d is not known", number)
+	}
+	s.touch(s.groups[number-1], at.Segment)
+	s.groups[number-1].revive(incarnation)
 	return nil
 }
 

@@ -59,6 +59,7 @@ type hooks struct {
 	readTable   func(dir string) (*remains, error)
 	noRetirer   bool  // the test calls handOver itself
 	commitBytes int   // instead of maxCommitBytes
+	dropBytes   int64 // instead of dropBytes
 	badgerRoom  int64 // instead of badgerRoom
 	closeWait   time.Duration
 	roomPause   time.Duration
@@ -116,6 +117,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.hooks.commitBytes == 0 {
 		o.hooks.commitBytes = maxCommitBytes
+	}
+	if o.hooks.dropBytes == 0 {
+		o.hooks.dropBytes = dropBytes
 	}
 	if o.hooks.badgerRoom == 0 {
 		o.hooks.badgerRoom = badgerRoom

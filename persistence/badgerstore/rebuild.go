@@ -143,7 +143,7 @@ func (s *store) closeParts() (err error) {
 		err = errors.Join(err, within(s.o.hooks.closeWait, "badger in "+s.path(badgerName), s.table.close))
 	}
 	s.journal, s.table, s.root = nil, nil, root{}
-	s.groups, s.names, s.touched = nil, map[string]*group{}, map[uint32][]*group{}
+	s.groups, s.names, s.touched, s.doomed = nil, map[string]*group{}, map[uint32][]*group{}, nil
 	return err
 }
 
@@ -353,7 +353,7 @@ func (w *salvor) upTo(number uint64) bool {
 func (w *salvor) expect(record []byte) {
 	r := reader{b: record}
 	kind := r.byte()
-	if kind != recordGroup && kind != recordSave && kind != recordDamage {
+	if kind != recordGroup && kind != recordSave && kind != recordDamage && kind != recordRemoval && kind != recordRevival {
 		return
 	}
 	head := r
@@ -405,8 +405,15 @@ func (w *salvor) keep(groups []*group, values map[uint64]groupValue) error {
 			w.s.logger.Error("a group is lost, and nobody knows which", "dir", w.s.o.Dir, "number", g.number)
 			continue
 		}
+		if gone := g.gone(&v); gone != nil {
+			best := &group{number: g.number, name: g.name}
+			gone.Group = g.name
+			w.s.remove(best, gone)
+			w.kept = append(w.kept, best)
+			continue
+		}
 		candidates := []*group{g}
-		if valued {
+		if valued && v.removed == nil {
 			candidates = append(candidates, newGroup(g.number, &v))
 			merge := &candidates[1].log
 			if s := g.log.Snapshot; s.Last.Index > merge.Snapshot.Last.Index {
@@ -429,6 +436,16 @@ func (w *salvor) keep(groups []*group, values map[uint64]groupValue) error {
 		w.kept = append(w.kept, best)
 	}
 	return nil
+}
+
+// gone returns the tombstone of a group that was removed, as far as its value in Badger
+// says, which may be an older one, or the journal. To take a group for removed that was
+// revived since loses nothing that counts: it would come back as a newcomer either way.
+func (g *group) gone(v *groupValue) *persistence.Tombstone {
+	if g.tombstone != nil || g.revived {
+		return g.tombstone
+	}
+	return v.removed
 }
 
 // best returns the candidate whose log goes furthest, cut off where it cannot be read.
@@ -502,6 +519,7 @@ func (w *salvor) fill(t table) error {
 // copy writes a group under a number.
 func (w *salvor) copy(txn *transaction, number uint64, from *group) error {
 	g := &group{number: number, name: from.name, log: from.log, baseTime: from.baseTime}
+	g.tombstone = from.tombstone
 	h := handover{s: txn.s, t: txn, g: g}
 	for next := g.log.Base.Index + 1; next <= g.log.Last; {
 		entries, err := w.source.load(from, next, g.log.Last, 1<<20)

@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"encoding/binary"
 
+	"github.com/castaway-go/castaway/persistence"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
@@ -12,6 +13,9 @@ const (
 	recordSave   = 2 // one group's part of a Save
 	recordMark   = 3 // Badger holds what it must hold up to here
 	recordDamage = 4 // what came before this was cut off; a group goes on with what is left
+
+	recordRemoval = 5 // a group was removed
+	recordRevival = 6 // it begins again
 )
 
 // maxRecordBytes is how many bytes of entries go into one record. A Save with
@@ -92,7 +96,19 @@ func appendDamageRecord(b []byte, d *damage) []byte {
 	return appendSnapshot(append(b, saveHasBase), d.base)
 }
 
-// groupRecord, saveRecord, markRecord and damageRecord take what follows the kind.
+func appendRemovalRecord(b []byte, number uint64, t *persistence.Tombstone) []byte {
+	b = binary.AppendUvarint(append(b, recordRemoval), number)
+	b = binary.LittleEndian.AppendUint64(b, uint64(t.Incarnation))
+	b = appendHardState(b, t.HardState, false)
+	return binary.AppendVarint(b, t.Time)
+}
+
+func appendRevivalRecord(b []byte, number uint64, incarnation raftcore.Incarnation) []byte {
+	b = binary.AppendUvarint(append(b, recordRevival), number)
+	return binary.LittleEndian.AppendUint64(b, uint64(incarnation))
+}
+
+// groupRecord, saveRecord, markRecord and so on take what follows the kind.
 
 func (r *reader) groupRecord() (number uint64, incarnation raftcore.Incarnation, name string, err error) {
 	number = r.uvarint()
@@ -137,6 +153,25 @@ func (r *reader) damageRecord() (damage, error) {
 		r.fail()
 	}
 	return d, r.end()
+}
+
+// removalRecord returns a tombstone without a name.
+func (r *reader) removalRecord() (number uint64, t persistence.Tombstone, err error) {
+	number, t.Incarnation = r.uvarint(), raftcore.Incarnation(r.fixed64())
+	t.HardState, _ = r.hardState()
+	t.Time = r.varint()
+	if number == 0 {
+		r.fail()
+	}
+	return number, t, r.end()
+}
+
+func (r *reader) revivalRecord() (number uint64, incarnation raftcore.Incarnation, err error) {
+	number, incarnation = r.uvarint(), raftcore.Incarnation(r.fixed64())
+	if number == 0 {
+		r.fail()
+	}
+	return number, incarnation, r.end()
 }
 
 func (r *reader) markRecord() (generation uint64, err error) {

@@ -50,12 +50,12 @@ func simulated(disk *journaltest.Disk) Options {
 		RetainSegments: 1,
 		MaxSegments:    1 << 20,
 		Logger:         slog.New(slog.NewTextHandler(io.Discard, nil)),
-		hooks:          hooks{fs: disk, openTable: openLogTable(disk), removeTable: removeLogTable(disk), readTable: readLogTable(disk), noRetirer: true, commitBytes: 5000},
+		hooks:          hooks{fs: disk, openTable: openLogTable(disk), removeTable: removeLogTable(disk), readTable: readLogTable(disk), noRetirer: true, commitBytes: 5000, dropBytes: 1000},
 	}
 }
 
 // TestD2D4D7P2_AfterACrashAtAnyPointEveryGroupIsAsItWasSaved saves, cuts off,
-// compacts, loads and hands over at random, crashes or fails between or in the
+// compacts, loads, removes and hands over at random, crashes or fails between or in the
 // middle of any two operations of the disk, and compares what is there
 // afterwards with what must be. Unlike rafttest.TestStore it knows what a
 // hand-over is made of, and does other things in the middle of one.
@@ -111,6 +111,11 @@ func use(m *rafttest.StoreModel, s *store) error {
 		if s.sealed() > s.o.RetainSegments && m.Rand.IntN(3) == 0 {
 			if err := handOver(m, s); err != nil {
 				return err
+			}
+		}
+		if m.Rand.IntN(10) == 0 { // what the retirer does, too
+			if err := s.drop(); err != nil {
+				return s.fail(err)
 			}
 		}
 	}

@@ -20,7 +20,7 @@ import (
 
 // store is an open Store. Its locks, from the outside in:
 //
-//	saving   one Open, Save or CloseGroup at a time
+//	saving   one Open, Save, CloseGroup, Remove or Revive at a time
 //	mu       the groups in memory; never held while a disk works
 //
 // The retirer, a goroutine, hands full journal segments over to Badger. Groups
@@ -48,6 +48,11 @@ type store struct {
 	// repaired: the journal was cut off, not long ago. A group that is not known may
 	// have been lost with the rest.
 	repaired bool
+	doomed   []*group // that were removed, for the retirer
+
+	// The retirer's: those of them that Badger has something of, and how much.
+	dead      []*group
+	deadBytes int64
 
 	noticed sync.Once // damage: there is a note of it
 	failure atomic.Pointer[error]
@@ -100,6 +105,9 @@ func (s *store) Open(name string) (persistence.Opened, error) {
 		return persistence.Opened{}, err
 	}
 	g := s.names[name]
+	if g.tombstone != nil {
+		return persistence.Opened{}, &persistence.RemovedError{Tombstone: *g.tombstone}
+	}
 	if g.boot != 0 {
 		return persistence.Opened{}, fmt.Errorf("group %q: %w", name, persistence.ErrGroupOpen)
 	}

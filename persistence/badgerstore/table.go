@@ -26,6 +26,11 @@ type table interface {
 	// scan hands the keys with a prefix to visit, ascending from a key on, until
 	// it says stop. Key and value are valid until it returns.
 	scan(prefix, from []byte, visit func(key, value []byte) (more bool, err error)) error
+	// drop throws out all keys with these prefixes, and gives their room back. Nothing is
+	// committed meanwhile. It may be left half done when the process ends.
+	drop(prefixes [][]byte) error
+	// size returns how much there is, in bytes, roughly.
+	size() (int64, error)
 	// sync makes certain that the files themselves do not vanish.
 	sync() error
 	close() error
@@ -222,6 +227,21 @@ func (t *badgerTable) scan(prefix, from []byte, visit func(key, value []byte) (b
 		}
 		return nil
 	})
+}
+
+func (t *badgerTable) drop(prefixes [][]byte) error {
+	if err := t.db.DropPrefix(prefixes...); err != nil {
+		return fmt.Errorf("badger in %s: %w", t.dir, err)
+	}
+	return nil
+}
+
+// size counts the tables: Badger itself does so once a minute.
+func (t *badgerTable) size() (bytes int64, err error) {
+	for _, table := range t.db.Tables() {
+		bytes += int64(table.OnDiskSize)
+	}
+	return bytes, nil
 }
 
 // sync syncs the directory. Badger syncs what is in its files, but forgets the

@@ -193,6 +193,26 @@ func (t *logTable) snapshot(prefix, from []byte) (seen []write) {
 	return seen
 }
 
+func (t *logTable) drop(prefixes [][]byte) error {
+	for _, prefix := range prefixes {
+		for _, w := range t.snapshot(prefix, prefix) {
+			if err := t.commit([]write{{key: w.key}}); err != nil { // one at a time: it may be left half done
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (t *logTable) size() (bytes int64, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for key, value := range t.data {
+		bytes += int64(len(key) + len(value))
+	}
+	return bytes, nil
+}
+
 func (t *logTable) sync() error { return nil }
 
 func (t *logTable) close() error { return nil }

@@ -410,6 +410,10 @@ func (t *tableFiles) value(c cell) ([]byte, error) {
 
 func (t *tableFiles) commit([]write) error { return errors.ErrUnsupported }
 
+func (t *tableFiles) drop([][]byte) error { return errors.ErrUnsupported }
+
+func (t *tableFiles) size() (int64, error) { return 0, errors.ErrUnsupported }
+
 func (t *tableFiles) sync() error { return errors.ErrUnsupported }
 
 func (t *tableFiles) close() error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/crc32"
 
+	"github.com/castaway-go/castaway/persistence"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
@@ -160,6 +161,7 @@ type groupValue struct {
 	last        raftcore.Index // of the entries that are in Badger; base.Last.Index if there are none
 	runs        []raftcore.TermRun
 	configs     []raftcore.ConfigAt
+	removed     *persistence.Tombstone // all that is left: name, incarnation and hard count then
 }
 
 func (g *groupValue) encode(key []byte) []byte {
@@ -182,6 +184,9 @@ func (g *groupValue) encode(key []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(len(g.configs)))
 	for i := range g.configs {
 		b = appendConfigAt(b, &g.configs[i])
+	}
+	if g.removed != nil {
+		b = binary.AppendVarint(b, g.removed.Time)
 	}
 	return seal(key, b)
 }
@@ -213,6 +218,12 @@ func decodeGroup(key, value []byte) (number uint64, g groupValue, err error) {
 		g.configs = make([]raftcore.ConfigAt, n)
 		for i := range g.configs {
 			g.configs[i] = r.configAt()
+		}
+	}
+	if len(r.b) > 0 { // it is not in a group that is there, nor in format 2
+		g.removed = &persistence.Tombstone{Group: g.name, Time: r.varint(), Incarnation: g.incarnation, HardState: g.hard}
+		if g.last > 0 {
+			return 0, groupValue{}, errValue
 		}
 	}
 	number = binary.BigEndian.Uint64(key[1:])

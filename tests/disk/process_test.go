@@ -74,10 +74,15 @@ type message struct {
 	Saves []persistence.Save
 	Load  raftcore.Load
 
+	Removal persistence.Removal
+	Removed raftcore.Incarnation
+
 	PID     int
 	Opened  persistence.Opened
 	Entries []raftcore.Entry
 	Failure *failure
+
+	Tombstones []persistence.Tombstone
 
 	// Empty are the numbers of the entries with data of no length, which gob takes
 	// for none.
@@ -138,6 +143,7 @@ func (p *pipes) receive() (*message, error) {
 var known = []error{
 	persistence.ErrPoisoned, persistence.ErrGroupOpen, persistence.ErrGroupClosed,
 	persistence.ErrLocked, persistence.ErrBadSave, persistence.ErrClosed, persistence.ErrDiskFull,
+	persistence.ErrNoGroup, persistence.ErrStillVoter,
 }
 
 // failure is an error that came through the pipe.
@@ -146,6 +152,7 @@ type failure struct {
 	Known   []int
 	Errno   syscall.Errno
 	Corrupt *persistence.CorruptError
+	Removed *persistence.RemovedError
 }
 
 func newFailure(err error) *failure {
@@ -160,6 +167,7 @@ func newFailure(err error) *failure {
 	}
 	errors.As(err, &f.Errno)
 	errors.As(err, &f.Corrupt)
+	errors.As(err, &f.Removed)
 	return f
 }
 
@@ -171,6 +179,10 @@ func (f *failure) Is(target error) bool {
 }
 
 func (f *failure) As(target any) bool {
+	if r, ok := target.(**persistence.RemovedError); ok && f.Removed != nil {
+		*r = f.Removed
+		return true
+	}
 	c, ok := target.(**persistence.CorruptError)
 	if ok && f.Corrupt != nil {
 		*c = f.Corrupt
@@ -211,6 +223,12 @@ func serve(dir string) error {
 			answer.Entries, err = s.Load(call.Group, call.Load)
 		case "closeGroup":
 			err = s.CloseGroup(call.Group)
+		case "remove":
+			err = s.Remove(call.Removal)
+		case "revive":
+			err = s.Revive(call.Name, call.Removed)
+		case "tombstones":
+			answer.Tombstones, err = s.Tombstones()
 		case "close":
 			err = s.Close()
 		default:
@@ -361,6 +379,21 @@ func (p *process) Load(group persistence.GroupID, load raftcore.Load) ([]raftcor
 func (p *process) CloseGroup(group persistence.GroupID) error {
 	_, err := p.call(message{Call: "closeGroup", Group: group})
 	return err
+}
+
+func (p *process) Remove(r persistence.Removal) error {
+	_, err := p.call(message{Call: "remove", Removal: r})
+	return err
+}
+
+func (p *process) Revive(group string, removed raftcore.Incarnation) error {
+	_, err := p.call(message{Call: "revive", Name: group, Removed: removed})
+	return err
+}
+
+func (p *process) Tombstones() ([]persistence.Tombstone, error) {
+	answer, err := p.call(message{Call: "tombstones"})
+	return answer.Tombstones, err
 }
 
 // Close closes the store, and ends the process.

@@ -139,6 +139,20 @@ func (s *stackStore) CloseGroup(group persistence.GroupID) error {
 	return s.Store.CloseGroup(group)
 }
 
+func (s *stackStore) Remove(r persistence.Removal) error {
+	if s.poison != nil {
+		return s.poison
+	}
+	return s.Store.Remove(r)
+}
+
+func (s *stackStore) Revive(group string, removed raftcore.Incarnation) error {
+	if s.poison != nil {
+		return s.poison
+	}
+	return s.Store.Revive(group, removed)
+}
+
 func (s *stackStore) Close() error {
 	s.release()
 	return s.poison

@@ -62,8 +62,11 @@ func survivesCrashes(r *storeRun) {
 func (r *storeRun) prepared(seed uint64) *place {
 	p := r.place(seed)
 	p.start()
-	p.enter("a", "b", "c")
-	p.save(p.term("a", 1, commands(1, 1, 9)...), p.term("b", 1, commands(1, 1, 3)...), p.term("c", 1, commands(1, 1, 9)...))
+	p.enter("a", "b", "c", "y", "z")
+	p.save(p.term("a", 1, commands(1, 1, 9)...), p.term("b", 1, commands(1, 1, 3)...), p.term("c", 1, commands(1, 1, 9)...), p.term("y", 3, commands(3, 1, 5)...), p.term("z", 3, commands(3, 1, 5)...))
+	must(p.Close(p.s, "z"))
+	must(p.Close(p.s, "y"))
+	must(p.Remove(p.s, persistence.Removal{Group: "y", Time: 5}))
 	return p
 }
 
@@ -97,6 +100,9 @@ func (p *place) beginning() []persistence.Save {
 func (p *place) goOn() {
 	must(p.CheckAll(p.s))
 	for _, name := range []string{"a", "b", "c"} {
+		if !p.group(name).open { // it was removed
+			continue
+		}
 		next := p.group(name).kept.last() + 1
 		p.save(p.term(name, 9, commands(9, next, next+2)...))
 	}
@@ -237,6 +243,8 @@ func isPoisoned(r *storeRun) {
 	}{
 		{"Save", func(p *place) error { return p.Save(p.s, p.replacing()) }},
 		{"Open", func(p *place) error { return p.Open(p.s, "new") }},
+		{"Remove", func(p *place) error { return p.Remove(p.s, persistence.Removal{Group: "z"}) }},
+		{"Revive", func(p *place) error { return p.Revive(p.s, "y") }},
 	} {
 		for n, unharmed := 1, 0; unharmed < enoughUnharmed; n++ {
 			unharmed++
@@ -283,6 +291,10 @@ func (p *place) wantPoisoned() {
 	_, err = s.Load(group, raftcore.Load{From: 1, To: 1, MaxBytes: 1})
 	check("Load", err)
 	check("CloseGroup", s.CloseGroup(group))
+	check("Remove", s.Remove(persistence.Removal{Group: "a"}))
+	check("Revive", s.Revive("y", p.group("y").incarnation))
+	_, err = s.Tombstones()
+	check("Tombstones", err)
 	check("Close", s.Close())
 }
 
@@ -309,6 +321,11 @@ func refusesWhatHasNoRoom(r *storeRun) {
 				}
 				err = p.Open(p.s, "new")
 				demand(err == nil || full(err), cRoom, "when there was no room, Open ended with %v", err)
+				err = p.Remove(p.s, persistence.Removal{Group: "b"}) // is open
+				demand(err == nil || full(err), cRoom, "when there was no room, Remove ended with %v", err)
+				err = p.Revive(p.s, "y")
+				demand(err == nil || full(err), cRoom, "when there was no room, Revive ended with %v", err)
+				p.removeWhenFull("c")
 				p.Limit(-1)
 				p.saveWhenThereIsRoom(refused, r.patience)
 			}
@@ -357,6 +374,14 @@ func (p *place) startFull() {
 	demand(full(err), cRoom, "on a full disk, opening the Store ended with %v", err)
 	p.Limit(-1)
 	p.start()
+}
+
+// removeWhenFull removes a group, which may be refused, and removes or checks it again.
+func (p *place) removeWhenFull(name string) {
+	must(p.Close(p.s, name))
+	err := p.Remove(p.s, persistence.Removal{Group: name, Time: 9})
+	demand(err == nil || full(err), cRoom, "when there was no room, Remove ended with %v", err)
+	p.enter(name)
 }
 
 // saveWhenThereIsRoom makes a Save again and again: what makes room may do so in the

@@ -17,6 +17,10 @@ func (m *StoreModel) Step(s persistence.Store) error {
 	name := string(rune('a' + m.Rand.IntN(4)))
 	g := m.group(name)
 	switch n := m.Rand.IntN(120); {
+	case g.tombstone != nil && n < 30:
+		return m.Revive(s, name)
+	case g.incarnation != 0 && n >= 118:
+		return m.removeSomething(s, g)
 	case !g.open || n < 2:
 		return m.Open(s, name)
 	case n < 6:

@@ -30,7 +30,8 @@ type StoreModel struct {
 	Rand *rand.Rand
 
 	seed   uint64
-	groups []*modelGroup // all that were ever opened, in the order of that
+	lives  map[raftcore.Incarnation]bool // all that ever were
+	groups []*modelGroup                 // all that were ever opened, in the order of that
 	boots  map[uint64]bool
 	late   []persistence.Opened // openings that are over
 }
@@ -41,6 +42,12 @@ type modelGroup struct {
 	incarnation raftcore.Incarnation // 0: it was never opened for certain
 	kept        contents
 	flight      []raftcore.Save // parts of a Save that failed: there are all of them, or none
+	damaged     bool            // it was revived, and has not joined since
+
+	tombstone *persistence.Tombstone // it was removed
+	// A Remove, or a Revive, that failed: it has happened, or not.
+	removing *persistence.Tombstone
+	reviving bool
 
 	open   bool
 	opened persistence.Opened
@@ -48,7 +55,7 @@ type modelGroup struct {
 
 // NewStoreModel returns the model of a Store in which nothing is.
 func NewStoreModel(seed uint64) *StoreModel {
-	return &StoreModel{Rand: rand.New(rand.NewPCG(seed, 2)), seed: seed, boots: map[uint64]bool{}}
+	return &StoreModel{Rand: rand.New(rand.NewPCG(seed, 2)), seed: seed, boots: map[uint64]bool{}, lives: map[raftcore.Incarnation]bool{}}
 }
 
 // What the contract says. Whoever writes a Store reads these when it does not.
@@ -68,6 +75,10 @@ const (
 	cGroupName   = "groups are told apart by every byte of their names, and one that CloseGroup has closed can be opened again"
 	cGroupClosed = "what is meant for a group that is not open, or for an earlier opening of it, is refused with ErrGroupClosed, and nothing of it is kept"
 	cGood        = "a Save that follows from what is saved is executed"
+	cRemoved     = "a group that Remove has removed is not there any more: Open ends with a *RemovedError that has its Tombstone, for ever"
+	cTombstone   = "a Tombstone has the name, the time that Remove was told, and the last incarnation and hard state of the group; Tombstones returns all of them, by name"
+	cRemove      = "Remove refuses a group that is open (ErrGroupOpen), one that was never there (ErrNoGroup), and one in which the member votes by the newest configuration in the log (ErrStillVoter), and nothing has happened then"
+	cRevive      = "Revive takes nothing but the incarnation of the Tombstone; then the group is empty, has a new incarnation, and is Damaged until a Save says that it has joined"
 	cOpens       = "a Store opens, and its groups do, whatever happened to it, as long as nothing was damaged that was durable"
 )
 
@@ -133,8 +144,14 @@ func (m *StoreModel) Open(s persistence.Store, name string) error {
 	if errors.Is(err, persistence.ErrGroupOpen) {
 		return broken(cGroupName, "Open of group %.30q, which is not open, ended with %v", name, err)
 	}
+	if removed := (*persistence.RemovedError)(nil); errors.As(err, &removed) {
+		return g.isRemoved(&removed.Tombstone)
+	}
 	if err != nil {
 		return fmt.Errorf("opening group %.30q: %w", name, err)
+	}
+	if err := g.isThere(); err != nil {
+		return err
 	}
 	if o.Boot == 0 || m.boots[o.Boot] {
 		return broken(cBoot, "group %.30q was opened with Boot %d, which is zero or that of another opening", name, o.Boot)
@@ -148,7 +165,7 @@ func (m *StoreModel) Open(s persistence.Store, name string) error {
 	if err := g.settle(&o.Recovered); err != nil {
 		return err
 	}
-	m.boots[o.Boot] = true
+	m.boots[o.Boot], m.lives[o.Recovered.Incarnation] = true, true
 	g.open, g.opened, g.incarnation = true, o, o.Recovered.Incarnation
 	return nil
 }
@@ -157,10 +174,8 @@ func (m *StoreModel) checkIncarnation(g *modelGroup, got raftcore.Incarnation) e
 	if got == 0 || g.incarnation != 0 && got != g.incarnation {
 		return broken(cIncarnation, "group %.30q has incarnation %x, and had %x", g.name, uint64(got), uint64(g.incarnation))
 	}
-	for _, other := range m.groups {
-		if other != g && other.incarnation == got {
-			return broken(cIncarnation, "groups %.30q and %.30q have the same incarnation %x", g.name, other.name, uint64(got))
-		}
+	if g.incarnation == 0 && m.lives[got] {
+		return broken(cIncarnation, "group %.30q has incarnation %x, which another has, or one that was removed", g.name, uint64(got))
 	}
 	return nil
 }
@@ -174,15 +189,21 @@ func (g *modelGroup) settle(r *raftcore.Recovered) error {
 	if without == nil || len(flight) == 0 {
 		return without
 	}
-	kept := g.kept
+	kept, damaged := g.kept, g.damaged
 	for i := range flight {
-		g.kept.apply(flight[i])
+		g.apply(flight[i])
 	}
 	if with := g.compare(r); with != nil {
-		g.kept = kept
+		g.kept, g.damaged = kept, damaged
 		return broken(cWhole, "neither is group %.30q as it was before the Save that failed (%v), nor as after it (%v)", g.name, found(without), found(with))
 	}
 	return nil
+}
+
+// apply takes note of what was saved.
+func (g *modelGroup) apply(s raftcore.Save) {
+	g.kept.apply(s)
+	g.damaged = g.damaged && !g.kept.hard.Joined
 }
 
 // found is what was found, without what the contract says.
@@ -206,6 +227,10 @@ func (g *modelGroup) compare(r *raftcore.Recovered) error {
 	}
 	sameConf := func(a, b raftcore.ConfigAt) bool { return a.Index == b.Index && a.Conf.Equal(&b.Conf) }
 	a, b := &r.Snapshot, &want.Snapshot
+	damage := cDamage
+	if g.damaged {
+		damage = cRevive
+	}
 	for _, f := range []struct {
 		field     string
 		same      bool
@@ -221,7 +246,7 @@ func (g *modelGroup) compare(r *raftcore.Recovered) error {
 		{"Runs", slices.Equal(r.Runs, want.Runs), r.Runs, want.Runs, cRecovered},
 		{"Configs", slices.EqualFunc(r.Configs, want.Configs, sameConf), r.Configs, want.Configs, cRecovered},
 		{"Applied", r.Applied == 0, r.Applied, 0, cRecovered},
-		{"Damaged", !r.Damaged, r.Damaged, false, cDamage},
+		{"Damaged", r.Damaged == g.damaged, r.Damaged, g.damaged, damage},
 	} {
 		if !f.same {
 			return broken(f.contract, "group %.30q was opened with %s %s, saved was %s", g.name, f.field, short(f.got), short(f.want))
@@ -310,7 +335,7 @@ func (m *StoreModel) Save(s persistence.Store, saves []persistence.Save) error {
 		if err != nil {
 			g.flight = append(g.flight, saves[i].Save)
 		} else {
-			g.kept.apply(saves[i].Save)
+			g.apply(saves[i].Save)
 		}
 	}
 	if err != nil {
@@ -401,13 +426,24 @@ func (m *StoreModel) load(s persistence.Store, g *modelGroup, l raftcore.Load) (
 	return len(got), nil
 }
 
-// CheckAll opens what is not open, and compares every entry of every group.
+// CheckAll opens what is not open, and compares every entry of every group, and all
+// tombstones.
 func (m *StoreModel) CheckAll(s persistence.Store) error {
+	if err := m.checkGroups(s); err != nil {
+		return err
+	}
+	return m.checkTombstones(s)
+}
+
+func (m *StoreModel) checkGroups(s persistence.Store) error {
 	for _, g := range m.groups {
 		if !g.open {
 			if err := m.Open(s, g.name); err != nil {
 				return err
 			}
+		}
+		if !g.open { // it was removed
+			continue
 		}
 		first, last := g.kept.base.Last.Index+1, g.kept.last()
 		for from := first; from <= last; {

@@ -95,6 +95,22 @@ var defects = map[string]string{
 	"takes a torn end for damage":              "torn",
 	"a failed opening keeps the lock":          "",
 
+	// What is removed.
+	"forgets that a group was removed":             "removed",
+	"keeps what was removed":                       "",
+	"does not sync a removal":                      "",
+	"removes what was never there":                 "ErrNoGroup",
+	"removes a group once":                         "again",
+	"removes a group that is open":                 "ErrGroupOpen",
+	"removes voters":                               "ErrStillVoter",
+	"looks at the configuration of the base alone": "ErrStillVoter",
+	"writes no vote on a tombstone":                "Tombstone",
+	"writes no time on a tombstone":                "Tombstone",
+	"lists tombstones in any order":                "Tombstone",
+	"revives a group as who it was":                "incarnation",
+	"revives a group that may found it again":      "Damaged",
+	"revives whatever is asked for":                "Tombstone",
+
 	// What a full disk does.
 	"acknowledges what has no room":                              "where there was room",
 	"does not say that the disk is full":                         "ErrDiskFull",
@@ -134,6 +150,7 @@ func TestTheSuiteKnowsEveryField(t *testing.T) {
 	}{
 		{reflect.TypeFor[raftcore.Entry](), 5}, {reflect.TypeFor[raftcore.Recovered](), 12}, {reflect.TypeFor[raftcore.SnapshotMeta](), 3},
 		{reflect.TypeFor[raftcore.ConfState](), 3}, {reflect.TypeFor[raftcore.Save](), 7}, {reflect.TypeFor[raftcore.Load](), 5}, {reflect.TypeFor[persistence.Opened](), 3},
+		{reflect.TypeFor[persistence.Tombstone](), 4}, {reflect.TypeFor[persistence.Removal](), 3},
 	} {
 		if n := c.of.NumField(); n != c.want {
 			t.Errorf("%v has %d fields, TestStore knows %d: look where it compares them", c.of, n, c.want)

@@ -43,6 +43,9 @@ type toyRecord struct {
 	name        string
 	incarnation raftcore.Incarnation
 	parts       []toyPart
+
+	removed *persistence.Tombstone
+	revived bool // by this name, under this incarnation
 }
 
 type toyPart struct {
@@ -209,6 +212,8 @@ type toyGroup struct {
 	incarnation raftcore.Incarnation
 	boot        uint64
 	id          persistence.GroupID
+	removed     *persistence.Tombstone
+	damaged     bool
 }
 
 func (s *toyStore) replay() error {
@@ -232,7 +237,14 @@ func (s *toyStore) replay() error {
 	}
 	for i := range d.seen {
 		r := &d.seen[i]
-		if r.incarnation != 0 {
+		switch {
+		case r.removed != nil && d.is("forgets that a group was removed"):
+			s.groups = slices.DeleteFunc(s.groups, func(g *toyGroup) bool { return g.name == r.name })
+		case r.removed != nil:
+			s.remove(s.group(r.name), r.removed)
+		case r.revived:
+			s.revive(s.group(r.name), r.incarnation)
+		case r.incarnation != 0:
 			s.found(r.name, r.incarnation)
 		}
 		for k := range r.parts {
@@ -307,6 +319,7 @@ func (s *toyStore) apply(g *toyGroup, save raftcore.Save, replayed bool) {
 		copy(before[min(int(save.Entries[0].Index-base-1), len(before)):], save.Entries)
 	}
 	g.contents.apply(save)
+	g.damaged = g.damaged && !g.hard.Joined
 	switch {
 	case d.is("moves the base back") && save.Base != nil:
 		g.base = *save.Base
@@ -380,7 +393,7 @@ func (s *toyStore) commit(records ...toyRecord) error {
 			return s.fail(err)
 		}
 	}
-	if d.is("does not sync") || d.is("does not sync a new group") && records[0].incarnation != 0 {
+	if d.is("does not sync") || d.is("does not sync a new group") && records[0].incarnation != 0 || d.is("does not sync a removal") && records[0].removed != nil {
 		return nil
 	}
 	err := d.sync(s.life)
@@ -414,6 +427,9 @@ func (s *toyStore) Open(name string) (persistence.Opened, error) {
 		}
 		g = s.found(name, incarnation)
 	}
+	if g.removed != nil {
+		return persistence.Opened{}, &persistence.RemovedError{Tombstone: *g.removed}
+	}
 	if g.boot != 0 && !d.is("opens a group twice") {
 		return persistence.Opened{}, persistence.ErrGroupOpen
 	}
@@ -437,7 +453,7 @@ func (s *toyStore) recovered(g *toyGroup) raftcore.Recovered {
 		r.Note(&g.entries[i])
 	}
 	r.Tail = slices.Clone(g.entries[len(g.entries)/2:])
-	r.Damaged = s.torn && d.is("says Damaged for a torn end")
+	r.Damaged = g.damaged || s.torn && d.is("says Damaged for a torn end")
 	switch {
 	case d.is("hands out a tail that ends too early") && len(r.Tail) > 0:
 		r.Tail = r.Tail[:len(r.Tail)-1]
@@ -609,6 +625,107 @@ func (s *toyStore) CloseGroup(id persistence.GroupID) error {
 		g.boot = 0
 	}
 	return nil
+}
+
+// remove executes a removal.
+func (s *toyStore) remove(g *toyGroup, t *persistence.Tombstone) {
+	g.removed = t
+	if !s.disk.is("keeps what was removed") {
+		g.contents = contents{}
+	}
+}
+
+// revive executes a revival.
+func (s *toyStore) revive(g *toyGroup, incarnation raftcore.Incarnation) {
+	g.removed, g.incarnation, g.damaged = nil, incarnation, !s.disk.is("revives a group that may found it again")
+}
+
+func (s *toyStore) Remove(r persistence.Removal) error {
+	d := s.disk
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := s.usable(); err != nil {
+		return err
+	}
+	g := s.group(r.Group)
+	switch {
+	case g == nil && d.is("removes what was never there"):
+		return nil
+	case g == nil:
+		return persistence.ErrNoGroup
+	case g.removed != nil && d.is("removes a group once"):
+		return persistence.ErrNoGroup
+	case g.removed != nil:
+		return nil
+	case g.boot != 0 && !d.is("removes a group that is open"):
+		return persistence.ErrGroupOpen
+	}
+	kept := s.recovered(g)
+	switch {
+	case d.is("removes voters"):
+		r.Member = raftcore.Nobody
+	case d.is("looks at the configuration of the base alone"):
+		kept.Configs = nil
+	}
+	if err := r.Check(&kept); err != nil {
+		return err
+	}
+	t := &persistence.Tombstone{Group: r.Group, Time: r.Time, Incarnation: g.incarnation, HardState: g.hard}
+	switch {
+	case d.is("writes no vote on a tombstone"):
+		t.HardState.Vote = raftcore.Nobody
+	case d.is("writes no time on a tombstone"):
+		t.Time = 0
+	}
+	if err := s.commit(toyRecord{name: r.Group, removed: t}); err != nil {
+		return err
+	}
+	s.remove(g, t)
+	return nil
+}
+
+func (s *toyStore) Revive(name string, removed raftcore.Incarnation) error {
+	d := s.disk
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := s.usable(); err != nil {
+		return err
+	}
+	g := s.group(name)
+	switch {
+	case g == nil || g.removed == nil:
+		return persistence.ErrNoGroup
+	case g.removed.Incarnation != removed && !d.is("revives whatever is asked for"):
+		return &persistence.RemovedError{Tombstone: *g.removed}
+	}
+	incarnation := raftcore.Incarnation(d.random())
+	if d.is("revives a group as who it was") {
+		incarnation = g.removed.Incarnation
+	}
+	if err := s.commit(toyRecord{name: name, incarnation: incarnation, revived: true}); err != nil {
+		return err
+	}
+	s.revive(g, incarnation)
+	return nil
+}
+
+func (s *toyStore) Tombstones() ([]persistence.Tombstone, error) {
+	d := s.disk
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := s.usable(); err != nil {
+		return nil, err
+	}
+	var all []persistence.Tombstone
+	for _, g := range s.groups {
+		if g.removed != nil {
+			all = append(all, *g.removed)
+		}
+	}
+	if !d.is("lists tombstones in any order") {
+		slices.SortFunc(all, func(a, b persistence.Tombstone) int { return strings.Compare(a.Group, b.Group) })
+	}
+	return all, nil
 }
 
 func (s *toyStore) Close() error {

@@ -43,6 +43,7 @@ type groupFacts struct {
 	NameBytes   []byte `json:"nameBytes,omitempty"` // if the name is not UTF-8
 	Known       bool   `json:"known"`
 	Damaged     bool   `json:"damaged"`
+	Removed     *int64 `json:"removed"`
 	Incarnation string `json:"incarnation"`
 
 	HardState hardFacts      `json:"hardState"`
@@ -179,6 +180,8 @@ type verdictFacts struct {
 	First raftcore.Index `json:"first"`
 	Last  raftcore.Index `json:"last"`
 	Good  bool           `json:"good"`
+
+	Removed bool `json:"removed"`
 }
 
 type recoveryFacts struct {
@@ -260,6 +263,9 @@ func groupOf(g *badgerstore.InspectedGroup) groupFacts {
 		Runs: []runFacts{}, Configs: []configFacts{}, Journal: []extentFacts{}, Missing: []rangeFacts{},
 	}
 	f.Name, f.NameBytes = nameOf(g.Name)
+	if t := g.Tombstone; t != nil {
+		f.Removed = &t.Time
+	}
 	for i, r := range l.Runs {
 		last := l.Last
 		if i+1 < len(l.Runs) {
@@ -344,7 +350,7 @@ func verifyOf(in *badgerstore.Inspection) verifyFacts {
 		f.Strays = append(f.Strays, s.Name)
 	}
 	for _, g := range in.Groups {
-		v := verdictFacts{First: g.Log.Base.Index + 1, Last: g.Log.Last, Good: g.Known}
+		v := verdictFacts{First: g.Log.Base.Index + 1, Last: g.Log.Last, Good: g.Known, Removed: g.Tombstone != nil}
 		v.Name, _ = nameOf(g.Name)
 		for _, d := range in.Damage {
 			for _, r := range d.Concerns {

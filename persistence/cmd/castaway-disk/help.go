@@ -72,8 +72,10 @@ const damageFields = `  damage     a list, empty if nothing is damaged:
 
 const groupFields = `    number, name          name is text; if it is not UTF-8, nameBytes has it, too
     known                 false: what names this group is lost
-    damaged               the disk has lost some of what the group had, and the member
-                          is a newcomer since
+    damaged               the disk has lost some of what the group had, or it was removed
+                          and came back: the member is a newcomer since
+    removed               null, or when the group was removed (Unix milliseconds): a
+                          tombstone is left, with incarnation and hardState as they were
     incarnation           16 hexadecimal digits
     hardState             term, vote (0: none), cluster (16 digits), joined
     base, snapshot        null, or index, term, time (Unix milliseconds), config
@@ -90,7 +92,7 @@ const helpGroups = `castaway-disk groups DIR [-json] [-live]
 Lists the groups of a store: the term and whom the member voted for in it, the
 first and the last entry of the log, the newest snapshot, whether the member has
 joined or is a newcomer (whose word does not count yet), and the incarnation, which
-names this life of the disk.
+names this life of the disk. Groups that were removed are listed as such.
 
   -json   Print JSON.
   -live   Look although a process has the store open.
@@ -191,7 +193,7 @@ JSON:
   badger     transactions, mark (the journal says that there were so many),
              oldestSegment (that the journal must have), keys (by their kind), and
              files: file, kind, level, size, end, records, removed, torn, good
-  groups     a list of name, first, last, good
+  groups     a list of name, first, last, good, removed
 ` + damageFields + `
 Examples:
 

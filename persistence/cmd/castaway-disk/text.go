@@ -81,9 +81,12 @@ func (f *groupsFacts) text(w io.Writer) {
 			for i := range f.Groups {
 				g := &f.Groups[i]
 				log, snapshot := "empty", "none"
-				if g.Entries > 0 {
+				switch {
+				case g.Removed != nil:
+					log = "gone"
+				case g.Entries > 0:
 					log = fmt.Sprintf("%d to %d", g.First, g.Last)
-				} else if g.Base != nil {
+				case g.Base != nil:
 					log = fmt.Sprintf("empty, after %d", g.Last)
 				}
 				if g.Snapshot != nil {
@@ -106,10 +109,12 @@ func vote(id raftcore.NodeID) string {
 // standing says whether the member's word counts.
 func (g *groupFacts) standing() string {
 	switch {
+	case g.Removed != nil:
+		return "removed " + time.UnixMilli(*g.Removed).UTC().Format(time.RFC3339)
 	case g.HardState.Joined:
 		return "joined"
 	case g.Damaged:
-		return "newcomer, after damage"
+		return "newcomer, after damage or a removal"
 	}
 	return "newcomer"
 }
@@ -130,7 +135,9 @@ func (f *showFacts) text(w io.Writer) {
 		line("hard state", "term %d, vote %s, cluster %s, %s", h.Term, vote(h.Vote), h.Cluster, g.standing())
 		line("snapshot", "%s", g.Snapshot.text())
 		line("base", "%s", g.Base.text())
-		if g.Entries == 0 {
+		if g.Removed != nil {
+			line("log", "gone: a tombstone is left, with the last incarnation and hard state")
+		} else if g.Entries == 0 {
 			line("log", "empty")
 		} else {
 			line("log", "%s", span(g.First, g.Last))
@@ -283,6 +290,9 @@ func (f *verifyFacts) text(w io.Writer) {
 			log := span(g.First, g.Last)
 			if g.Last < g.First {
 				log = "no entries"
+			}
+			if g.Removed {
+				log = "removed"
 			}
 			fmt.Fprintf(w, "  %s\t%q\t%s\n", verdict(g.Good), g.Name, log)
 		}
