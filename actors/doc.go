@@ -90,6 +90,13 @@
 // are missing (autopilot.go, pilot.go). Which hosts there are, and where, Host.SetPeers says
 // (peers.go).
 //
+// # Groups that leave
+//
+// Group.Stop stops a member, which comes back from its disk. Host.Remove takes it out for
+// good, and gives back what it took up; a tombstone stays (remove.go). A name that was
+// removed is not founded again, because a fresh member would vote as if it had never
+// voted. The member may come back to its group, as a newcomer: GroupConfig.Replaces.
+//
 // # Many groups
 //
 // A group in which nothing happens is silent: its members send nothing and are never

@@ -131,8 +131,14 @@ var (
 	// ErrNotVoter: who was to lead does not vote; or there is nobody else who could lead.
 	ErrNotVoter = fmt.Errorf("%w: it is not a voter", ErrRejected)
 	// ErrRemoved: this host's member is none any more, and it does not know who leads. It
-	// answers stale reads. It is ErrRejected, for every call.
+	// answers stale reads. It is ErrRejected, for every call. Or, with a
+	// *persistence.RemovedError, it was removed with all that it had: see Host.Remove.
 	ErrRemoved = fmt.Errorf("%w: this host has been removed from the group", ErrRejected)
+	// ErrStillVoter: the member votes in its group, and is not removed from this host
+	// (Host.Remove): change the members first.
+	ErrStillVoter = fmt.Errorf("%w: this host still votes in the group", ErrRejected)
+	// ErrNoGroup: this host has nothing of a group of that name.
+	ErrNoGroup = fmt.Errorf("%w: there is no such group on this host", ErrRejected)
 	// ErrTransferFailed: who was to lead was told so, and has not taken over in time. The
 	// leader goes on. It is ErrUnknown: it may take over yet.
 	ErrTransferFailed = fmt.Errorf("%w: who was to lead has not taken over in time", ErrUnknown)

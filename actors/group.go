@@ -35,6 +35,13 @@ type GroupConfig struct {
 	// sessions' results, and of effects that wait; beyond it requests are refused with
 	// ErrBusy. Default: HostConfig.MaxBytes.
 	MaxBytes int64
+	// Replaces has this host's member come back after Host.Remove, with Join: it is the
+	// incarnation that was removed, which the *persistence.RemovedError says that Open
+	// ends with otherwise. The member comes back with nothing, under another incarnation;
+	// its word counts when a leader has admitted it, as with a disk that was lost. Once it
+	// is back, Replaces means nothing. A group is not founded again under a name that was
+	// removed: take another name.
+	Replaces raftcore.Incarnation
 	// Restarts says how often this host's member starts again by itself. Zero fields mean
 	// those of HostConfig.Restarts. See Host.Props for what comes then.
 	Restarts Restarts

@@ -164,6 +164,9 @@ type Host struct {
 	mu      sync.RWMutex
 	groups  map[GroupKey]*Group
 	closing bool // none is opened any more
+	// Those that were removed, and those that are being removed.
+	tombstones map[GroupKey]persistence.Tombstone
+	removing   map[GroupKey]bool
 }
 
 // ref is one of our own actors: its PID, and its mailbox, which answers for it
@@ -207,6 +210,7 @@ func Start(system *actor.ActorSystem, cfg HostConfig) (*Host, error) {
 		ended:      make(chan struct{}),
 		maxAnswer:  cfg.maxPacket() - packetOverhead,
 		groups:     map[GroupKey]*Group{},
+		removing:   map[GroupKey]bool{},
 		answers:    sync.Pool{New: func() any { return make(chan outcome, 1) }},
 	}
 	h.budget.limit = cfg.MaxBytes
@@ -287,6 +291,9 @@ func (h *Host) Open(ctx context.Context, cfg GroupConfig) (*Group, error) {
 func (h *Host) newGroup(cfg GroupConfig) (*Group, error) {
 	if cfg.Name == "" || cfg.Machine == nil {
 		return nil, errors.New("Name and Machine are required")
+	}
+	if cfg.Replaces != 0 && !cfg.Join {
+		return nil, errors.New("Replaces is for a member that comes back to a group: it needs Join")
 	}
 	if cfg.Versions.Oldest > cfg.Versions.Newest {
 		return nil, fmt.Errorf("Versions go from %d down to %d", cfg.Versions.Oldest, cfg.Versions.Newest)
@@ -443,6 +450,7 @@ func (h *Host) deliver(p *Packet) {
 	if from == nil {
 		return // nobody of ours, and nobody who could be answered
 	}
+	var removed removedHere
 	for i := range p.Messages {
 		m := &p.Messages[i]
 		if isSnapshot(&m.Message) {
@@ -451,7 +459,11 @@ func (h *Host) deliver(p *Packet) {
 		if hasEntries(&m.Message) && h.saving.Load() > h.cfg.MaxBytes/2 {
 			continue // the disk is behind: it will come again
 		}
-		if g := h.group(m.Group); g != nil && m.Message.From == p.From {
+		g, gone := h.find(m.Group)
+		if gone && m.Message.From == p.From {
+			removed = append(removed, m.Group)
+		}
+		if g != nil && m.Message.From == p.From {
 			if node := g.node.Load(); node != nil {
 				node.box.offer(&m.Message)
 			}
@@ -462,7 +474,11 @@ func (h *Host) deliver(p *Packet) {
 		if o := part.Offer; o != nil && (o.Message.From != p.From || o.Message.To != h.cfg.ID || !isSnapshot(&o.Message)) {
 			continue
 		}
-		if g := h.group(part.Group); g != nil {
+		g, gone := h.find(part.Group)
+		if gone {
+			removed = append(removed, part.Group)
+		}
+		if g != nil {
 			courier := g.courier.Load()
 			if courier != nil && (part.Chunk == nil || courier.box.UserMessageCount() < maxChunksWaiting) {
 				courier.box.offer(&arrivedPart{from: p.From, part: part})
@@ -478,6 +494,11 @@ func (h *Host) deliver(p *Packet) {
 	for i := range p.Requests {
 		h.request(from, &p.Requests[i])
 	}
+	if len(removed) > 0 {
+		slices.Sort(removed)
+		from.tell(slices.Compact(removed))
+	}
+	h.heardRemoved(p.From, p.Removed)
 }
 
 // request hands a request from another host to the node it is for.
@@ -490,7 +511,8 @@ func (h *Host) request(from *channel, r *GroupRequest) {
 		}
 		from.tell(response(id, o))
 	}
-	if g := h.group(r.Group); g != nil {
+	g, removed := h.find(r.Group)
+	if g != nil {
 		if node := g.node.Load(); node != nil {
 			if err := g.admit(c); err != nil {
 				c.finish(nil, err)
@@ -499,6 +521,11 @@ func (h *Host) request(from *channel, r *GroupRequest) {
 			node.tell(c)
 			return
 		}
+	}
+	if removed {
+		from.tell(removedHere{r.Group})
+		c.finish(nil, &NotLeaderError{}) // nor will it ever
+		return
 	}
 	c.finish(nil, errGone)
 }

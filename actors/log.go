@@ -18,6 +18,7 @@ import (
 //
 //	host   → log    Started
 //	log    → host   logReady, logFailed
+//	Host.Remove → log  removeGroup
 //	member → log    openGroup (answered by groupOpened), closeGroup; saveOrder, before there is a node
 //	node   → log    saveOrder (answered by raftcore.Saved), loadOrder
 //	log    → reader loadOrder (answered to the node by raftcore.Loaded, or loadDamaged)
@@ -62,11 +63,12 @@ type (
 		load  raftcore.Load
 	}
 	openGroup struct {
-		name   string
-		reply  func(*groupOpened)
-		log    ref  // to whom it was given, for closeGroup
-		isOpen bool // this and the rest are the log's
-		group  persistence.GroupID
+		name     string
+		replaces raftcore.Incarnation // see GroupConfig.Replaces
+		reply    func(*groupOpened)
+		log      ref  // to whom it was given, for closeGroup
+		isOpen   bool // this and the rest are the log's
+		group    persistence.GroupID
 	}
 	groupOpened struct {
 		order  *openGroup
@@ -131,6 +133,8 @@ func (l *log) start(ctx actor.Context) {
 		return
 	}
 	l.store = store
+	l.tombstones()
+	l.sweepFiles()
 	l.open = map[persistence.GroupID]uint64{}
 	l.reader = l.host.spawn(ctx, "reader", 0, func(box *mailbox) actor.Actor { return &logReader{store: store, box: box} })
 	ctx.Send(l.parent, &logReady{epoch: l.epoch})
@@ -139,11 +143,13 @@ func (l *log) start(ctx actor.Context) {
 func (l *log) receive(ctx actor.Context, message any) {
 	_, message, sender := actor.UnwrapEnvelope(message)
 	if l.failed != nil {
-		if m, ok := message.(*saveOrder); ok {
+		switch m := message.(type) {
+		case *saveOrder:
 			m.done()
-		}
-		if m, ok := message.(*openGroup); ok {
+		case *openGroup:
 			m.reply(&groupOpened{order: m, err: l.failed})
+		case *removeGroup:
+			m.done <- notNow(l.failed)
 		}
 		return // no acknowledgement may follow a failure
 	}
@@ -174,6 +180,18 @@ func (l *log) receive(ctx actor.Context, message any) {
 				l.fail(ctx, err)
 			}
 		}
+	case *removeGroup:
+		l.openGroups(ctx)
+		l.flush(ctx)
+		if l.failed != nil {
+			m.done <- notNow(l.failed)
+			return
+		}
+		err := l.remove(m.removal)
+		if errors.Is(err, persistence.ErrPoisoned) {
+			l.fail(ctx, err)
+		}
+		m.done <- err
 	default:
 		ctx.Logger().Warn("castaway: the log was sent something it does not know", slog.Any("type", fmt.Sprintf("%T", m)), slog.Any("from", sender))
 	}
@@ -205,7 +223,7 @@ func (l *log) openGroups(ctx actor.Context) {
 			o.reply(&groupOpened{order: o, err: l.failed})
 			continue
 		}
-		opened, err := l.store.Open(o.name)
+		opened, err := l.openOrRevive(o)
 		if err == nil {
 			l.open[opened.Group] = opened.Boot
 			o.group, o.isOpen = opened.Group, true

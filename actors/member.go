@@ -143,7 +143,7 @@ func (m *member) recover(ctx actor.Context) {
 	m.set(Recovering, m.lastFault)
 	system, self := ctx.ActorSystem(), ctx.Self()
 	m.order = &openGroup{
-		name: m.group.name, log: m.host.log.ref(),
+		name: m.group.name, replaces: m.group.cfg.Replaces, log: m.host.log.ref(),
 		reply: func(o *groupOpened) { system.Root.Send(self, o) },
 	}
 	m.order.log.tell(m.order)
@@ -166,6 +166,10 @@ func (m *member) start(ctx actor.Context, o *groupOpened) {
 		m.lastFault = fmt.Errorf("%w: %w", ErrStorageFault, o.err)
 		m.host.logger.Error("the disk is full, the group cannot be opened yet", "group", m.group.name, "err", o.err)
 		m.down(ctx, m.host.cfg.Restarts.LongestPause)
+		return
+	}
+	if removed := (*persistence.RemovedError)(nil); errors.As(o.err, &removed) {
+		m.fault(ctx, removedError(removed.Tombstone)) // by somebody who was not told that he has
 		return
 	}
 	cfg := m.host.cfg.Raft

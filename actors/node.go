@@ -14,7 +14,7 @@ import (
 // messages. It takes everything that waits, and then drains once.
 //
 //	clients     → node     *call
-//	host, peers → node     *raftcore.Message, raftcore.Unreachable
+//	host, peers → node     *raftcore.Message, raftcore.Unreachable, removedThere
 //	log         → node     raftcore.Saved, raftcore.Loaded, loadDamaged
 //	machine     → node     raftcore.Applied
 //	snapshotter → node     raftcore.SnapshotTaken
@@ -43,20 +43,21 @@ type node struct {
 	stored      persistence.GroupID
 	core        *raftcore.Node
 
-	out     raftcore.Output
-	calls   calls
-	leader  raftcore.NodeID // the last one known
-	leads   raftcore.Term   // in which this node leads; 0: it does not
-	reads   reads
-	now     raftcore.Instant // of this batch
-	wake    raftcore.Instant // when the clock will wake this node; 0: it will not
-	asleep  bool             // it is silent, and the liveness knows
-	yielded bool             // it has led with a machine that is quarantined, and wanted another to
-	naming  []namingSave     // Saves that name a snapshot, and are not durable yet
-	named   raftcore.Index   // the snapshot of the last of them that is
-	handed  []*work          // with calls in it, and not done when last looked at
-	step    bool             // of the group's autopilot: one is under way
-	looks   bool             // the autopilot does
+	out        raftcore.Output
+	calls      calls
+	leader     raftcore.NodeID // the last one known
+	leads      raftcore.Term   // in which this node leads; 0: it does not
+	reads      reads
+	now        raftcore.Instant  // of this batch
+	wake       raftcore.Instant  // when the clock will wake this node; 0: it will not
+	asleep     bool              // it is silent, and the liveness knows
+	yielded    bool              // it has led with a machine that is quarantined, and wanted another to
+	naming     []namingSave      // Saves that name a snapshot, and are not durable yet
+	named      raftcore.Index    // the snapshot of the last of them that is
+	handed     []*work           // with calls in it, and not done when last looked at
+	step       bool              // of the group's autopilot: one is under way
+	looks      bool              // the autopilot does
+	tombstones []raftcore.NodeID // hosts that have removed their members
 }
 
 // namingSave is a Save from which on a member starts from another snapshot.
@@ -119,6 +120,9 @@ func (n *node) receive(message any) {
 	switch m := message.(type) {
 	case *raftcore.Message:
 		n.core.Step(raftcore.Receive{Message: *m})
+		if len(n.tombstones) > 0 {
+			n.heardFrom(m.From)
+		}
 	case *call:
 		n.request(m)
 	case woken:
@@ -143,6 +147,8 @@ func (n *node) receive(message any) {
 		n.machine.tell(&work{node: n.self, working: &n.calls.working, leads: n.leads, whole: true, cluster: n.core.Status().Cluster})
 	case raftcore.Unreachable:
 		n.core.Step(m)
+	case removedThere:
+		n.removedThere(m.peer)
 	case tellSleep:
 		n.tellSleep()
 	case lookOrder:
@@ -434,7 +440,7 @@ func (n *node) forgetDone() {
 // what was forwarded to the last is not waited for any longer.
 func (n *node) publish() {
 	s := n.core.Status()
-	n.group.board.publish(s)
+	n.group.board.publish(s, n.tombstonesIn(&s.Conf))
 	n.tellPilot(false)
 	leads := raftcore.Term(0)
 	if s.Role == raftcore.Leader {

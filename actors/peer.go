@@ -22,6 +22,7 @@ import (
 //	node    → peer   deposed: it leads no more; member → peer: it stops
 //	courier → peer   *SnapshotPart
 //	any     → peer   GroupResponse: the answer to a request that came from there
+//	host    → peer   removedHere
 //	host    → peer   []GroupResponse: answers to requests that were sent there
 //	liveness → peer  *Beat
 //	link    → peer   LinkEvent
@@ -134,6 +135,9 @@ func (p *peer) receive(message any) {
 		p.packet.Beat = m
 	case GroupResponse:
 		p.respond(m)
+	case removedHere:
+		p.room(16 * len(m))
+		p.packet.Removed = append(p.packet.Removed, m...)
 	case []GroupResponse:
 		p.answered(m)
 	case LinkEvent:

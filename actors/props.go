@@ -68,6 +68,12 @@ func (h *Host) enter(g *Group, l *life) error {
 	if gone := h.gone.Load(); gone != nil {
 		return fmt.Errorf("%w: %w", ErrFaulted, *gone)
 	}
+	if h.removing[g.key] {
+		return fmt.Errorf("castaway: group %q: it is being removed: %w", g.name, ErrChangeInProgress)
+	}
+	if t, removed := h.tombstones[g.key]; removed && (t.Group != g.name || t.Incarnation != g.cfg.Replaces) {
+		return fmt.Errorf("castaway: %w", removedError(t))
+	}
 	if other := h.groups[g.key]; other != nil {
 		if other.name != g.name {
 			return fmt.Errorf("castaway: the names %q and %q have the same key: choose another", g.name, other.name)

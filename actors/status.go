@@ -22,6 +22,9 @@ type Status struct {
 	Version uint64
 	// Autopilot is what the group's autopilot is about.
 	Autopilot AutopilotStatus
+	// Tombstones are members whose hosts say that they have removed them (Host.Remove). They
+	// count, and will never answer: change the members.
+	Tombstones []raftcore.NodeID
 	// Change counts the changes that Watch tells of.
 	Change uint64
 	// Status is the node's; while the member does not run, the last one known.
@@ -122,7 +125,9 @@ func (b *board) await(c *call, seen uint64, most int) {
 	}
 }
 
-func (b *board) publish(s raftcore.Status) { b.update(func(st *Status) { st.Status = s }) }
+func (b *board) publish(s raftcore.Status, tombstones []raftcore.NodeID) {
+	b.update(func(st *Status) { st.Status, st.Tombstones = s, tombstones })
+}
 
 // enter enters a state, and returns the status in it.
 func (b *board) enter(s MemberState, fault error) (entered Status) {

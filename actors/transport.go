@@ -64,6 +64,8 @@ type Packet struct {
 	Snapshots []SnapshotPart
 	// Beat, if it is not nil, is a sign of life, for the groups that are silent.
 	Beat *Beat
+	// Removed are groups of which something came, and that this host has removed.
+	Removed []GroupKey
 }
 
 // Beat tells a host which groups are silent between it and the sender: those in which

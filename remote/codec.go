@@ -38,6 +38,7 @@ func encode(p *actors.Packet) *raftpb.Packet {
 	if p.Beat != nil {
 		out.Beat = encodeBeat(p.Beat)
 	}
+	out.Removed = ids[uint64](p.Removed)
 	return out
 }
 
@@ -159,6 +160,7 @@ func decode(in *raftpb.Packet) (*actors.Packet, error) {
 		}
 		p.Beat = beat
 	}
+	p.Removed = ids[actors.GroupKey](in.Removed)
 	return p, nil
 }
 

@@ -93,6 +93,11 @@ func beats() *actors.Packet {
 	}}
 }
 
+// tombstones is a packet that says which groups were removed.
+func tombstones() *actors.Packet {
+	return &actors.Packet{From: 1, Messages: []actors.GroupMessage{}, Removed: []actors.GroupKey{5, 1 << 63}}
+}
+
 // roundTrip sends a packet through the bytes of the wire.
 func roundTrip(t *testing.T, p *actors.Packet) *actors.Packet {
 	t.Helper()
@@ -112,7 +117,7 @@ func roundTrip(t *testing.T, p *actors.Packet) *actors.Packet {
 }
 
 func TestWhatIsEncodedIsDecoded(t *testing.T) {
-	for _, want := range []*actors.Packet{everything(), snapshotParts(), beats(), {From: 1, Messages: []actors.GroupMessage{}, Beat: &actors.Beat{}}} {
+	for _, want := range []*actors.Packet{everything(), snapshotParts(), beats(), tombstones(), {From: 1, Messages: []actors.GroupMessage{}, Beat: &actors.Beat{}}} {
 		if got := roundTrip(t, want); !reflect.DeepEqual(got, want) {
 			t.Errorf("got  %+v\nwant %+v", got, want)
 		}
@@ -142,6 +147,7 @@ func TestP10_GoldenPacket(t *testing.T) {
 	golden(t, "testdata/packet-v1.hex", everything())
 	golden(t, "testdata/snapshots-v1.hex", snapshotParts())
 	golden(t, "testdata/beats-v1.hex", beats())
+	golden(t, "testdata/removed-v1.hex", tombstones())
 }
 
 func golden(t *testing.T, file string, pinned *actors.Packet) {

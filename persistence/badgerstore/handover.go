@@ -19,13 +19,16 @@ func (s *store) retire() {
 			return
 		case <-s.wake:
 		}
-		if s.usable() == nil {
+		for s.usable() == nil {
+			// First, or the handover deletes the keys, and the room comes back only when
+			// Badger compacts.
 			if err := s.drop(); err != nil && !errors.Is(err, errNoRoomYet) {
 				s.fail(fmt.Errorf("making room of removed groups: %w", s.notice(err)))
 				return
 			}
-		}
-		for s.spent() && s.usable() == nil {
+			if !s.spent() {
+				break
+			}
 			oldest, _ := s.journal.Segments()
 			err := s.handOver(oldest)
 			if errors.Is(err, errNoRoomYet) {

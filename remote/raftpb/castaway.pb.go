@@ -39,13 +39,15 @@ type Packet struct {
 	// taken is the newest packet of session taken_session, of the other
 	// direction, that the sender of this packet has dealt with: it gives the
 	// credit back.
-	TakenSession  uint64          `protobuf:"fixed64,6,opt,name=taken_session,json=takenSession,proto3" json:"taken_session,omitempty"`
-	Taken         uint64          `protobuf:"varint,7,opt,name=taken,proto3" json:"taken,omitempty"`
-	Messages      []*Message      `protobuf:"bytes,8,rep,name=messages,proto3" json:"messages,omitempty"`
-	Requests      []*Request      `protobuf:"bytes,9,rep,name=requests,proto3" json:"requests,omitempty"`
-	Responses     []*Response     `protobuf:"bytes,10,rep,name=responses,proto3" json:"responses,omitempty"`
-	Snapshots     []*SnapshotPart `protobuf:"bytes,11,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
-	Beat          *Beat           `protobuf:"bytes,12,opt,name=beat,proto3" json:"beat,omitempty"`
+	TakenSession uint64          `protobuf:"fixed64,6,opt,name=taken_session,json=takenSession,proto3" json:"taken_session,omitempty"`
+	Taken        uint64          `protobuf:"varint,7,opt,name=taken,proto3" json:"taken,omitempty"`
+	Messages     []*Message      `protobuf:"bytes,8,rep,name=messages,proto3" json:"messages,omitempty"`
+	Requests     []*Request      `protobuf:"bytes,9,rep,name=requests,proto3" json:"requests,omitempty"`
+	Responses    []*Response     `protobuf:"bytes,10,rep,name=responses,proto3" json:"responses,omitempty"`
+	Snapshots    []*SnapshotPart `protobuf:"bytes,11,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	Beat         *Beat           `protobuf:"bytes,12,opt,name=beat,proto3" json:"beat,omitempty"`
+	// removed are groups of which messages came, and that the sender has removed.
+	Removed       []uint64 `protobuf:"fixed64,13,rep,packed,name=removed,proto3" json:"removed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -160,6 +162,13 @@ func (x *Packet) GetSnapshots() []*SnapshotPart {
 func (x *Packet) GetBeat() *Beat {
 	if x != nil {
 		return x.Beat
+	}
+	return nil
+}
+
+func (x *Packet) GetRemoved() []uint64 {
+	if x != nil {
+		return x.Removed
 	}
 	return nil
 }
@@ -1576,7 +1585,7 @@ var File_castaway_proto protoreflect.FileDescriptor
 
 const file_castaway_proto_rawDesc = "" +
 	"\n" +
-	"\x0ecastaway.proto\x12\vcastaway.v1\"\xba\x03\n" +
+	"\x0ecastaway.proto\x12\vcastaway.v1\"\xd4\x03\n" +
 	"\x06Packet\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x18\n" +
@@ -1590,7 +1599,8 @@ const file_castaway_proto_rawDesc = "" +
 	"\tresponses\x18\n" +
 	" \x03(\v2\x15.castaway.v1.ResponseR\tresponses\x127\n" +
 	"\tsnapshots\x18\v \x03(\v2\x19.castaway.v1.SnapshotPartR\tsnapshots\x12%\n" +
-	"\x04beat\x18\f \x01(\v2\x11.castaway.v1.BeatR\x04beat\"\x8a\x01\n" +
+	"\x04beat\x18\f \x01(\v2\x11.castaway.v1.BeatR\x04beat\x12\x18\n" +
+	"\aremoved\x18\r \x03(\x06R\aremoved\"\x8a\x01\n" +
 	"\x04Beat\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\bR\x05first\x12\x16\n" +
 	"\x06resend\x18\x02 \x01(\bR\x06resend\x12\x16\n" +

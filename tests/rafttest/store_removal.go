@@ -125,6 +125,21 @@ func (m *StoreModel) Revive(s persistence.Store, name string) error {
 	return fmt.Errorf("reviving group %.30q: %w", name, err)
 }
 
+// ReviveAll revives all groups that were removed, and opens what is not open.
+func (m *StoreModel) ReviveAll(s persistence.Store) error {
+	for _, g := range m.groups {
+		if err := m.Revive(s, g.name); err != nil {
+			return err
+		}
+		if !g.open {
+			if err := m.Open(s, g.name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // checkTombstones compares all of them.
 func (m *StoreModel) checkTombstones(s persistence.Store) error {
 	var want []persistence.Tombstone
