@@ -23,6 +23,7 @@
 //	│   └── reader       logReader  reads old entries             log.go
 //	├── clock-<n>        clock      wakes who has a deadline      clock.go
 //	├── liveness-<n>     liveness   wakes who waits for the dead  liveness.go
+//	├── balancer-<n>     balancer   hands leaderships over        balance.go
 //	├── peer-<id>-<n>    peer       one for each other process    peer.go
 //	└── group-<n>-<name> member     recovers, supervises          member.go
 //	    ├── machine-<n>  machine    owns the StateMachine         machine.go
@@ -84,8 +85,9 @@
 // # Who takes part
 //
 // Group.ChangeMembers changes the members of a group, Group.Transfer its leader, both
-// from any host (members.go). Host.Balance hands over what a host leads too much of
-// (balance.go). With GroupConfig.Autopilot the leader's member changes the members by
+// from any host (members.go). Host.Balance hands over what a host leads too much of, and
+// what others are to lead, or hosts do it by themselves (balance.go). With
+// GroupConfig.Autopilot the leader's member changes the members by
 // itself: who is dead is replaced, who has opened the group learns, and votes when voters
 // are missing (autopilot.go, pilot.go). Which hosts there are, and where, Host.SetPeers says
 // (peers.go).

@@ -35,6 +35,11 @@ type GroupConfig struct {
 	// sessions' results, and of effects that wait; beyond it requests are refused with
 	// ErrBusy. Default: HostConfig.MaxBytes.
 	MaxBytes int64
+	// Priority says who is to lead, if several could: the host whose Priority in this group
+	// is the greatest. In an election it is that of raftcore.Config; Balance, or a
+	// HostConfig.BalanceInterval, hands over to it when it comes later. Default:
+	// HostConfig.Raft.Priority.
+	Priority int
 	// Replaces has this host's member come back after Host.Remove, with Join: it is the
 	// incarnation that was removed, which the *persistence.RemovedError says that Open
 	// ends with otherwise. The member comes back with nothing, under another incarnation;

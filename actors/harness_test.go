@@ -136,6 +136,8 @@ type hostUp struct {
 	join  bool // it is not among the founders
 
 	versions actors.Versions // of its program
+	priority int             // in all groups that it opens
+	balances time.Duration   // HostConfig.BalanceInterval
 }
 
 // inWorld runs f with n hosts, all up, in a bubble of fake time.
@@ -192,6 +194,7 @@ func (h *hostUp) config() actors.HostConfig {
 		ID: h.id, Store: h.disk, Transport: countingTransport{h.world.net.Transport(h.addr), h.world}, Peers: h.world.peers,
 		Raft: raftcore.Config{ElectionTimeout: 100 * time.Millisecond, Seed: uint64(h.id)},
 	}
+	cfg.BalanceInterval = h.balances
 	if h.every > 0 {
 		cfg.Raft.SnapshotEntries, cfg.Raft.KeepEntries = h.every, -1
 	}
@@ -257,7 +260,7 @@ func (h *hostUp) open(name string) *actors.Group {
 	if make := h.world.machine; make != nil {
 		machine = func() actors.StateMachine { return make(h) }
 	}
-	g, err := h.host.Open(h.world.ctx, actors.GroupConfig{Name: name, Join: h.join, Machine: machine, Versions: h.versions, Members: h.world.founders, Autopilot: h.world.autopilot})
+	g, err := h.host.Open(h.world.ctx, actors.GroupConfig{Name: name, Join: h.join, Machine: machine, Versions: h.versions, Members: h.world.founders, Autopilot: h.world.autopilot, Priority: h.priority})
 	if err != nil {
 		h.world.t.Fatal(err)
 	}

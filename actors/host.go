@@ -41,6 +41,10 @@ type HostConfig struct {
 	// SnapshotEntries, SnapshotBytes and SnapshotAge is set, members take a snapshot after
 	// 100,000 entries or 64 MiB of them; and none if the Store knows no place for them.
 	Raft raftcore.Config
+	// BalanceInterval is how often this host does by itself what Balance does, about: it
+	// draws the moment each time, hands no more than 16 leaderships over, and leaves hosts
+	// alone that come and go. Set it on all hosts; a minute is often enough. Default: never.
+	BalanceInterval time.Duration
 	// MaxPending bounds the requests that a member has taken and not answered;
 	// beyond it they are refused with ErrBusy. Default 8,192.
 	MaxPending int
@@ -108,6 +112,9 @@ func (c HostConfig) Validate() error {
 	if !c.keepsSnapshots() && (r.SnapshotEntries != 0 || r.SnapshotBytes != 0 || r.SnapshotAge != 0) {
 		errs = append(errs, errors.New("the Store knows no place for snapshots: see snapshots.Beside"))
 	}
+	if c.BalanceInterval < 0 {
+		errs = append(errs, fmt.Errorf("BalanceInterval is %v, negative", c.BalanceInterval))
+	}
 	if c.MaxPending < 0 {
 		errs = append(errs, fmt.Errorf("MaxPending is %d, negative", c.MaxPending))
 	}
@@ -152,8 +159,10 @@ type Host struct {
 	clock    place
 	liveness place
 	budget   budget
-	saving   atomic.Int64          // bytes of entries that wait for the disk
-	swept    atomic.Int64          // when the peers were last told to forget calls: a raftcore.Instant
+	unsaved  atomic.Int64 // bytes of entries that wait for the disk
+	swept    atomic.Int64 // when the peers were last told to forget calls: a raftcore.Instant
+	balancer place
+	saving   atomic.Int64          // the instant since when the Store executes a Save; 0: it does not
 	full     atomic.Pointer[error] // why the log cannot save at the moment, if the disk is full
 	peers    atomic.Pointer[peers] // replaced as a whole, by hostActor: who reads it takes no lock
 
@@ -456,7 +465,7 @@ func (h *Host) deliver(p *Packet) {
 		if isSnapshot(&m.Message) {
 			continue // without the snapshot: only the courier says that one is here
 		}
-		if hasEntries(&m.Message) && h.saving.Load() > h.cfg.MaxBytes/2 {
+		if hasEntries(&m.Message) && h.unsaved.Load() > h.cfg.MaxBytes/2 {
 			continue // the disk is behind: it will come again
 		}
 		g, gone := h.find(m.Group)

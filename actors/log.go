@@ -96,7 +96,7 @@ func (o *saveOrder) count(h *Host) {
 	for i := range o.save.Entries {
 		o.bytes += int64(o.save.Entries[i].Size())
 	}
-	o.waiting = &h.saving
+	o.waiting = &h.unsaved
 	o.waiting.Add(o.bytes)
 }
 
@@ -242,7 +242,9 @@ func (l *log) flush(ctx actor.Context) {
 	l.due = false
 	for len(l.saves) > 0 {
 		n := l.portion()
+		l.host.saving.Store(int64(l.host.now()))
 		err := l.store.Save(l.saves[:n])
+		l.host.saving.Store(0)
 		if errors.Is(err, persistence.ErrDiskFull) && !errors.Is(err, persistence.ErrPoisoned) {
 			l.waitForRoom(ctx, err)
 			return

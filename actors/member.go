@@ -174,7 +174,7 @@ func (m *member) start(ctx actor.Context, o *groupOpened) {
 	}
 	cfg := m.host.cfg.Raft
 	cfg.ID, cfg.Boot, cfg.Seed = m.host.cfg.ID, o.opened.Boot, m.host.seed(m.group.key)
-	cfg.Joins = m.group.cfg.Join
+	cfg.Joins, cfg.Priority = m.group.cfg.Join, m.group.priority()
 	var core *raftcore.Node
 	err := o.err
 	if err == nil {

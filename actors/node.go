@@ -173,8 +173,12 @@ func (n *node) request(c *call) {
 		c.finish(nil, err)
 		return
 	}
-	if c.operation == askVersions {
+	switch c.operation {
+	case askVersions:
 		c.finish(n.group.cfg.Versions.encode(), nil)
+		return
+	case askCandidate:
+		c.finish(n.candidacy().encode(), nil)
 		return
 	}
 	if len(c.data) > n.host.cfg.Raft.MaxCommandBytes {

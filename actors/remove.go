@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/castaway-go/castaway/persistence"
-	"github.com/castaway-go/castaway/persistence/journal"
 	"github.com/castaway-go/castaway/persistence/snapshots"
 	"github.com/castaway-go/castaway/raftcore"
 )
@@ -211,28 +209,9 @@ func (h *Host) removeFiles(name string) error {
 
 // sweepFiles removes the snapshots of groups that were removed when that was interrupted.
 func (l *log) sweepFiles() {
-	place, any := l.host.cfg.Store.(snapshotPlace)
-	removed := l.host.Tombstones()
-	if !any || len(removed) == 0 {
-		return
-	}
-	under, o := place.Snapshots()
-	if o.FS == nil {
-		o.FS = journal.OS
-	}
-	there, err := o.FS.List(under)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		l.host.logger.Warn("looking for the snapshots of removed groups", "err", err)
-	}
-	left := map[string]bool{}
-	for _, name := range there {
-		left[name] = true
-	}
-	for _, t := range removed {
-		if left[folder(t.Group)] {
-			if err := l.host.removeFiles(t.Group); err != nil {
-				l.host.logger.Warn("the snapshots of a removed group are still there", "group", t.Group, "err", err)
-			}
+	for _, t := range l.host.Tombstones() {
+		if err := l.host.removeFiles(t.Group); err != nil {
+			l.host.logger.Warn("the snapshots of a removed group are still there", "group", t.Group, "err", err)
 		}
 	}
 }

@@ -33,8 +33,11 @@ const (
 
 // known reports whether this host knows what to do.
 func (o Operation) known() bool {
-	return o == Propose || o == Read || o.leads() || o == SkipEntry || o.tells() || o >= OpenSession && o <= orderSessions || o == orderEffects || o == askVersions
+	return o == Propose || o == Read || o.leads() || o == SkipEntry || o.tells() || o >= OpenSession && o <= orderSessions || o == orderEffects || o.asks()
 }
+
+// asks reports whether o is what hosts ask each other, of any member.
+func (o Operation) asks() bool { return o == askVersions || o == askCandidate }
 
 // leads reports whether o is about the group itself.
 func (o Operation) leads() bool { return o == ChangeMembers || o == Transfer }
@@ -79,7 +82,7 @@ func (r *Request) check(cfg *HostConfig) error {
 		return fmt.Errorf("%w: "+format, append([]any{ErrBadRequest}, args...)...)
 	}
 	switch {
-	case !r.Operation.known() || r.Operation == orderSessions || r.Operation == orderEffects || r.Operation == askVersions:
+	case !r.Operation.known() || r.Operation == orderSessions || r.Operation == orderEffects || r.Operation.asks():
 		return bad("operation %d is unknown", r.Operation)
 	case (r.Operation == SkipEntry) != (r.Entry != 0):
 		return bad("Entry is for SkipEntry, which needs one")

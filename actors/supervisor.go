@@ -16,6 +16,7 @@ import (
 //	│   └── reader
 //	├── clock
 //	├── liveness
+//	├── balancer
 //	├── peer-<id> …     one for each other host
 //	└── <group> …       a member, unless it has another parent: see Host.Props
 //	    ├── machine-<n>
@@ -107,6 +108,7 @@ func (h *hostActor) start(ctx actor.Context) {
 	h.self = ctx.Self()
 	h.spawnClock(ctx)
 	h.spawnLiveness(ctx)
+	h.spawnBalancer(ctx)
 	for id, p := range h.peers.Load().each() {
 		h.spawnPeer(ctx, id, p)
 	}
@@ -127,6 +129,13 @@ func (h *hostActor) spawnLiveness(ctx actor.Context) {
 	h.spawned++
 	h.liveness.put(h.spawn(ctx, fmt.Sprintf("liveness-%d", h.spawned), 0, func(box *mailbox) actor.Actor {
 		return &liveness{host: h.Host, box: box}
+	}))
+}
+
+func (h *hostActor) spawnBalancer(ctx actor.Context) {
+	h.spawned++
+	h.balancer.put(h.spawn(ctx, fmt.Sprintf("balancer-%d", h.spawned), 0, func(box *mailbox) actor.Actor {
+		return &balancer{host: h.Host, box: box}
 	}))
 }
 
@@ -237,6 +246,8 @@ func (h *hostActor) childGone(ctx actor.Context, who *actor.PID) {
 	case who.Equal(h.liveness.ref().pid):
 		h.spawnLiveness(ctx)
 		h.eachNode(func(node ref) { node.tell(tellSleep{}) })
+	case who.Equal(h.balancer.ref().pid):
+		h.spawnBalancer(ctx)
 	default:
 		for id, p := range *h.peers.Load() {
 			if who.Equal(p.ref().pid) {

@@ -207,10 +207,8 @@ func (s *store) salvage(m *marker, o journal.Options) error {
 	s.batch.Reset()
 	s.repaired = true
 	s.batch.Add(func(b []byte) []byte { return appendDamageRecord(b, &damage{}) })
-	for _, g := range s.groups {
-		if g.tombstone != nil { // what is gone can lose nothing
-			continue
-		}
+	groups := s.there()
+	for _, g := range groups {
 		last, err := s.readable(g)
 		if err != nil {
 			return fmt.Errorf("group %q: %w", g.name, err)
@@ -230,10 +228,8 @@ func (s *store) salvage(m *marker, o journal.Options) error {
 	if err != nil {
 		return err
 	}
-	for _, g := range s.groups {
-		if g.tombstone == nil {
-			s.touch(g, positions[0].Segment) // one batch is in one segment
-		}
+	for _, g := range groups {
+		s.touch(g, positions[0].Segment) // one batch is in one segment
 	}
 	s.root.sequence = s.journal.Sequence() // the journal is shorter than it was
 	if err := s.commitRoot(&s.root, nil); err != nil {
@@ -242,10 +238,7 @@ func (s *store) salvage(m *marker, o journal.Options) error {
 	if err := s.table.sync(); err != nil {
 		return err
 	}
-	for _, g := range s.groups {
-		if g.tombstone != nil {
-			continue
-		}
+	for _, g := range groups {
 		s.logger.Error("a group may have lost what came last", "dir", s.o.Dir, "group", g.name, "kept", fmt.Sprintf("entries up to %v", g.lastID()))
 	}
 	if cut != nil {

@@ -105,6 +105,11 @@ func (s *store) remove(g *group, t *persistence.Tombstone) {
 	g.log.Incarnation, g.log.HardState = t.Incarnation, t.HardState
 }
 
+// there returns the groups that were not removed: what is gone can lose nothing.
+func (s *store) there() []*group {
+	return slices.DeleteFunc(slices.Clone(s.groups), func(g *group) bool { return g.tombstone != nil })
+}
+
 // forget forgets everything but who the group is.
 func (g *group) forget() {
 	g.changes++
