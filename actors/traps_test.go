@@ -103,7 +103,7 @@ func TestP7_TheLogDropsOrdersOfANodeThatWasStopped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &log{store: store, open: map[persistence.GroupID]uint64{}}
+	l := &log{host: &Host{}, store: store, open: map[persistence.GroupID]uint64{}}
 	open := func() (o persistence.Opened, to *closeGroup) {
 		order := &openGroup{name: "g", reply: func(r *groupOpened) {
 			if o = r.opened; r.err != nil {

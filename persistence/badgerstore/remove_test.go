@@ -230,15 +230,17 @@ func TestD13_AGroupIsRemovedFromAFullDisk(t *testing.T) {
 	mustSave(t, s, saveOf(a, 1, commands(1, 1, 3)...))
 	disk.Limit(o.keepFree())
 	last := raftcore.Index(3)
-	for {
-		err := s.Save([]persistence.Save{saveOf(a, 1, command(1, last+1, strings.Repeat("z", 9000)))})
-		if errors.Is(err, persistence.ErrDiskFull) && !errors.Is(err, persistence.ErrPoisoned) {
-			break
+	for _, size := range []int{9000, 1} { // to the last block of the segment
+		for {
+			err := s.Save([]persistence.Save{saveOf(a, 1, command(1, last+1, strings.Repeat("z", size)))})
+			if errors.Is(err, persistence.ErrDiskFull) && !errors.Is(err, persistence.ErrPoisoned) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			last++
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		last++
 	}
 	mustRemove(t, s, a, "a")
 	disk.Crash(true)

@@ -662,7 +662,7 @@ var snapshotMutants = []mutant{
 // actorMutants are those of package actors.
 var actorMutants = []mutant{
 	{"L6", "leaders go back and forth", []edit{
-		{"balance.go", "leads[to] > leads[h.cfg.ID]-2 {", "leads[to] > leads[h.cfg.ID]-1 {"},
+		{"balance.go", "leads[to] > leads[self]-2 {", "leads[to] > leads[self]-1 {"},
 	}},
 	{"L6", "a leadership is handed to who is gone", []edit{
 		{"balance.go", "&& peer.Heard.Add(cfg.ElectionTimeout) >= newest", ""},

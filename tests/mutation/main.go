@@ -54,12 +54,12 @@ func suites() []suite {
 	)
 	return []suite{
 		{"raftcore", [][]string{{"./raftcore"}, {"./tests/sim", "-run", "TestSim$", "-args", "-seeds", fmt.Sprint(*seeds)}}, coreMutants},
-		{"persistence", [][]string{{"./persistence"}, {contract}, {store}}, contractMutants},
+		{"persistence", [][]string{{"./persistence"}, {contract}, {store}}, slices.Concat(contractMutants, removedContract)},
 		{"persistence/journal", [][]string{{journal}, {store}}, journalMutants},
-		{"persistence/badgerstore", [][]string{{store}}, storeMutants},
-		{"persistence/snapshots", [][]string{{"./persistence/snapshots"}}, snapshotMutants},
+		{"persistence/badgerstore", [][]string{{store}}, slices.Concat(storeMutants, removedStore)},
+		{"persistence/snapshots", [][]string{{"./persistence/snapshots"}}, slices.Concat(snapshotMutants, removedSnapshots)},
 		{"persistence/cmd/castaway-disk", [][]string{{"./persistence/cmd/castaway-disk", "-run", "Lineage|GroupsAreBegun"}}, toolMutants},
-		{"actors", [][]string{{"./actors"}, {"./tests/repair"}, {"./tests/sim", "-run", "TestStack$", "-args", "-seeds", "40"}}, actorMutants},
+		{"actors", [][]string{{"./actors"}, {"./tests/repair"}, {"./tests/sim", "-run", "TestStack$", "-args", "-seeds", "40"}}, slices.Concat(actorMutants, removedActors)},
 	}
 }
 
