@@ -27,7 +27,8 @@ import (
 // (HostConfig.BalanceInterval). Who leads one group more than others keeps it, and nobody
 // hands over to a lower priority, so nothing goes back and forth. What has gone wrong with
 // one host is not tried with it again before the next call. Who leads what is known from
-// this host's own members; groups in which it has none do not count. A host whose own disk
+// this host's own members; groups in which it has none do not count. Of more groups than a
+// quarter of HostConfig.MaxPending has members, some are looked at in each call. A host whose own disk
 // stalls hands nothing over here: the groups see to that themselves.
 func (h *Host) Balance(ctx context.Context) (handed int, err error) {
 	order := &balanceOrder{ctx: ctx, done: make(chan error, 1)}
@@ -243,12 +244,19 @@ func (b *balancer) begin() {
 	}
 }
 
+// askAll asks. Of very many groups some are asked in each round, and others in the next:
+// clients' requests wait for answers in the same place.
 func (b *balancer) askAll() {
 	h, r := b.host, b.round
-	for _, g := range h.sorted() {
+	groups := h.sorted()
+	b.rng.Shuffle(len(groups), func(i, k int) { groups[i], groups[k] = groups[k], groups[i] })
+	for _, g := range groups {
 		s, _ := g.board.latest()
 		if s.State != Running || s.Leader != h.cfg.ID {
 			continue
+		}
+		if r.asked+len(s.Conf.Voters) > max(h.cfg.MaxPending/4, maxHandovers) {
+			break
 		}
 		r.candidates[g] = map[raftcore.NodeID]candidacy{}
 		for _, id := range s.Conf.Voters {

@@ -153,7 +153,7 @@ func (l *log) remove(r persistence.Removal) error {
 	err := l.store.Remove(r)
 	switch {
 	case err == nil:
-		l.tombstones()
+		l.buried(r.Group)
 		return nil
 	case errors.Is(err, persistence.ErrPoisoned):
 		return fmt.Errorf("%w: %w: %w", ErrUnknown, ErrStorageFault, err)
@@ -163,6 +163,16 @@ func (l *log) remove(r persistence.Removal) error {
 		return fmt.Errorf("%w: %w", ErrNoGroup, err)
 	}
 	return notNow(err)
+}
+
+// buried tells the host that a group was removed.
+func (l *log) buried(name string) {
+	var removed *persistence.RemovedError
+	if _, err := l.store.Open(name); errors.As(err, &removed) {
+		l.host.mu.Lock()
+		l.host.tombstones[groupKey(l.host.cfg.Cluster, name)] = removed.Tombstone
+		l.host.mu.Unlock()
+	}
 }
 
 // tombstones tells the host which groups were removed.
@@ -193,7 +203,9 @@ func (l *log) openOrRevive(o *openGroup) (persistence.Opened, error) {
 	if err := l.store.Revive(o.name, removed.Incarnation); err != nil {
 		return opened, err
 	}
-	l.tombstones()
+	l.host.mu.Lock()
+	delete(l.host.tombstones, groupKey(l.host.cfg.Cluster, o.name))
+	l.host.mu.Unlock()
 	return l.store.Open(o.name)
 }
 
