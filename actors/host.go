@@ -302,7 +302,7 @@ func (h *Host) newGroup(cfg GroupConfig) (*Group, error) {
 		return nil, errors.New("Name and Machine are required")
 	}
 	if cfg.Replaces != 0 && !cfg.Join {
-		return nil, errors.New("Replaces is for a member that comes back to a group: it needs Join")
+		return nil, errors.New("the field Replaces is for a member that comes back to a group, and needs Join")
 	}
 	if cfg.Versions.Oldest > cfg.Versions.Newest {
 		return nil, fmt.Errorf("Versions go from %d down to %d", cfg.Versions.Oldest, cfg.Versions.Newest)

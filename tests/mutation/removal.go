@@ -74,9 +74,6 @@ var removedActors = []mutant{
 	{"O5", "a group that was removed is opened", []edit{
 		{"props.go", "removed && (t.Group != g.name || t.Incarnation != g.cfg.Replaces)", "removed && t.Group != g.name"},
 	}},
-	{"O5", "who joins brings back what was removed", []edit{
-		{"log.go", "opened, err := l.openOrRevive(o)", "o.replaces = max(o.replaces, l.host.tombstones[groupKey(l.host.cfg.Cluster, o.name)].Incarnation)\n\t\topened, err := l.openOrRevive(o)"},
-	}},
 	{"P8", "a group is opened while it is removed", []edit{
 		{"props.go", "if h.removing[g.key] {", "if false {"},
 	}},
