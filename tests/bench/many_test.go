@@ -302,3 +302,39 @@ func BenchmarkManyAlone(b *testing.B) {
 		b.ReportMetric(0, "ns/op")
 	}
 }
+
+// BenchmarkManyRemoved has one host, with a disk, and removes many groups of one member.
+func BenchmarkManyRemoved(b *testing.B) {
+	const groups = 2000
+	for range b.N {
+		cfg := actors.HostConfig{ID: 1, Store: badgerstore.Dir(b.TempDir())}
+		start := func() *fleet {
+			host, err := actors.Start(hosts.QuietSystem(), cfg)
+			if err != nil {
+				b.Fatal(err)
+			}
+			return &fleet{hosts: []*actors.Host{host}, groups: make([][]*actors.Group, 1)}
+		}
+		f := start()
+		f.open(b, groups)
+		begin := time.Now()
+		each(b, groups, func(k int) error {
+			return f.hosts[0].ForceRemove(context.Background(), fmt.Sprint("many-", k))
+		})
+		b.ReportMetric(time.Since(begin).Seconds(), "remove-s")
+		reportMemory(b)
+		if err := f.hosts[0].Stop(context.Background()); err != nil {
+			b.Fatal(err)
+		}
+		begin = time.Now()
+		f = start()
+		b.ReportMetric(time.Since(begin).Seconds(), "start-s")
+		if n := len(f.hosts[0].Tombstones()); n != groups {
+			b.Errorf("%d tombstones", n)
+		}
+		if err := f.hosts[0].Stop(context.Background()); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(0, "ns/op")
+	}
+}
