@@ -393,8 +393,12 @@ func TestD12L6_WhoseDiskStallsIsHandedNothing(t *testing.T) {
 					b.t.Errorf("it hands over %d", n)
 				}
 			} else {
+				start := time.Now()
 				b.balance(b.hosts[1])
 				b.balance(b.hosts[2])
+				if d := time.Since(start); d >= election {
+					b.t.Errorf("it was waited for: %v", d)
+				}
 				for _, g := range b.groups[0] {
 					if s, _ := g.Status(b.ctx); s.Leader == victim {
 						b.t.Errorf("it leads %q", s.Group)
@@ -413,4 +417,37 @@ func TestD12L6_WhoseDiskStallsIsHandedNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The preferred host lacks an entry, because its disk is slow: it is not handed anything,
+// and the group does not wait for it. It leads when it has what the others have.
+func TestL6_WhoIsBehindIsHandedNothing(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		w.settled()
+		slow := w.hosts[2]
+		slow.stop()
+		leader := w.leader()
+		var stalled atomic.Pointer[chan struct{}]
+		slow.disk, slow.priority = stallingOpener{slow.disk, &stalled}, 5
+		slow.start()
+		w.until("it is there", func() bool { return slow.status().Leader == leader.id })
+		leader.propose("a")
+		w.until("it has everything", func() bool { return slow.applied() == "1" })
+		goOn := make(chan struct{})
+		stalled.Store(&goOn)
+		leader.propose("b")
+		start := time.Now()
+		if n, err := leader.host.Balance(w.ctx); n > 0 || err != nil || time.Since(start) >= election/2 {
+			t.Errorf("%d were handed over, after %v, with %v", n, time.Since(start), err)
+		}
+		stalled.Store(nil)
+		close(goOn)
+		w.until("it has everything", func() bool { return slow.applied() == "2" })
+		w.until("it leads", func() bool {
+			if _, err := leader.host.Balance(w.ctx); err != nil {
+				t.Fatal(err)
+			}
+			return slow.status().Role == raftcore.Leader
+		})
+	})
 }

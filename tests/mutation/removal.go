@@ -109,6 +109,7 @@ var removedActors = []mutant{
 	}},
 	{"D12", "a host whose disk stalls hands over", []edit{
 		{"balance.go", "if !b.host.stalled() {", "if b.host != nil {"},
+		{"balance.go", "full || b.host.stalled() {", "full {"},
 	}},
 	{"L6", "any number of leaderships is handed over in a round", []edit{
 		{"balance.go", "r.limit = maxHandovers", "r.limit = 0 * maxHandovers"},
