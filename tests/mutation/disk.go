@@ -957,7 +957,7 @@ var actorMutants = []mutant{
 		{"budget.go", "return len(c.data) == 0 || c.data[0] == sessionOpens || c.data[0] == sessionCommand", "return true"},
 	}},
 	{"F1", "a host takes in what its disk is behind with", []edit{
-		{"host.go", "if hasEntries(&m.Message) && h.saving.Load() > h.cfg.MaxBytes/2 {", "if false {"},
+		{"host.go", "if hasEntries(&m.Message) && h.unsaved.Load() > h.cfg.MaxBytes/2 {", "if false {"},
 	}},
 	{"F1", "what the disk has counts as waiting", []edit{
 		{"log.go", "\t\to.done()\n\t\t// A completion", "\t\t// A completion"},
