@@ -33,8 +33,11 @@ import (
 // without a copy of it being written.
 //
 // One value is opened and closed, and another made for the next life; never are there two of
-// a member at a time. Restore is called on one that has just been opened or Reset, or that
-// Open has found nothing for.
+// a member at a time. Restore comes after Reset, and a Save after that. All calls come from
+// one goroutine at a time, but for the writing of a snapshot.
+//
+// rafttest.TestStateMachine, under tests, checks one against what is said here, and
+// examples/ondisk is one, on Badger.
 //
 // An error of these methods, as of a disk that is full, restarts the member, as a fault of
 // the storage; see HostConfig.Restarts. Whoever puts an old copy of the state in its place
@@ -59,11 +62,14 @@ type DiskStateMachine interface {
 	// Sync makes durable what was saved. The log that led there is given up afterwards.
 	Sync() error
 
-	// Reset forgets the state, and what is kept: it is that of a fresh machine. What Open
-	// finds after a crash in the middle must have nothing kept.
+	// Reset forgets the state, and what is kept: it is that of a fresh machine. Open finds
+	// that, too, until there is a Save again, also if a Restore has begun; after a crash it
+	// may find what was there before, as a Save has left it. A snapshot may be on its way
+	// meanwhile: its WriteTo writes the state that it was asked for in, or fails.
 	Reset() error
 
-	// Close ends it all. What was not saved is dropped. Nobody writes a snapshot any more.
+	// Close ends it all, also when Open has failed. What was not saved is dropped. Nobody
+	// writes a snapshot any more.
 	Close() error
 }
 

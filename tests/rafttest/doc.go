@@ -50,5 +50,6 @@
 //
 // TestStateMachine checks a state machine against the contract of
 // actors.StateMachine: you say how to make one, and how to draw a command and a
-// question. The example under it is a whole test.
+// question. The example under it is a whole test. For an actors.DiskStateMachine you say
+// how to make one for a directory: examples/ondisk has such a test.
 package rafttest

@@ -3,7 +3,9 @@ package rafttest
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,6 +19,10 @@ import (
 type StateMachine struct {
 	// New makes a fresh one, as GroupConfig.Machine does.
 	New func() actors.StateMachine
+
+	// NewIn makes an actors.DiskStateMachine, instead of New. Its disk is a directory. That
+	// is empty, or another one has used it, which was closed, or whose process was killed.
+	NewIn func(dir string) actors.StateMachine
 
 	// Command draws a command from r. The test finds what they reach: draw all kinds,
 	// on few keys, so that they meet what others did, and some that are refused. The
@@ -60,15 +66,22 @@ type StateMachine struct {
 // test binary once more, and compares with another process; what comes before
 // TestStateMachine in your test happens there again.
 //
+// With NewIn it checks the contract of actors.DiskStateMachine, too: it closes machines and
+// goes on with others on their disks, and has processes killed that are at it, the test
+// binary again. A machine with a disk has the clock of the computer, for what it is built on
+// may have goroutines that live by that; so what depends on the clock may stay unseen, and
+// who waits for what never comes waits until go test has had enough.
+//
 // What it does not check: what your Command and Query do not reach; a snapshot that
-// an earlier version of your program has written; and how long anything takes.
+// an earlier version of your program has written; what is left after a power cut; and how
+// long anything takes.
 func TestStateMachine(t *testing.T, sm StateMachine) {
 	t.Helper()
-	if sm.New == nil || sm.Command == nil {
-		t.Fatal("a StateMachine needs New and Command")
+	if (sm.New == nil) == (sm.NewIn == nil) || sm.Command == nil {
+		t.Fatal("a StateMachine needs New, or NewIn if it is an actors.DiskStateMachine, and Command")
 	}
 	rounds := roundsFromEnvironment(t)
-	for _, test := range machineTests {
+	for _, test := range sm.tests() {
 		t.Run(test.name, func(t *testing.T) {
 			r := &machineRun{StateMachine: sm, rounds: rounds, t: t}
 			err := test.check(r)
@@ -78,6 +91,14 @@ func TestStateMachine(t *testing.T, sm StateMachine) {
 			r.report(t, err)
 		})
 	}
+}
+
+// tests are those that concern the machine.
+func (sm *StateMachine) tests() []machineTest {
+	if sm.NewIn == nil {
+		return machineTests
+	}
+	return slices.Concat(machineTests, diskTests)
 }
 
 // machineTest is one test of the suite.
@@ -109,9 +130,13 @@ func (test *machineTest) check(r *machineRun) error {
 	if isElsewhere() {
 		return r.answerElsewhere()
 	}
+	if file := os.Getenv(toBeKilled); file != "" {
+		return r.workUntilKilled(file)
+	}
 	return failing(func() {
 		r.each(r.t, time.Second/5, func(seed uint64) {
 			r.Rand = rand.New(rand.NewPCG(seed, 0x6d_61_63_68))
+			defer r.discard()
 			test.in(r, func() { test.run(r) })
 		})
 	})
@@ -126,6 +151,7 @@ type machineRun struct {
 	doing atomic.Value // what was last asked of the machine: a string
 	left  bool         // goroutines, and that has been said
 	stack []byte       // of the panic that has ended the test
+	open  []*subject   // with a disk
 }
 
 func outside(_ *machineRun, test func()) { test() }
@@ -133,6 +159,10 @@ func outside(_ *machineRun, test func()) { test() }
 // inBubble runs a test with a clock of its own, which moves on when nothing else
 // does. So it is noticed when a machine waits for what never comes.
 func inBubble(r *machineRun, test func()) {
+	if r.NewIn != nil {
+		test()
+		return
+	}
 	var err error
 	ended := false
 	defer func() {
@@ -170,6 +200,13 @@ func (r *machineRun) noPanic(contract string, doing func() string) {
 	}
 }
 
+// pass lets time pass, in a bubble.
+func (r *machineRun) pass(d time.Duration) {
+	if r.NewIn == nil {
+		time.Sleep(d)
+	}
+}
+
 func oneLine(s string) string { return strings.ReplaceAll(s, "\n", " ") }
 
 // What the contract demands. Whoever writes a machine reads it when that is broken.
@@ -190,5 +227,12 @@ const (
 	cRestore  = "Restore reads what Snapshot has written"
 	cReader   = "Restore reads until it has what it needs, in pieces of any size, also one that comes together with io.EOF"
 	cReadErr  = "Restore returns an error when what it reads from does, and does not panic"
+	cFails    = "Open, Save, Sync, Reset and Close do what they are to do, if nothing fails"
+	cOpen     = "Open finds what the last Save has left: the state, and all that it was ever given to keep, and not to forget later"
+	cClose    = "what was not saved when it is closed is dropped"
+	cReset    = "after Reset it is a fresh machine, and until a Save has come Open finds nothing kept, and a fresh one"
+	cReplaced = "Restore after Reset makes of it what the snapshot holds, and nothing is left of what was there before"
+	cCrash    = "what Open finds is always as some Save has left it, all of it or nothing, and not older than the last Sync, whenever the process ends; or a fresh machine if it was Reset"
+	cOutlives = "a snapshot that is written when the machine was Reset is of the state that it was asked for in, or fails"
 	cBytes    = "Canonical says that machines of one state write one and the same snapshot"
 )

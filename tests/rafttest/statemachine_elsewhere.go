@@ -49,19 +49,24 @@ func answersTheSameElsewhere(r *machineRun) {
 func (r *machineRun) elsewhere(logs []*machineLog) (there fromElsewhere) {
 	file := filepath.Join(r.t.TempDir(), "logs")
 	must(save(file, logs))
-	args := []string{"-test.run=" + runPattern(r.t.Name()), "-test.count=1", "-test.timeout=5m"}
-	for _, arg := range os.Args[1:] {
-		if !strings.HasPrefix(arg, "-test.") {
-			args = append(args, arg)
-		}
-	}
-	cmd := exec.CommandContext(r.t.Context(), os.Args[0], args...)
+	cmd := exec.CommandContext(r.t.Context(), os.Args[0], r.again()...)
 	cmd.Env = append(os.Environ(), elsewhereLogs+"="+file, "TZ=Asia/Kathmandu", "LANG=tr_TR.UTF-8", "LC_ALL=tr_TR.UTF-8", "GOMAXPROCS=1")
 	output, err := cmd.CombinedOutput()
 	if read := load(file+".answers", &there); read != nil {
 		must(&cannotCheck{fmt.Sprintf("not checked: what another process answers. It has not come as far as that (%v, %v): %.2000s", err, read, output)})
 	}
 	return there
+}
+
+// again has the test binary run this test once more.
+func (r *machineRun) again() []string {
+	args := []string{"-test.run=" + runPattern(r.t.Name()), "-test.count=1", "-test.timeout=5m"}
+	for _, arg := range os.Args[1:] {
+		if !strings.HasPrefix(arg, "-test.") {
+			args = append(args, arg)
+		}
+	}
+	return args
 }
 
 // answerElsewhere is what the other process does.
@@ -75,6 +80,7 @@ func (r *machineRun) answerElsewhere() error {
 		return err
 	}
 	var there fromElsewhere
+	defer r.discard()
 	err := failing(func() {
 		for _, l := range logs {
 			there.Answers = append(there.Answers, r.fresh().play(l))

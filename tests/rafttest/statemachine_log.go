@@ -98,8 +98,11 @@ func (r *machineRun) drawLog() *machineLog {
 	r.drawPlaces(l, pace)
 	for i := range len(l.Entries) + 1 {
 		n := 1
-		if i == len(l.Entries) {
+		switch {
+		case i == len(l.Entries):
 			n = 20
+		case r.NewIn != nil && r.IntN(4) > 0:
+			n = 0 // it must be saved before it is asked, and that is not to be always
 		}
 		l.Questions = append(l.Questions, r.drawQuestions(n))
 	}
@@ -162,13 +165,19 @@ type subject struct {
 	did string
 	// between is called before each command.
 	between func(i int)
+	disk    *subjectDisk // nil: it has none
 }
 
 func (r *machineRun) fresh() *subject {
+	if r.NewIn != nil {
+		return r.freshOnDisk()
+	}
 	defer r.noPanic(cNew, func() string { return "New" })
 	r.doing.Store("New")
 	m := r.New()
 	demand(m != nil, cNew, "New returned nil")
+	_, onDisk := m.(actors.DiskStateMachine)
+	demand(!onDisk, cNew, "New made an actors.DiskStateMachine: this test needs NewIn instead, for it is to have more than one for the same disk")
 	return &subject{r: r, m: m, between: func(int) {}}
 }
 
@@ -180,6 +189,7 @@ func (s *subject) apply(e actors.Entry) []byte {
 	e.Effects = &effects
 	answer := applyAll(s.m, []actors.Entry{e})[0]
 	s.did = showEffects(effects)
+	s.applied(e)
 	return answer
 }
 
@@ -212,6 +222,7 @@ func (s *subject) applyTogether(entries []actors.Entry) (answers [][]byte, did [
 	for i := range effects {
 		did = append(did, showEffects(effects[i]))
 	}
+	s.applied(entries...)
 	return answers, did
 }
 
@@ -240,6 +251,7 @@ func showEffects(effects []actors.Effect) string {
 }
 
 func (s *subject) query(ctx context.Context, question []byte) (q queried) {
+	s.save()
 	doing := func() string { return "Query of " + show(question) }
 	defer s.r.noPanic(cPanics, doing)
 	s.r.doing.Store("Query")
@@ -299,12 +311,13 @@ func (s *subject) follow(x *expected, from, to int) {
 	x.compareQueries(to, s.ask(x.Questions[to]))
 }
 
-// finish has it go on to the end.
+// finish has it go on to the end. It is not needed any more then.
 func (s *subject) finish(x *expected, from int) {
 	s.follow(x, from, len(x.Entries))
 	if s.r.Canonical {
 		x.compareImage(s.image())
 	}
+	s.close()
 }
 
 func (x *expected) compareAnswer(i int, got []byte, did string) {
@@ -356,6 +369,7 @@ func (x *expected) compare(a *answers) {
 
 // snapshot asks for a snapshot.
 func (s *subject) snapshot() io.WriterTo {
+	s.save()
 	defer s.r.noPanic(cSnapshot, func() string { return "Snapshot" })
 	s.r.doing.Store("Snapshot")
 	w, err := s.m.Snapshot()
@@ -385,9 +399,24 @@ func (s *subject) image() []byte { return s.r.written(s.snapshot()) }
 // restore has a fresh machine read a snapshot.
 func (r *machineRun) restore(from io.Reader) (s *subject, err error) {
 	s = r.fresh()
-	defer r.noPanic(cReadErr, func() string { return "Restore" })
-	r.doing.Store("Restore")
-	return s, s.m.Restore(from)
+	s.reset()
+	return s, s.restore(from)
+}
+
+func (s *subject) restore(from io.Reader) error {
+	err := s.read(from)
+	if err == nil && s.disk != nil {
+		s.disk.due = true
+		s.save()
+	}
+	return err
+}
+
+// read has it read a snapshot, and not saved yet.
+func (s *subject) read(from io.Reader) error {
+	defer s.r.noPanic(cReadErr, func() string { return "Restore" })
+	s.r.doing.Store("Restore")
+	return s.m.Restore(from)
 }
 
 // restored returns a machine that has read a snapshot.

@@ -3,6 +3,7 @@ package rafttest
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,6 +23,13 @@ func TestAPlainMachineWritesTheSameBytes(t *testing.T) {
 // The contract allows that, too.
 func TestSnapshotsOfOneStateMayDiffer(t *testing.T) {
 	TestStateMachine(t, toy("writes words in any order"))
+}
+
+// A machine that has a disk, too. What it answers is what was saved.
+func TestAPlainMachineWithADiskKeepsTheContract(t *testing.T) {
+	sm := toyOnDisk("")
+	sm.Canonical = true
+	TestStateMachine(t, sm)
 }
 
 func TestQueriesMayBeMissing(t *testing.T) {
@@ -102,33 +110,88 @@ var machineDefects = map[string]string{
 	"reads for ever":                      "goes on reading",
 }
 
+// diskDefects are what those get wrong that have a disk, and which test must say what then.
+var diskDefects = map[string]struct{ test, word string }{
+	"keeps something from the beginning":            {"AMachineGoesOnWhereItWasSaved", "that every Save was given"},
+	"locks its disk for ever":                       {"AMachineGoesOnWhereItWasSaved", "Open ended with"},
+	"finds the state, and nothing kept":             {"AMachineGoesOnWhereItWasSaved", "nothing kept, instead of"},
+	"forgets what it was given to keep before":      {"AMachineGoesOnWhereItWasSaved", "ever given to keep"},
+	"keeps what is to be forgotten":                 {"AMachineGoesOnWhereItWasSaved", "forget later"},
+	"keeps the first under each name":               {"AMachineGoesOnWhereItWasSaved", "ever given to keep"},
+	"cannot be synced":                              {"AMachineGoesOnWhereItWasSaved", "Sync ended with"},
+	"saves all when it is closed":                   {"WhatWasNotSavedIsDropped", "given again what was not saved"},
+	"panics when not all was saved":                 {"WhatWasNotSavedIsDropped", "Close panicked"},
+	"does not like many at once":                    {"ManyCommandsAreSavedAtOnce", "Save ended with"},
+	"is not Reset":                                  {"ResetLeavesNothing", "after Reset"},
+	"has what it was when it is opened after Reset": {"ResetLeavesNothing", "after Reset"},
+	"keeps what it was given before Reset":          {"ResetLeavesNothing", "after Reset"},
+	"adds a snapshot to what is there":              {"RestoreReplacesAll", "nothing is left"},
+	"writes what it has read, before a Save":        {"ARestoreThatComesToNothingLeavesNothing", "came to nothing"},
+	"writes what it is when a snapshot is written":  {"ASnapshotIsOfTheMomentItWasAskedFor", "after more commands"},
+	"writes a snapshot of what it is after Reset":   {"ASnapshotOutlivesReset", "when its machine was Reset"},
+	"saves when it is closed":                       {"WheneverItIsKilledItIsAsSomeSaveHasLeftIt", "Sync was after"},
+	"writes into the file that there is":            {"WheneverItIsKilledItIsAsSomeSaveHasLeftIt", "Open ended with"},
+	"has the kept in a file beside it":              {"WheneverItIsKilledItIsAsSomeSaveHasLeftIt", "whenever the process ends"},
+}
+
 func TestA2A5_TheSuiteCatchesBrokenMachines(t *testing.T) {
 	for defect, word := range machineDefects {
-		t.Run(defect, func(t *testing.T) {
-			var name string
-			var err error
-			for limit := uint64(2); err == nil; limit *= 4 { // most are easy to see
-				if limit > 32 {
-					t.Fatal("the suite has not noticed it")
-				}
-				name, err = firstFailure(t, toy(defect), limit)
-			}
-			t.Logf("%s: %v", name, err)
-			if !strings.Contains(err.Error(), word) || strings.Contains(err.Error(), "\n") {
-				t.Errorf("it does not speak of %q in one line", word)
-			}
-		})
+		t.Run(defect, func(t *testing.T) { catches(t, toy(defect), word) })
 	}
 }
 
-func firstFailure(t *testing.T, sm StateMachine, limit uint64) (test string, err error) {
-	for i := range machineTests {
+func TestA1_TheSuiteCatchesBrokenDisks(t *testing.T) {
+	for defect, seen := range diskDefects {
+		t.Run(defect, func(t *testing.T) { catches(t, toyOnDisk(defect), seen.word, seen.test) })
+	}
+}
+
+// catches demands that the suite fails, or some tests of it, and that it says why.
+func catches(t *testing.T, sm StateMachine, word string, tests ...string) {
+	var name string
+	var err error
+	for limit := uint64(2); err == nil; limit *= 4 { // most are easy to see
+		if limit > 32 {
+			t.Fatal("the suite has not noticed it")
+		}
+		name, err = firstFailure(t, sm, limit, tests...)
+	}
+	t.Logf("%s: %v", name, err)
+	if !strings.Contains(err.Error(), word) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("it does not speak of %q in one line", word)
+	}
+}
+
+func firstFailure(t *testing.T, sm StateMachine, limit uint64, tests ...string) (test string, err error) {
+	for _, test := range sm.tests() {
+		if len(tests) > 0 && !slices.Contains(tests, test.name) {
+			continue
+		}
 		r := &machineRun{StateMachine: sm, rounds: rounds{seed: 1, limit: limit}, t: t}
-		if err := machineTests[i].check(r); err != nil {
-			return machineTests[i].name, err
+		if err := test.check(r); err != nil {
+			return test.name, err
 		}
 	}
 	return "", nil
+}
+
+// Each kind of machine is made in its own way. Else nobody would open it.
+func TestTheSuiteSaysWhichWayAMachineIsToBeMade(t *testing.T) {
+	plain, onDisk := toy(""), toyOnDisk("")
+	wrong := StateMachine{
+		New:     func() actors.StateMachine { return onDisk.NewIn("") },
+		Command: plain.Command,
+	}
+	if _, err := firstFailure(t, wrong, 1); err == nil || !strings.Contains(err.Error(), "needs NewIn instead") {
+		t.Errorf("a machine with a disk: %v", err)
+	}
+	wrong = StateMachine{
+		NewIn:   func(string) actors.StateMachine { return plain.New() },
+		Command: plain.Command,
+	}
+	if _, err := firstFailure(t, wrong, 1); err == nil || !strings.Contains(err.Error(), "Use New for it") {
+		t.Errorf("a machine without one: %v", err)
+	}
 }
 
 // Where the test does not come as far in another process, that is said.
