@@ -40,7 +40,9 @@ import (
 // examples/ondisk is one, on Badger.
 //
 // An error of these methods, as of a disk that is full, restarts the member, as a fault of
-// the storage; see HostConfig.Restarts. Whoever puts an old copy of the state in its place
+// the storage; see HostConfig.Restarts. Apply has no error to return: when it cannot read its
+// disk it panics with one that wraps ErrStorageFault, or else its command would be blamed.
+// Restore returns such a one. Whoever puts an old copy of the state in its place
 // loses nothing, as long as the log goes back so far: see StateError.
 type DiskStateMachine interface {
 	StateMachine

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"testing"
 	"time"
@@ -71,4 +72,17 @@ func FuzzKept(f *testing.F) {
 			}
 		}
 	})
+}
+
+// fullMachine has no room on its disk for what it reads.
+type fullMachine struct{ DiskStateMachine }
+
+func (fullMachine) Restore(io.Reader) error { return fmt.Errorf("%w: no room", ErrStorageFault) }
+
+// What cannot be restored because the disk of the machine is full is no fault of the machine.
+func TestADiskThatIsFullIsNoFaultOfTheMachine(t *testing.T) {
+	err := restoreFrom(fullMachine{}, &leavingReader{})
+	if !errors.Is(err, ErrStorageFault) || errors.Is(err, ErrMachineFault) {
+		t.Errorf("it ends with %v", err)
+	}
 }

@@ -128,6 +128,12 @@ func (m *diskMachine) Open() (map[string][]byte, error) {
 }
 
 func (m *diskMachine) Apply(e actors.Entry) []byte {
+	m.p.mu.Lock()
+	err := m.p.fails("Apply")
+	m.p.mu.Unlock()
+	if err != nil {
+		panic(fmt.Errorf("%w: %w", actors.ErrStorageFault, err))
+	}
 	m.unsaved++
 	m.p.applied.Add(1)
 	return m.StateMachine.Apply(e)
@@ -517,7 +523,7 @@ func (w *world) again(command string) { w.leader().again(command) }
 // A disk that fails has the member start again, and be Faulted in the end; nothing that was
 // acknowledged is lost when it works again.
 func TestA1D_ADiskOfAMachineThatFailsFaultsTheMember(t *testing.T) {
-	for _, method := range []string{"Open", "Save", "Sync", "Close"} {
+	for _, method := range []string{"Open", "Apply", "Save", "Sync", "Close"} {
 		t.Run(method, func(t *testing.T) {
 			inWorld(t, 1, func(w *world) {
 				p := w.onDisks(0, 10)[0]

@@ -372,9 +372,13 @@ func (m *machine) ask(c *call) outcome {
 	return o
 }
 
-// panicsAt is deferred around what is the user's: it says whose panic it is.
+// panicsAt is deferred around what is the user's: it says whose panic it is. Where a
+// DiskStateMachine could not read its disk, no entry is to blame.
 func panicsAt(index raftcore.Index) {
 	if reason := recover(); reason != nil {
+		if err, is := reason.(error); is && errors.Is(err, ErrStorageFault) {
+			panic(err)
+		}
 		panic(&machinePanic{index, reason, debug.Stack()})
 	}
 }

@@ -272,11 +272,12 @@ func (f *files) restore(sm StateMachine, last raftcore.EntryID, able Versions) (
 	return h, err
 }
 
-// restoreFrom has a machine restored. When it fails, that is its fault unless it is r's.
+// restoreFrom has a machine restored. When it fails, that is its fault unless it is r's,
+// or that of its own disk.
 func restoreFrom(sm StateMachine, r *leavingReader) error {
 	defer panicsAt(0)
 	err := sm.Restore(r)
-	if err != nil && r.failed == nil {
+	if err != nil && r.failed == nil && !errors.Is(err, ErrStorageFault) {
 		err = fmt.Errorf("%w: %w", ErrMachineFault, err)
 	}
 	return err

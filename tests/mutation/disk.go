@@ -926,6 +926,12 @@ var actorMutants = []mutant{
 	{"A1", "a state is asked that has commands which are not saved", []edit{
 		{"machine.go", "m.saveDisk(len(rest) == 0)", "m.saveDisk(false)"},
 	}},
+	{"A1", "a command is blamed for a disk that cannot be read", []edit{
+		{"machine.go", "if err, is := reason.(error); is && errors.Is(err, ErrStorageFault) {", "if err, is := reason.(error); is && false {"},
+	}},
+	{"A1", "a machine is blamed for a disk that is full", []edit{
+		{"snapshots.go", " && r.failed == nil && !errors.Is(err, ErrStorageFault) {", " && r.failed == nil {"},
+	}},
 	{"A1", "a state is closed while a snapshot of it is written", []edit{
 		{"machine.go", "\t\tm.box.abandonBatch()\n\tcase *actor.Stopped:", "\t\tm.box.abandonBatch()\n\t\tif m.disk != nil {\n\t\t\t_ = m.disk.Close()\n\t\t\tm.group.disk = nil\n\t\t}\n\tcase *actor.Stopped:"},
 	}},
