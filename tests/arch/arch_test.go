@@ -152,7 +152,7 @@ func TestImportsFollowTheMapInTheREADME(t *testing.T) {
 // Who is linked by whom: Badger costs megabytes, gRPC more.
 func TestHeavyLibrariesAreImportedInOneRoomOnly(t *testing.T) {
 	rooms := map[string][]string{
-		"github.com/dgraph-io/badger":                   {"persistence/badgerstore/..."},
+		"github.com/dgraph-io/badger":                   {"persistence/badgerstore/...", "examples/ondisk"},
 		"google.golang.org/grpc":                        {"remote"},
 		"google.golang.org/protobuf":                    {"remote/...", "persistence/badgerstore"}, // there for Badger's own files
 		"github.com/asynkron/protoactor-go/remote":      {"remote"},
