@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/castaway-go/castaway/actors"
@@ -41,13 +43,78 @@ const (
 var savedKey, decidedKey = []byte("saved"), []byte("decided")
 
 func newLedger(dir string, say func(string, ...any)) *ledger {
-	return &ledger{dir: dir, table: 8 << 20, say: say}
+	return &ledger{dir: dir, table: 8 << 20, say: say, changed: map[string]int64{}}
 }
 
 // Open opens the state, and returns what the library had kept with it.
 func (l *ledger) Open() (map[string][]byte, error) {
-	l.changed = map[string]int64{}
-	db, err := badger.Open(badger.DefaultOptions(l.dir).
+	if err := l.openBadger(); err != nil {
+		return nil, err
+	}
+	if saved, err := l.has(savedKey); err != nil {
+		return nil, err
+	} else if !saved {
+		return nil, l.Reset()
+	}
+	if err := l.finish(); err != nil {
+		return nil, err
+	}
+	kept := map[string][]byte{}
+	err := l.each(keptPrefix, func(name, value []byte) error {
+		kept[string(name)] = bytes.Clone(value)
+		return nil
+	})
+	l.say("the ledger is on the disk, and goes on from there")
+	return kept, err
+}
+
+// Reset forgets everything: it moves Badger's directory out of the way, all at once. With
+// DropAll that is not so: killed in the middle, Badger had some of it later, or did not open.
+func (l *ledger) Reset() error {
+	l.image.end()
+	clear(l.changed)
+	if l.db.MaxVersion() == 0 {
+		return nil // nothing was ever written
+	}
+	db := l.db
+	l.db = nil
+	if err := db.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(l.path(badgerName), l.path(oldName)); err != nil {
+		return err
+	}
+	return l.openBadger()
+}
+
+// Close closes Badger.
+func (l *ledger) Close() error {
+	if l.db == nil {
+		return nil
+	}
+	l.image.end()
+	return l.db.Close()
+}
+
+// Badger's directory, and one that is not needed any more.
+const badgerName, oldName = "badger", "badger.old"
+
+func (l *ledger) path(name string) string { return filepath.Join(l.dir, name) }
+
+func (l *ledger) openBadger() (err error) {
+	if err := os.RemoveAll(l.path(oldName)); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(l.path(badgerName), 0o755); err != nil {
+		return err
+	}
+	if err := syncDir(l.dir); err != nil {
+		return err
+	}
+	if err := removeEmpty(l.path(badgerName)); err != nil {
+		return err
+	}
+	l.db, err = badger.Open(badger.DefaultOptions(l.path(badgerName)).
 		WithLogger(nil).
 		// A Save need not be durable, but Badger may not open after a power cut when its
 		// files were not written in their order.
@@ -61,32 +128,34 @@ func (l *ledger) Open() (map[string][]byte, error) {
 		WithNumMemtables(2).
 		WithCompression(options.None).
 		WithBlockCacheSize(0))
+	return err
+}
+
+// removeEmpty removes the files that Badger had begun, and not yet given a size, when the
+// process was killed: it does not open with them.
+func removeEmpty(dir string) error {
+	for _, pattern := range []string{"*.mem", "*.vlog", "DISCARD"} {
+		names, _ := filepath.Glob(filepath.Join(dir, pattern))
+		for _, name := range names {
+			info, err := os.Stat(name)
+			if err == nil && info.Size() == 0 {
+				err = os.Remove(name)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// syncDir makes durable what a directory has in it.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	l.db = db
-	if saved, err := l.has(savedKey); err != nil {
-		return nil, err
-	} else if !saved {
-		return nil, l.db.DropAll()
-	}
-	if decided, err := l.has(decidedKey); err != nil {
-		return nil, err
-	} else if decided {
-		err = l.carryOut()
-	} else {
-		err = l.db.DropPrefix([]byte(nextPrefix))
-	}
-	if err != nil {
-		return nil, err
-	}
-	kept := map[string][]byte{}
-	err = each(l.db.NewTransaction(false), keptPrefix, func(name, value []byte) error {
-		kept[string(name)] = bytes.Clone(value)
-		return nil
-	})
-	l.say("the ledger is on the disk, and goes on from there")
-	return kept, err
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // Save makes all that was applied a part of the state, in one transaction.
@@ -114,25 +183,6 @@ func (l *ledger) Save(keep map[string][]byte) error {
 
 // Sync has nothing to do: every transaction is durable.
 func (l *ledger) Sync() error { return nil }
-
-// Reset forgets everything.
-func (l *ledger) Reset() error {
-	l.image.end()
-	clear(l.changed)
-	if err := l.commit([]write{{key: savedKey}}); err != nil { // else a crash could leave half of it
-		return err
-	}
-	return l.db.DropAll()
-}
-
-// Close closes Badger.
-func (l *ledger) Close() error {
-	if l.db == nil {
-		return nil
-	}
-	l.image.end()
-	return l.db.Close()
-}
 
 // write sets a key, or deletes it if the value is nil.
 type write struct{ key, value []byte }
@@ -178,30 +228,38 @@ func (l *ledger) commitMany(writes []write) error {
 		return nil
 	})
 	if err == nil {
-		err = l.commit([]write{{decidedKey, []byte{}}, {savedKey, []byte{}}})
+		err = l.commit([]write{{savedKey, []byte{}}, {decidedKey, []byte{}}})
 	}
 	if err == nil {
-		err = l.carryOut()
+		err = l.finish()
 	}
 	return err
 }
 
-// carryOut does what was decided. If it is interrupted, Open does it again.
-func (l *ledger) carryOut() error {
-	err := l.inBatches(func(batch *badger.WriteBatch) error {
-		return each(l.db.NewTransaction(false), nextPrefix, func(key, value []byte) error {
-			w := write{key: bytes.Clone(key)}
-			if value[0] == 1 {
-				w.value = bytes.Clone(value[1:])
+// finish carries out what was decided, or drops what was not. If it is interrupted, Open
+// does it again.
+func (l *ledger) finish() error {
+	decided, err := l.has(decidedKey)
+	if err != nil {
+		return err
+	}
+	err = l.inBatches(func(batch *badger.WriteBatch) error {
+		return l.each(nextPrefix, func(key, value []byte) error {
+			key = bytes.Clone(key)
+			if decided {
+				w := write{key: key}
+				if value[0] == 1 {
+					w.value = bytes.Clone(value[1:])
+				}
+				if err := w.to(batch); err != nil {
+					return err
+				}
 			}
-			return w.to(batch)
+			return batch.Delete(slices.Concat([]byte(nextPrefix), key))
 		})
 	})
-	if err == nil {
+	if err == nil && decided {
 		err = l.commit([]write{{key: decidedKey}})
-	}
-	if err == nil {
-		err = l.db.DropPrefix([]byte(nextPrefix))
 	}
 	return err
 }
@@ -257,9 +315,12 @@ func decodeBalance(value []byte) (int64, error) {
 	return int64(binary.BigEndian.Uint64(value)), nil
 }
 
-// each hands on what is under a prefix, in the order of the keys, and ends the transaction.
-func each(txn *badger.Txn, prefix string, do func(rest, value []byte) error) error {
-	defer txn.Discard()
+// each hands on what is under a prefix, in the order of the keys.
+func (l *ledger) each(prefix string, do func(rest, value []byte) error) error {
+	return l.db.View(func(txn *badger.Txn) error { return eachIn(txn, prefix, do) })
+}
+
+func eachIn(txn *badger.Txn, prefix string, do func(rest, value []byte) error) error {
 	o := badger.DefaultIteratorOptions
 	o.Prefix = []byte(prefix)
 	it := txn.NewIterator(o)

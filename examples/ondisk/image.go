@@ -55,6 +55,7 @@ func (i *image) WriteTo(to io.Writer) (n int64, err error) {
 	}
 	txn := i.txn
 	i.txn = nil
+	defer txn.Discard()
 	w := bufio.NewWriterSize(to, 1<<16)
 	line := func(format string, args ...any) error {
 		more, err := fmt.Fprintf(w, format, args...)
@@ -62,7 +63,7 @@ func (i *image) WriteTo(to io.Writer) (n int64, err error) {
 		return err
 	}
 	count := 0
-	err = each(txn, accountPrefix, func(account, value []byte) error {
+	err = eachIn(txn, accountPrefix, func(account, value []byte) error {
 		if i.ended.Load() {
 			return errEnded
 		}

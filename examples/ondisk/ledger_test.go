@@ -104,7 +104,7 @@ func TestALargeSaveIsAllOrNothing(t *testing.T) {
 			if kept := reopen(); string(kept["mark"]) != "third" || l.balance("3999") != 8 {
 				t.Errorf("after the next one it has %d, and kept %q", l.balance("3999"), kept)
 			}
-			if left := 0; each(l.db.NewTransaction(false), nextPrefix, func(_, _ []byte) error { left++; return nil }) != nil || left > 0 {
+			if left := 0; l.each(nextPrefix, func(_, _ []byte) error { left++; return nil }) != nil || left > 0 {
 				t.Errorf("%d are left that were carried out", left)
 			}
 			if err := l.Close(); err != nil {

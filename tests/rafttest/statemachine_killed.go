@@ -53,13 +53,14 @@ func survivesKills(r *machineRun) {
 			synced = told.synced
 		}
 		s, found := r.opened(w.Dir, cCrash)
+		who := fmt.Sprintf("when the process was killed that had said %q, Open has found %v", told.line, found)
 		if found.Since == 0 {
-			demand(told.reset || synced.Since == 0, cCrash, "when the process was killed, Open has found nothing kept, and Sync was after %v", synced)
+			demand(told.reset || synced.Since == 0, cCrash, "%s, and Sync was after %v", who, synced)
 			s.disk.last.Saves = max(told.saves, w.Saves)
 		} else {
-			demand(found.Saves >= synced.Saves, cCrash, "when the process was killed, Open has found %v, and Sync was after %v", found, synced)
+			demand(found.Saves >= synced.Saves, cCrash, "%s, and Sync was after %v", who, synced)
 		}
-		x.who = fmt.Sprintf("after the process was killed when it had said %q, and with %v", told.line, found)
+		x.who = who + "; then"
 		s.follow(x, found.At, min(found.At+1, len(l.Entries)))
 		s.sync()
 		s.close()
