@@ -76,7 +76,11 @@ func savesMany(r *machineRun) {
 	l.Questions = make([][][]byte, len(l.Entries)+1)
 	l.Questions[len(l.Entries)] = r.drawQuestions(20)
 	s := r.fresh()
-	s.between = func(int) { s.save() }
+	s.between = func(i int) {
+		if i%50 == 0 {
+			s.save()
+		}
+	}
 	x := &expected{l, s.play(l), "saved at the end only, closed, and opened again", cOpen}
 	s = r.fresh()
 	for _, e := range l.Entries {
