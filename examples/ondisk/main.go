@@ -12,12 +12,16 @@
 //	printf 'alice -30\nbob 30' | curl --data-binary @- localhost:8402/postings
 //	curl localhost:8403/accounts/alice                    70
 //
-// Kill a member with kill -9, and start it again: it says where it goes on, at once, and is
-// given no more than the commands that came meanwhile. Have it be away for long (-snapshot 100
-// makes that short), and it is sent the state. What cuts the log of the others is a
-// few hundred bytes, however large the ledger is:
+// Kill a member with kill -9, and start it again: it reads no snapshot, and is given no more
+// than the commands that came meanwhile; it says that it goes on from what is on its disk.
+// If it was away for long it is sent the state of another, and says that. With -snapshot 100
+// it takes no more than 200 commands to see it.
 //
-//	go run ./persistence/cmd/castaway-disk groups castaway-data-ondisk/1/log
+// The snapshots by which the log is cut have no state in them, so they are small, however
+// large the ledger is, and so is the log:
+//
+//	ls -l castaway-data-ondisk/1/log/snapshots/*
+//	go run ./persistence/cmd/castaway-disk groups -live castaway-data-ondisk/1/log
 //
 // To read it, begin with ledger.go, which is what it does; disk.go and image.go are how
 // that gets to the disk and to other members.
