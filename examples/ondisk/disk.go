@@ -68,8 +68,9 @@ func (l *ledger) Open() (map[string][]byte, error) {
 	return kept, err
 }
 
-// Reset forgets everything: it moves Badger's directory out of the way, all at once. With
-// DropAll that is not so: killed in the middle, Badger had some of it later, or did not open.
+// Reset forgets everything: it moves Badger's directory out of the way, all at once. Not so
+// DropAll: of processes that were killed in the middle of it, and synced nothing else, some
+// have not opened Badger again, and some have lost what they wrote afterwards.
 func (l *ledger) Reset() error {
 	l.image.end()
 	clear(l.changed)

@@ -19,9 +19,9 @@ func TestStateMachine(t *testing.T) {
 		NewIn: func(dir string) actors.StateMachine { return newSmallLedger(dir) },
 		Command: func(r *rand.Rand) []byte {
 			var command []byte
-			switch r.IntN(100) {
+			switch r.IntN(150) {
 			case 0:
-				for i := range 3000 {
+				for i := range 1800 {
 					command = fmt.Appendf(command, "account-%d %d\n", i, r.IntN(3))
 				}
 			case 1, 2:

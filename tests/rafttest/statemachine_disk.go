@@ -121,21 +121,30 @@ func (r *machineRun) opened(dir, contract string) (s *subject, found saved) {
 	})
 	found, err := took(kept)
 	if err != nil {
-		must(broken(contract, "Open has found kept: %s, without the %q that every Save was given", showKept(kept), markName))
+		must(broken(contract, "Open has found %d kept, but not the %q that every Save was given", len(kept), markName))
 	}
-	if want := found.kept(); !maps.EqualFunc(kept, want, bytes.Equal) {
-		must(broken(contract, "Open has found kept: %s; but a Save with that %q has left: %s", showKept(kept), markName, showKept(want)))
+	if wrong := keptApart(kept, found.kept()); wrong != "" {
+		must(broken(contract, "Open has found %v; but %s", found, wrong))
 	}
 	s.disk.at, s.disk.last = found.At, found
 	return s, found
 }
 
-func showKept(kept map[string][]byte) string {
-	var b bytes.Buffer
-	for _, name := range slices.Sorted(maps.Keys(kept)) {
-		fmt.Fprintf(&b, "%s=%.20q ", name, kept[name])
+// keptApart says where what was found is not what was kept; "": nowhere.
+func keptApart(found, want map[string][]byte) string {
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		if value, has := found[name]; !has {
+			return fmt.Sprintf("%q is missing, which was kept", name)
+		} else if !bytes.Equal(value, want[name]) {
+			return fmt.Sprintf("under %q there is %s", name, apart(value, want[name]))
+		}
 	}
-	return fmt.Sprintf("[%s]", bytes.TrimSpace(b.Bytes()))
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		if _, has := want[name]; !has {
+			return fmt.Sprintf("%q is there, which was not kept, or forgotten", name)
+		}
+	}
+	return ""
 }
 
 func (s saved) String() string {

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/castaway-go/castaway/actors"
 )
@@ -23,6 +24,7 @@ type diskToy struct {
 	dir     string
 	saved   *toyMachine
 	kept    map[string][]byte
+	reset   atomic.Bool
 	written []byte // the state and what is kept, if the file has not got it yet
 }
 
@@ -90,9 +92,10 @@ func (d *diskToy) Snapshot() (io.WriterTo, error) {
 		return &toyWriter{m: d.saved, late: func() []byte { return d.saved.encode() }}, nil
 	case d.has("writes a snapshot of what it is after Reset"):
 		saved := d.saved
+		d.reset.Store(false)
 		return &toyWriter{m: saved, late: func() []byte {
-			if d.toyMachine.Count < saved.Count {
-				return d.toyMachine.encode()
+			if d.reset.Load() {
+				return newToyMachine("").encode()
 			}
 			return saved.encode()
 		}}, nil
@@ -182,6 +185,7 @@ func (d *diskToy) Reset() error {
 	if d.has("is not Reset") {
 		return nil
 	}
+	d.reset.Store(true)
 	d.toyMachine, d.saved = newToyMachine(""), newToyMachine("")
 	if d.has("has what it was when it is opened after Reset") {
 		return nil
