@@ -143,13 +143,14 @@ func (l *log) start(ctx actor.Context) {
 func (l *log) receive(ctx actor.Context, message any) {
 	_, message, sender := actor.UnwrapEnvelope(message)
 	if l.failed != nil {
-		switch m := message.(type) {
-		case *saveOrder:
-			m.done()
-		case *openGroup:
+		if m, ok := message.(*openGroup); ok {
 			m.reply(&groupOpened{order: m, err: l.failed})
-		case *removeGroup:
+		}
+		if m, ok := message.(*removeGroup); ok {
 			m.done <- notNow(l.failed)
+		}
+		if m, ok := message.(*saveOrder); ok {
+			m.done()
 		}
 		return // no acknowledgement may follow a failure
 	}
