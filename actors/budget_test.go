@@ -112,7 +112,7 @@ func TestF4_WhatIsTakenForAnotherHostIsBounded(t *testing.T) {
 		w.bounded(512*kib, 256*kib)
 		l := w.settled()
 		h := w.hosts[l.id%3]
-		go l.propose("stall")
+		_ = l.proposing("stall")
 		time.Sleep(time.Second) // fake
 		ctx, cancel := context.WithCancel(w.ctx)
 		command := []byte(strings.Repeat("x", 16*kib))
