@@ -160,8 +160,9 @@
 //	                                                there is room (ErrDiskFull)
 //	                    the log is damaged          Faulted at once: persistence.CorruptError
 //	ErrInvariantFault   the core breaks a rule,     the member starts again: what the rule
-//	                    raftcore.InvariantError,    protects has not left it
-//	                    or anything else panics
+//	                    raftcore.InvariantError,    protects has not left it. How it came to
+//	                    or anything else panics     that is written down, to be played back:
+//	                                                see package flight
 //
 // # An entry that machines panic at
 //

@@ -3,6 +3,7 @@ package actors
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/castaway-go/castaway/persistence"
@@ -21,7 +22,7 @@ var (
 	ErrStorageFault = errors.New("the storage failed")
 	// ErrInvariantFault: something happened that must not, whatever machines, disks and
 	// networks do. See raftcore.InvariantError. It is a mistake in this library; please
-	// report it.
+	// report it, with the story that the log names: see package flight.
 	ErrInvariantFault = errors.New("an invariant is broken")
 )
 
@@ -34,6 +35,30 @@ func classify(err error) error {
 		return fmt.Errorf("%w: %w", ErrStorageFault, err)
 	}
 	return fmt.Errorf("%w: %w", ErrInvariantFault, err)
+}
+
+// tellStory writes down how the node came to fail: beside the snapshots or, if there is
+// no place for them, to the log. The node is suspended. The fault that is returned says
+// where.
+func (m *member) tellStory(fault error, reason any) error {
+	if m.recorder == nil {
+		return fault
+	}
+	s := m.recorder.Story(fmt.Sprint(reason))
+	s.Group, s.Node, s.Boot = m.group.name, m.host.cfg.ID, m.boot
+	place, any := m.host.cfg.Store.(snapshotPlace)
+	if !any {
+		m.host.logger.Error("an invariant is broken: this is the story of it", "group", m.group.name, "story", string(s.Encode()))
+		return fault
+	}
+	under, o := place.Snapshots()
+	file, err := s.Write(o.FS, filepath.Join(under, folder(m.group.name)))
+	if err != nil {
+		m.host.logger.Error("an invariant is broken, and the story of it could not be written", "group", m.group.name, "err", err)
+		return fault
+	}
+	m.host.logger.Error("an invariant is broken: there is a story of it, see castaway-disk replay", "group", m.group.name, "file", file)
+	return fmt.Errorf("%w (its story: %s)", fault, file)
 }
 
 // machinePanic is why a StateMachine failed, at an entry, which every member will be given,

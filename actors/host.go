@@ -16,6 +16,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/persistence/flight"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
@@ -56,6 +57,10 @@ type HostConfig struct {
 	MaxBytes int64
 	// Restarts is for the Store, and for every group that does not say otherwise.
 	Restarts Restarts
+	// RecordBytes bounds what is kept in memory of what the nodes of this host were told
+	// of late, all groups together: the story of an ErrInvariantFault is made of it.
+	// Default 8 MiB; negative: nothing is recorded.
+	RecordBytes int
 	// Logger is told what an operator wants to know. Default: nobody.
 	Logger *slog.Logger
 	// Runtime runs the actors. Default: goroutines that are kept warm.
@@ -75,6 +80,9 @@ func (c HostConfig) withDefaults() HostConfig {
 		c.MaxBytes = max(defaultMaxBytes(), 2*int64(c.Raft.MaxCommandBytes))
 	}
 	c.Restarts = c.Restarts.or(defaultRestarts)
+	if c.RecordBytes == 0 {
+		c.RecordBytes = 8 << 20
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
@@ -153,7 +161,8 @@ type Host struct {
 	epoch      time.Time
 	pid        *actor.PID
 	ended      chan struct{} // closed when the host actor has stopped
-	maxAnswer  int           // the most bytes of an answer that travel
+	recording  *flight.Bounds
+	maxAnswer  int // the most bytes of an answer that travel
 
 	log      place
 	clock    place
@@ -217,6 +226,7 @@ func Start(system *actor.ActorSystem, cfg HostConfig) (*Host, error) {
 		dispatcher: newDispatcher(),
 		epoch:      time.Now().Add(-time.Second),
 		ended:      make(chan struct{}),
+		recording:  flight.NewBounds(int64(cfg.RecordBytes)),
 		maxAnswer:  cfg.maxPacket() - packetOverhead,
 		groups:     map[GroupKey]*Group{},
 		removing:   map[GroupKey]bool{},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/persistence/flight"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
@@ -37,6 +38,8 @@ type member struct {
 	children []ref      // in the order in which they are to stop
 	spawned  int        // generations of children, for their names
 	endLife  func()     // of the machine's queries
+	boot     uint64
+	recorder *flight.Recorder // of the node; nil: there is none
 
 	resumeIn  time.Duration // once the children are gone
 	pauses    int
@@ -210,6 +213,9 @@ func (m *member) spawn(ctx actor.Context, o *groupOpened, core *raftcore.Node) (
 	}
 	life, endLife := context.WithCancel(context.Background())
 	m.endLife = endLife
+	if m.boot, m.recorder = o.opened.Boot, nil; m.host.cfg.RecordBytes > 0 {
+		m.recorder = flight.Record(core, m.host.recording)
+	}
 	snapshots := m.host.spawn(ctx, fmt.Sprintf("snapshots-%d", m.spawned), 0, func(box *mailbox) actor.Actor {
 		return &snapshotter{group: m.group, host: m.host, box: box, files: files}
 	})
@@ -231,7 +237,7 @@ func (m *member) spawn(ctx actor.Context, o *groupOpened, core *raftcore.Node) (
 	nodes := m.host.spawn(ctx, fmt.Sprintf("node-%d", m.spawned), m.host.cfg.MaxPending, func(box *mailbox) actor.Actor {
 		return &node{
 			group: m.group, host: m.host, box: box, log: o.order.log, machine: machines, snapshotter: snapshots, courier: couriers,
-			stored: o.opened.Group, core: core, calls: calls{limit: m.host.cfg.MaxPending}, pilot: pilots,
+			stored: o.opened.Group, core: core, recorder: m.recorder, calls: calls{limit: m.host.cfg.MaxPending}, pilot: pilots,
 		}
 	})
 	m.children = []ref{machines, effectors, snapshots, couriers}
@@ -279,7 +285,11 @@ func (m *member) childFailed(ctx actor.Context, f *childFailed) {
 			return
 		}
 	}
-	m.failed(ctx, classify(fmt.Errorf("%s: %w", f.child.Id, err)))
+	err = classify(fmt.Errorf("%s: %w", f.child.Id, err))
+	if n := len(m.children); errors.Is(err, ErrInvariantFault) && n > 0 && f.child.Equal(m.children[n-1].pid) {
+		err = m.tellStory(err, f.reason)
+	}
+	m.failed(ctx, err)
 }
 
 // quarantined reports whether a panic is the second one at an entry. Then the machine is

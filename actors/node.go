@@ -7,6 +7,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/persistence/flight"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
@@ -42,6 +43,7 @@ type node struct {
 	pilot       ref // if the group has an Autopilot
 	stored      persistence.GroupID
 	core        *raftcore.Node
+	recorder    *flight.Recorder // of the core; nil: there is none
 
 	out        raftcore.Output
 	calls      calls
@@ -107,6 +109,7 @@ func (n *node) Receive(ctx actor.Context) {
 			}
 		}
 	case *actor.Stopped:
+		n.rest()
 		n.box.close()
 	}
 }
@@ -291,6 +294,9 @@ func (n *node) drain() {
 	n.readsAt(out.Reads)
 	n.feedMachine(out)
 	n.sweepReads()
+	if out.Quiescent {
+		n.rest()
+	}
 	n.sleep(out.Quiescent, out.StatusChanged)
 	if out.StatusChanged {
 		n.publish()
@@ -305,6 +311,13 @@ func (n *node) drain() {
 	}
 	if n.reads.wanted && n.reads.askedAt == 0 { // the last confirmation did not do for all
 		n.drain()
+	}
+}
+
+// rest forgets what the core was told: nobody will want to know.
+func (n *node) rest() {
+	if n.recorder != nil {
+		n.recorder.Rest()
 	}
 }
 

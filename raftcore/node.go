@@ -13,6 +13,7 @@ import (
 // Use it in batches: Step a Tick, Step whatever waits, Drain once.
 type Node struct {
 	cfg         Config
+	pcg         *rand.PCG // what rng draws from
 	rng         *rand.Rand
 	incarnation Incarnation
 
@@ -47,6 +48,7 @@ type Node struct {
 	quiet      bool    // quiescent
 	stalled    bool    // the disk is
 	trace      func(TraceEvent)
+	recorder   Recorder
 
 	sequence      uint64 // the newest Save
 	savedSequence uint64 // the newest one that is durable
@@ -74,13 +76,14 @@ func New(cfg Config, r Recovered) (*Node, error) {
 	}
 	n := &Node{
 		cfg:         cfg,
-		rng:         rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.ID))),
+		pcg:         rand.NewPCG(cfg.Seed, uint64(cfg.ID)),
 		incarnation: r.Incarnation,
 		hard:        r.HardState,
 		checked:     r.HardState,
 		log:         newLog(&r),
 		members:     newMembership(r.BaseConf, r.Configs),
 	}
+	n.rng = rand.New(n.pcg)
 	n.snapshots.newest = r.Snapshot
 	n.applying.sent, n.applying.done = r.Base.Index, r.Base.Index
 	if last := r.Snapshot.Last.Index; last > 0 {
@@ -167,6 +170,10 @@ func (r *Recovered) validate() error {
 // Step takes one input. It never blocks and never fails: a refusal is a Reply.
 // It panics with an InvariantError if a rule is broken.
 func (n *Node) Step(in Input) {
+	if n.recorder != nil {
+		n.recorder.Input(n)
+		recordInput(n.recorder, in)
+	}
 	if n.quiet && wakes(in) {
 		n.wake(true)
 	}
@@ -217,6 +224,9 @@ func (n *Node) Step(in Input) {
 // heard: a heartbeat that lay in the mailbox while the process was stalled
 // beats the timeout that passed meanwhile.
 func (n *Node) Drain(out *Output) {
+	if n.recorder != nil {
+		n.recorder.Drain(n)
+	}
 	n.expire()
 	if n.role == Leader {
 		n.advanceChange()

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/castaway-go/castaway/persistence/flight"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
@@ -36,6 +37,7 @@ type Cluster struct {
 	changes map[raftcore.Tag]change
 	lastTag raftcore.Tag
 	trace   func(string)
+	unlike  error // what was played back has come to another state
 
 	// Stats count what happened, so that a run that tested nothing is noticed.
 	Stats Stats
@@ -65,6 +67,7 @@ type node struct {
 	id      raftcore.NodeID
 	rate    float64 // of its clock
 	core    *raftcore.Node
+	flight  *flight.Recorder
 	boot    uint64
 	founder bool
 	machine machine
@@ -157,6 +160,7 @@ func (c *Cluster) start(n *node) error {
 		return err
 	}
 	n.core, n.machine, n.wake, n.quiet = core, machine{}, 0, false
+	n.flight = flight.Record(core, flight.NewBounds(0)) // in small parts
 	n.shadow = shadow{chain: c.check.prefix(r.Base.Index)}
 	for i := range n.disk.kept.entries {
 		e := &n.disk.kept.entries[i]
@@ -176,10 +180,19 @@ func (c *Cluster) crash(n *node) {
 	kept := c.rng.IntN(len(n.disk.pending) + 1)
 	c.tracef("%d crash, %d of %d pending saves kept", n.id, kept, len(n.disk.pending))
 	n.disk.crash(kept)
+	c.playBack(n)
 	n.core, n.diskAt = nil, 0
 	maps.DeleteFunc(c.changes, func(_ raftcore.Tag, asked change) bool { return asked.of == n })
 	c.repaired(n)
 	c.Stats.Crashes++
+}
+
+// playBack has a node of its own told what this one was, of late: it has to come to the
+// same state.
+func (c *Cluster) playBack(n *node) {
+	if n.core != nil && c.unlike == nil {
+		c.unlike = n.flight.Check(n.core)
+	}
 }
 
 // step gives a node its inputs and carries out what it wants.

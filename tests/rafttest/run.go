@@ -36,7 +36,13 @@ func Run(plan Plan, trace func(string)) (stats Stats, err error) {
 	if err := c.run(plan.Faults, nil); err != nil {
 		return stats, err
 	}
-	return stats, c.settle()
+	if err := c.settle(); err != nil {
+		return stats, err
+	}
+	for _, n := range c.nodes {
+		c.playBack(n)
+	}
+	return stats, c.unlike
 }
 
 // scheduleClients spreads proposals and reads over the run.

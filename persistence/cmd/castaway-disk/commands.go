@@ -26,6 +26,7 @@ func init() {
 		{name: "export", args: []string{"DIR", "GROUP"}, flags: "json damaged", help: helpExport, run: runExport},
 		{name: "import", args: []string{"DIR", "GROUP"}, flags: "json write create", help: helpImport, run: runImport},
 		{name: "lineage", args: []string{"DIR..."}, flags: "json group all id learners despite accept-data-loss", help: helpLineage, run: runLineage},
+		{name: "replay", args: []string{"FILE"}, flags: "json max", help: helpReplay, run: runReplay},
 	}
 }
 

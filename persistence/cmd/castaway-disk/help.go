@@ -11,6 +11,7 @@ file castaway-store in it.
   castaway-disk export   DIR GROUP    write a group to stdout, as JSON
   castaway-disk import   DIR GROUP    bring an exported group, from stdin, into a store
   castaway-disk lineage  DIR...       go on from one member when a majority is lost for good
+  castaway-disk replay   FILE         play back how a node came to break an invariant
 
 castaway-disk COMMAND -h explains one of them: its flags, its -json, examples.
 
@@ -419,4 +420,33 @@ Examples:
   castaway-disk lineage -group kv /mnt/1/store /mnt/2/store
   castaway-disk lineage -group kv -id 2 -learners 1,3 -accept-data-loss /mnt/2/store /mnt/1/store
   castaway-disk lineage -all -json /var/lib/kv | jq -r '.groups[] | select(.state == "held") | .name'
+`
+
+const helpReplay = `castaway-disk replay FILE [-max N] [-json]
+
+Plays back the story of a broken invariant: what a node was told before it failed. A
+new node, in memory, is given the same state and is told the same. The file is the
+one that the log has named, fault-N.story, under snapshots/ in the directory of the
+store, in the folder of the group. It is read as text, too.
+
+  -max N   how many of the last lines to print, 100 if it is not said
+  -json    print JSON
+
+A line that is not set in is what the node was told, those that are set in what it
+did. Commands are not in a story, only their sizes.
+
+It has to be the same version of the program that has written the story. Exit status
+1 means that the replay has not ended in the fault that the story tells of.
+
+-json prints:
+
+  file, group, node, boot, program, fault   what the story says of itself
+  same       the replay has ended in that fault
+  verdict    the same in a sentence
+  lines      how many lines there are
+  last       the last of them
+
+Example:
+
+  castaway-disk replay /var/lib/kv/store/snapshots/kv-1f0c/fault-3.story -max 40
 `

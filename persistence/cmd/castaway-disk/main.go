@@ -4,6 +4,7 @@
 //	go run ./persistence/cmd/castaway-disk verify DIR       whether everything is whole
 //	go run ./persistence/cmd/castaway-disk recovery DIR     what opening it would do
 //	go run ./persistence/cmd/castaway-disk lineage -h       when a majority is lost for good
+//	go run ./persistence/cmd/castaway-disk replay FILE      how a node broke an invariant
 //	go run ./persistence/cmd/castaway-disk -h               everything else
 //
 // It changes nothing, except for import with -write and lineage with

@@ -296,7 +296,7 @@ func TestHelp(t *testing.T) {
 			}
 		}
 	}
-	for _, text := range append([]string{usage}, helpGroups, helpShow, helpEntries, helpVerify, helpRecovery, helpExport, helpImport, helpLineage) {
+	for _, text := range append([]string{usage}, helpGroups, helpShow, helpEntries, helpVerify, helpRecovery, helpExport, helpImport, helpLineage, helpReplay) {
 		for _, line := range strings.Split(text, "\n") {
 			if len(line) > 110 {
 				t.Errorf("a line of the help is too long: %s", line)

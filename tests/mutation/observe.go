@@ -1,0 +1,79 @@
+package main
+
+// The defects of what looks on: a flight recorder whose stories are not what happened
+// is worse than none.
+
+// recordMutants are those of the walks through a node's state and its inputs.
+var recordMutants = []mutant{
+	{"O1", "a state comes back without the election timeout", []edit{
+		{"state.go", "\tnum(a, &n.electionAt)\n", ""},
+	}},
+	{"O1", "a state comes back with another chance", []edit{
+		{"state.go", "\tn.visitChance(a)\n", ""},
+	}},
+	{"O1", "what is in flight comes back in another order", []edit{
+		{"state.go", "s := &f.ring[(f.first+i)%len(f.ring)]", "s := &f.ring[i]"},
+	}},
+	{"O1", "an entry that does not follow the one before comes back as one that does", []edit{
+		{"record.go", "form := bit(e.Index == before.Index+1, 0)", "form := bit(true, 0)"},
+	}},
+	{"O1", "commands come back without their sizes", []edit{
+		{"record.go", "if size != uint64(len(*p)) {", "if size != uint64(len(*p)) && false {"},
+	}},
+	{"O1", "a Drain is not recorded", []edit{
+		{"node.go", "\t\tn.recorder.Drain(n)\n", ""},
+	}},
+}
+
+// flightMutants are those of package flight.
+var flightMutants = []mutant{
+	{"O1", "the older part is played back without the newer one", []edit{
+		{"replay.go", "range parts[first:] {", "range parts[first : first+1] {"},
+	}},
+	{"O1", "a part has no end", []edit{
+		{"recorder.go", "&& p.length-p.inputs < r.limit {", "{"},
+	}},
+	{"O1", "what many keep has no bound together", []edit{
+		{"recorder.go", "b.bytes/(2*max(b.active.Load(), 1))", "b.bytes/2"},
+	}},
+	{"O1", "a state of any size is kept", []edit{
+		{"recorder.go", "p.length > r.limit {", "p.length < 0 {"},
+	}},
+	{"O1", "who rests keeps what it has", []edit{
+		{"recorder.go", "r.past, r.present, r.wait = part{}, part{}, 0", "r.wait = 0"},
+	}},
+	{"O1", "who rests is counted", []edit{
+		{"recorder.go", "r.bounds.active.Add(-1)", ""},
+	}},
+	{"O1", "any fault is the same", []edit{
+		{"story.go", "return replayed != nil && oneLine(replayed.Error()) == s.Fault", "return replayed != nil"},
+	}},
+	{"O1", "a damaged recording is played back", []edit{
+		{"story.go", "crc32.MakeTable(crc32.Castagnoli)) != sum {", "crc32.MakeTable(crc32.Castagnoli)) != sum && false {"},
+	}},
+	{"O1", "stories fill the disk", []edit{
+		{"write.go", "if stories >= MaxStories {", "if false {"},
+	}},
+}
+
+// watchMutants are those of the actors.
+var watchMutants = []mutant{
+	{"O1", "a node that rests keeps its recording", []edit{
+		{"node.go", `	if out.Quiescent {
+		n.rest()
+	}
+`, ""},
+	}},
+	{"O1", "a node that has stopped is counted among those that record", []edit{
+		{"node.go", `	case *actor.Stopped:
+		n.rest()
+`, `	case *actor.Stopped:
+`},
+	}},
+	{"O1", "no story is written", []edit{
+		{"member.go", "err = m.tellStory(err, f.reason)", "_ = m.tellStory"},
+	}},
+	{"O1", "a story is written of everything that fails", []edit{
+		{"member.go", "errors.Is(err, ErrInvariantFault) && n > 0 && f.child.Equal(m.children[n-1].pid) {", "n > 0 {"},
+	}},
+}
