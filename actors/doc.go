@@ -134,6 +134,13 @@
 // With Request.After a client sees on one host what it has written or seen on
 // another.
 //
+// # Looking on
+//
+// Group.Watch has the newest status of a member, and the changes; Group.Events what happens,
+// one after the other: the leaders, and each proposal on its way, on the host that leads
+// (events.go). Nobody waits for who looks on: who is slow misses some of it, and is told how
+// much. Group.Lead calls a function for each time that this host leads.
+//
 // # When something fails
 //
 // Nothing is restarted in place, and no memory is trusted that has failed: a member whose

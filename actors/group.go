@@ -75,6 +75,8 @@ type Group struct {
 	restarts Restarts
 	target   *Autopilot // with its defaults; nil: there is none
 
+	listeners listeners // to the events
+
 	quarantine atomic.Pointer[QuarantineError] // why nothing is proposed here, if the machine is quarantined
 	skips      skips
 	files      *files           // the member's; nil: not open, or there are none

@@ -118,6 +118,7 @@ func (m *member) Receive(ctx actor.Context) {
 	case *actor.Stopped:
 		m.closeGroup()
 		m.set(Stopped, m.lastFault)
+		m.group.listeners.end()
 		m.host.exit(m.group, m.life)
 	}
 }

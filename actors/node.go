@@ -60,6 +60,9 @@ type node struct {
 	step       bool              // of the group's autopilot: one is under way
 	looks      bool              // the autopilot does
 	tombstones []raftcore.NodeID // hosts that have removed their members
+
+	proposals proposals
+	told      Event // of the leader, the last one
 }
 
 // namingSave is a Save from which on a member starts from another snapshot.
@@ -99,6 +102,7 @@ func (n *node) Receive(ctx actor.Context) {
 		// After a panic this is the same node, with the requests it had taken.
 		n.calls.abandon()
 		n.reads.abandon()
+		n.abandonProposals()
 		n.box.abandonBatch()
 		if n.group.ending() {
 			n.group.abandon()
@@ -216,9 +220,9 @@ func (n *node) request(c *call) {
 	n.step = n.step || c.own != 0
 	switch c.operation {
 	case Propose:
-		n.core.Step(raftcore.Propose{Tag: tag, Data: c.data})
+		n.core.Step(raftcore.Propose{Tag: tag, Data: c.data, Watch: n.group.listeners.any()})
 	case orderSessions, orderEffects, SkipEntry:
-		n.core.Step(raftcore.Propose{Tag: tag, Data: c.data, Host: true})
+		n.core.Step(raftcore.Propose{Tag: tag, Data: c.data, Host: true, Watch: n.group.listeners.any()})
 	case ChangeMembers:
 		n.core.Step(raftcore.ChangeConfig{Tag: tag, Conf: c.members.conf(), Expect: c.members.Expect})
 	case Transfer:
@@ -289,6 +293,9 @@ func (n *node) drain() {
 	}
 	for _, l := range out.Load {
 		n.log.tell(&loadOrder{from: n.self, group: n.stored, load: l})
+	}
+	if len(out.Stages) > 0 {
+		n.stages(out.Stages)
 	}
 	n.answer(out.Replies)
 	n.readsAt(out.Reads)
@@ -393,22 +400,26 @@ func (n *node) refused(c *call, r raftcore.Reply) {
 		c.finish(nil, n.leadOutcome(c.operation, r))
 		return
 	}
-	switch r.Outcome {
-	case raftcore.NotLeader:
-		c.finish(nil, n.notLeader(r.Leader))
-	case raftcore.Busy:
-		c.finish(nil, n.notCommitted())
-	case raftcore.TooLarge:
-		c.finish(nil, ErrTooLarge)
-	case raftcore.Overwritten:
-		c.finish(nil, ErrOverwritten)
-	default:
-		if r.MaybeHappened {
-			c.finish(nil, ErrUnknown)
-		} else {
-			c.finish(nil, n.notLeader(r.Leader))
-		}
+	err := n.refusal(r)
+	if len(n.proposals) > 0 && r.Tag < firstRound {
+		n.abandoned(r.Tag, err)
 	}
+	c.finish(nil, err)
+}
+
+// refusal is what a caller is told whose request the core refused.
+func (n *node) refusal(r raftcore.Reply) error {
+	switch {
+	case r.Outcome == raftcore.Busy:
+		return n.notCommitted()
+	case r.Outcome == raftcore.TooLarge:
+		return ErrTooLarge
+	case r.Outcome == raftcore.Overwritten:
+		return ErrOverwritten
+	case r.MaybeHappened:
+		return ErrUnknown
+	}
+	return n.notLeader(r.Leader)
 }
 
 // notCommitted: the core takes no more before some of what it has is committed, or no more
@@ -459,6 +470,10 @@ func (n *node) publish() {
 	s := n.core.Status()
 	n.group.board.publish(s, n.tombstonesIn(&s.Conf))
 	n.tellPilot(false)
+	if s.Leader != n.told.Leader || s.Term != n.told.Entry.Term {
+		n.told = Event{Kind: EventLeader, At: time.Now(), Entry: raftcore.EntryID{Term: s.Term}, Leader: s.Leader}
+		n.group.listeners.tell(n.told)
+	}
 	leads := raftcore.Term(0)
 	if s.Role == raftcore.Leader {
 		leads = s.Term

@@ -151,8 +151,8 @@ func (b *board) latest() (Status, <-chan struct{}) {
 
 // Watch returns the present status and every later one, until the context ends
 // or the member is stopped. Who is slow misses some, but never the latest. It
-// tells of changes of state, role, term, leader and configuration, and of what the
-// autopilot is about; for the newest indexes call Status.
+// tells of changes of state, role, term, leader and configuration, of a leader that
+// becomes Readable, and of what the autopilot is about; for the newest indexes call Status.
 func (g *Group) Watch(ctx context.Context) iter.Seq[Status] {
 	return func(yield func(Status) bool) {
 		for {

@@ -309,6 +309,9 @@ func (n *Node) advanceCommit() {
 		return 0
 	}))
 	if quorum >= n.leader.start {
+		if l.commit < n.leader.start {
+			n.out.StatusChanged = true // it can answer reads from now on
+		}
 		n.commitTo(min(quorum, l.last))
 	}
 	n.release()

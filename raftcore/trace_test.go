@@ -282,3 +282,23 @@ func TestEveryEventOfATraceExplainsWhatHasChanged(t *testing.T) {
 		}
 	}
 }
+
+// Who waits for a leader that can answer reads is told when it can.
+func TestTheStatusChangesWhenALeaderIsReadable(t *testing.T) {
+	n := start(t, given{})
+	n.timesOut()
+	n.granted(2)
+	n.saves()
+	n.granted(2)
+	n.saves()
+	if s := n.node.Status(); s.Role != Leader || s.Readable {
+		t.Fatalf("it is %v, readable: %v", s, s.Readable)
+	}
+	s := n.node.Status()
+	n.node.Step(Receive{n.message(2, s.Term, &AppendReply{Match: s.Last, Round: 1})})
+	var out Output
+	n.node.Drain(&out)
+	if !n.node.Status().Readable || !out.StatusChanged {
+		t.Errorf("readable: %v, and that it has changed is said: %v", n.node.Status().Readable, out.StatusChanged)
+	}
+}

@@ -60,9 +60,9 @@ func suites() []suite {
 		{"persistence/snapshots", [][]string{{"./persistence/snapshots"}}, slices.Concat(snapshotMutants, removedSnapshots)},
 		{"persistence/cmd/castaway-disk", [][]string{{"./persistence/cmd/castaway-disk", "-run", "Lineage|GroupsAreBegun"}}, toolMutants},
 		{"actors", [][]string{{"./actors"}, {"./tests/repair"}, {"./tests/sim", "-run", "TestStack$", "-args", "-seeds", "40"}}, slices.Concat(actorMutants, removedActors)},
-		{"raftcore", [][]string{{"./raftcore", "-run", "State|Input"}, {"./tests/sim", "-run", "TestSim$", "-args", "-seeds", "40"}}, recordMutants},
+		{"raftcore", [][]string{{"./raftcore", "-run", "State|Input|Readable"}, {"./tests/sim", "-run", "TestSim$", "-args", "-seeds", "40"}}, recordMutants},
 		{"persistence/flight", [][]string{{"./persistence/flight"}, {"./tests/sim", "-run", "TestSim$", "-args", "-seeds", "40"}}, flightMutants},
-		{"actors", [][]string{{"./actors", "-run", "Story|Recording|O1_"}}, watchMutants},
+		{"actors", [][]string{{"./actors", "-run", "Story|Recording|O1_|LeadIs"}}, watchMutants},
 	}
 }
 

@@ -20,6 +20,9 @@ var recordMutants = []mutant{
 	{"O1", "commands come back without their sizes", []edit{
 		{"record.go", "if size != uint64(len(*p)) {", "if size != uint64(len(*p)) && false {"},
 	}},
+	{"O1", "nobody is told that a leader can answer reads", []edit{
+		{"leader.go", "			n.out.StatusChanged = true // it can answer reads from now on\n", ""},
+	}},
 	{"O1", "a Drain is not recorded", []edit{
 		{"node.go", "\t\tn.recorder.Drain(n)\n", ""},
 	}},
@@ -58,6 +61,41 @@ var flightMutants = []mutant{
 
 // watchMutants are those of the actors.
 var watchMutants = []mutant{
+	{"O1", "a node waits for who listens", []edit{
+		{"events.go", `	select {
+	case l.news <- struct{}{}:
+	default:
+	}
+`, `	l.news <- struct{}{}
+`},
+	}},
+	{"O1", "events of a slow listener are lost without a word", []edit{
+		{"events.go", "		l.missed++\n", ""},
+	}},
+	{"O1", "after a gap the events come before it", []edit{
+		{"events.go", "if len(l.waiting) < l.room && l.missed == 0 {", "if len(l.waiting) < l.room+int(l.missed)/2 {"},
+	}},
+	{"O1", "what waits for a listener has no bound", []edit{
+		{"events.go", "if len(l.waiting) < l.room && l.missed == 0 {", "if l.missed == 0 {"},
+	}},
+	{"O1", "who does not listen any more is told", []edit{
+		{"events.go", "		defer g.listeners.remove(l)\n", ""},
+	}},
+	{"O1", "what is overwritten is not abandoned", []edit{
+		{"node.go", "			n.abandoned(r.Tag, err)\n", ""},
+	}},
+	{"O1", "a member that fails abandons nothing", []edit{
+		{"node.go", "		n.abandonProposals()\n", ""},
+	}},
+	{"O1", "the events go on when the member has stopped", []edit{
+		{"member.go", "		m.group.listeners.end()\n", ""},
+	}},
+	{"O1", "an office does not end", []edit{
+		{"events.go", `		end = func() {
+			cancel()
+			<-done
+		}`, `		end = func() { _, _ = cancel, done }`},
+	}},
 	{"O1", "a node that rests keeps its recording", []edit{
 		{"node.go", `	if out.Quiescent {
 		n.rest()
