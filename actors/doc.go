@@ -141,6 +141,41 @@
 // (events.go). Nobody waits for who looks on: who is slow misses some of it, and is told how
 // much. Group.Lead calls a function for each time that this host leads.
 //
+// Telemetry measures and traces, through the API of OpenTelemetry (telemetry.go, spans.go).
+// HostConfig.Logger is told what an operator wants to know, and so are those of remote and
+// badgerstore.
+// These are all keys:
+//
+//	node      the host's ID, in every line of a host
+//	group     the name of a group
+//	number    of a group in the store
+//	peer      the ID of another host
+//	address   of another host
+//	why       a packet was refused
+//	refused   how many packets were
+//	bytes     the size of something
+//	max       how large it may be
+//	actor     the ID of an actor
+//	err       why
+//	index     of an entry; term, last, newer, decided are of others that it is about
+//	term      of a member, or of an entry
+//	last      the end of a log
+//	newer     the entry of the snapshot that takes the place of another
+//	decided   the entry that has decided it
+//	cluster   a lineage, in hexadecimal digits
+//	version   of a state machine
+//	in        the pause before it is tried again
+//	load      which entries were wanted
+//	type      of a message
+//	stack     of a panic
+//	story     of a broken invariant, as a whole
+//	dir       of a store
+//	file      its name
+//	damage    what is damaged, and where
+//	aside     where what was damaged has gone
+//	kept      what is left
+//	notes     what has become of something, in words
+//
 // # When something fails
 //
 // Nothing is restarted in place, and no memory is trusted that has failed: a member whose

@@ -193,21 +193,34 @@ func (s *listeners) end() {
 	}
 }
 
-// proposals are those whose stages somebody wants to know, until they are committed.
-type proposals map[raftcore.EntryID]raftcore.Tag
+// watched reports whether somebody wants to know how far a proposal comes.
+func (n *node) watched(c *call) bool { return n.group.listeners.any() || n.host.traced(c) }
 
 // stages tells how far proposals have come.
 func (n *node) stages(stages []raftcore.StageAt) {
 	now := time.Now()
 	for _, s := range stages {
+		p := n.proposals[s.Entry]
+		if p == nil {
+			p = &proposal{}
+		}
 		switch s.Stage {
 		case raftcore.StageQueued:
 			if n.proposals == nil {
-				n.proposals = proposals{}
+				n.proposals = map[raftcore.EntryID]*proposal{}
 			}
-			n.proposals[s.Entry] = s.Tag
-		case raftcore.StageCommitted: // its tag may be another's now
+			n.proposals[s.Entry] = p
+			p.tag, p.queued = s.Tag, now
+			if c := n.calls.rows[s.Tag-1]; n.host.traced(c) {
+				p.ctx = c.ctx
+			}
+		case raftcore.StageSaved:
+			p.saved = now
+		case raftcore.StageCommitted:
+			p.committed, p.tag = now, 0 // which may be another's now
+		case raftcore.StageApplied:
 			delete(n.proposals, s.Entry)
+			n.trace(p, s.Entry, now, nil)
 		}
 		n.group.listeners.tell(Event{Kind: EventQueued + EventKind(s.Stage-raftcore.StageQueued), At: now, Entry: s.Entry})
 	}
@@ -215,10 +228,9 @@ func (n *node) stages(stages []raftcore.StageAt) {
 
 // abandoned tells that a proposal ends with an error of its caller.
 func (n *node) abandoned(tag raftcore.Tag, err error) {
-	for entry, its := range n.proposals {
-		if its == tag {
-			delete(n.proposals, entry)
-			n.group.listeners.tell(Event{Kind: EventAbandoned, At: time.Now(), Entry: entry, Err: err})
+	for entry, p := range n.proposals {
+		if p.tag == tag {
+			n.abandon(p, entry, err)
 			return
 		}
 	}
@@ -226,10 +238,18 @@ func (n *node) abandoned(tag raftcore.Tag, err error) {
 
 // abandonProposals tells that this node knows no more of what was proposed to it.
 func (n *node) abandonProposals() {
-	for entry := range n.proposals {
-		n.group.listeners.tell(Event{Kind: EventAbandoned, At: time.Now(), Entry: entry, Err: ErrUnknown})
+	for entry, p := range n.proposals {
+		n.abandon(p, entry, ErrUnknown)
 	}
-	n.proposals = nil
+}
+
+func (n *node) abandon(p *proposal, entry raftcore.EntryID, err error) {
+	now := time.Now()
+	delete(n.proposals, entry)
+	n.trace(p, entry, now, err)
+	if p.tag != 0 { // else it is committed
+		n.group.listeners.tell(Event{Kind: EventAbandoned, At: now, Entry: entry, Err: err})
+	}
 }
 
 // Lead calls f each time this host's member has come to lead the group, and can answer

@@ -159,9 +159,17 @@ func (g *Group) Do(ctx context.Context, r *Request) (*Response, error) {
 	return o.response(r), o.err
 }
 
-// do asks until it has an answer, or an outcome that asking again could make
-// worse, or no time any more.
+// do is repeated, and is measured and traced if somebody wants to know.
 func (g *Group) do(ctx context.Context, r *Request) outcome {
+	if g.host.meters != nil || g.host.tracer != nil {
+		return g.observed(ctx, r)
+	}
+	return g.repeated(ctx, r)
+}
+
+// repeated asks until it has an answer, or an outcome that asking again could make
+// worse, or no time any more.
+func (g *Group) repeated(ctx context.Context, r *Request) outcome {
 	pause := g.host.cfg.Raft.HeartbeatInterval
 	for first := true; ; first = false {
 		var changed <-chan struct{}

@@ -18,6 +18,7 @@ import (
 	"github.com/castaway-go/castaway/persistence"
 	"github.com/castaway-go/castaway/persistence/flight"
 	"github.com/castaway-go/castaway/raftcore"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // HostConfig describes a host. It is a plain value: print it, compare it. Zero
@@ -61,6 +62,8 @@ type HostConfig struct {
 	// of late, all groups together: the story of an ErrInvariantFault is made of it.
 	// Default 8 MiB; negative: nothing is recorded.
 	RecordBytes int
+	// Telemetry is told what is measured and traced. Default: nobody.
+	Telemetry Telemetry
 	// Logger is told what an operator wants to know. Default: nobody.
 	Logger *slog.Logger
 	// Runtime runs the actors. Default: goroutines that are kept warm.
@@ -162,7 +165,9 @@ type Host struct {
 	pid        *actor.PID
 	ended      chan struct{} // closed when the host actor has stopped
 	recording  *flight.Bounds
-	maxAnswer  int // the most bytes of an answer that travel
+	meters     *meters      // nil: nothing is measured
+	tracer     trace.Tracer // nil: nothing is traced
+	maxAnswer  int          // the most bytes of an answer that travel
 
 	log      place
 	clock    place
@@ -237,13 +242,17 @@ func Start(system *actor.ActorSystem, cfg HostConfig) (*Host, error) {
 		h.cfg.Runtime = h.dispatcher
 	}
 	h.peers.Store(h.nextPeers(cfg.Peers))
+	if err := h.measure(); err != nil {
+		return nil, fmt.Errorf("castaway: telemetry: %w", err)
+	}
 	if t := cfg.Transport; t != nil {
 		if err := t.Start(system, cfg.ID, h.deliver); err != nil {
-			return nil, fmt.Errorf("castaway: %w", err)
+			return nil, errors.Join(fmt.Errorf("castaway: %w", err), h.meters.end())
 		}
 	}
 	if err := h.start(); err != nil {
 		h.dispatcher.stop()
+		err = errors.Join(err, h.meters.end())
 		if cfg.Transport != nil {
 			err = errors.Join(err, cfg.Transport.Stop(context.Background()))
 		}
@@ -378,7 +387,7 @@ func clusterID(cluster, group string, founders []raftcore.NodeID) raftcore.Clust
 func (h *Host) Stop(ctx context.Context) error {
 	lives := h.close()
 	h.system.Root.Stop(h.pid)
-	var err error
+	err := h.meters.end()
 	select {
 	case <-h.ended:
 	case <-ctx.Done():
@@ -449,6 +458,16 @@ func (h *Host) group(key GroupKey) *Group {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	return h.groups[key]
+}
+
+// openGroups returns those that are open, in the same order each time.
+func (h *Host) openGroups() (groups []*Group) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for _, key := range slices.Sorted(maps.Keys(h.groups)) {
+		groups = append(groups, h.groups[key])
+	}
+	return groups
 }
 
 // eachNode calls f for every running node.
@@ -522,7 +541,7 @@ func (h *Host) deliver(p *Packet) {
 
 // request hands a request from another host to the node it is for.
 func (h *Host) request(from *channel, r *GroupRequest) {
-	c := &call{operation: r.Operation, data: r.Data, members: r.Members, to: r.To, foreign: true}
+	c := &call{operation: r.Operation, data: r.Data, members: r.Members, to: r.To, foreign: true, ctx: h.spanFrom(r)}
 	id := r.ID
 	c.answer = func(o outcome) {
 		if len(o.data) > h.maxAnswer {

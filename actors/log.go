@@ -3,7 +3,6 @@ package actors
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -194,7 +193,7 @@ func (l *log) receive(ctx actor.Context, message any) {
 		}
 		m.done <- err
 	default:
-		ctx.Logger().Warn("castaway: the log was sent something it does not know", slog.Any("type", fmt.Sprintf("%T", m)), slog.Any("from", sender))
+		l.host.logger.Warn("the log was sent something it does not know", "type", fmt.Sprintf("%T", m), "actor", sender.String())
 	}
 }
 
@@ -244,7 +243,9 @@ func (l *log) flush(ctx actor.Context) {
 	for len(l.saves) > 0 {
 		n := l.portion()
 		l.host.saving.Store(int64(l.host.now()))
+		began := l.host.meters.now()
 		err := l.store.Save(l.saves[:n])
+		l.host.meters.saved(began, err)
 		l.host.saving.Store(0)
 		if errors.Is(err, persistence.ErrDiskFull) && !errors.Is(err, persistence.ErrPoisoned) {
 			l.waitForRoom(ctx, err)
@@ -368,7 +369,7 @@ func (r *logReader) Receive(ctx actor.Context) {
 			order := message.(*loadOrder)
 			entries, err := r.store.Load(order.group, order.load)
 			if err != nil {
-				ctx.Logger().Warn("castaway: loading entries failed", "group", order.group, "load", order.load.String(), "err", err)
+				ctx.Logger().Warn("castaway: loading entries failed", "number", uint64(order.group), "load", order.load.String(), "err", err)
 			}
 			if errors.As(err, new(*persistence.CorruptError)) {
 				order.from.tell(loadDamaged{err})

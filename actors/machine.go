@@ -111,6 +111,7 @@ func (m *machine) do(w *work) {
 	if m.disk != nil {
 		m.disk.forget(w.named)
 	}
+	began := m.host.meters.now()
 	for rest := w.entries; len(rest) > 0; {
 		n := m.together(rest)
 		if n > 1 {
@@ -121,6 +122,9 @@ func (m *machine) do(w *work) {
 		}
 		rest = rest[n:]
 		m.saveDisk(len(rest) == 0)
+	}
+	if len(w.entries) > 0 {
+		m.host.meters.done(m.group, began)
 	}
 	m.act(w.leads)
 	for _, c := range w.reads {

@@ -351,6 +351,7 @@ func (m *member) down(ctx actor.Context, resumeIn time.Duration) {
 		return
 	}
 	m.set(Pausing, m.lastFault)
+	m.host.meters.restarted(m.group, m.lastFault)
 	m.resumeIn = resumeIn
 	m.pauses++
 	m.stopChildren(ctx)
@@ -464,6 +465,13 @@ func (m *member) closeOrder() {
 // ask hands an actor's request to the node.
 func (m *member) ask(ctx actor.Context, r *Request) {
 	c := requestCall(ctx.ActorSystem(), r, ctx.Sender())
+	if meters := m.host.meters; meters != nil {
+		answer, began := c.answer, time.Now()
+		c.answer = func(o outcome) {
+			meters.called(context.Background(), m.group, r.Operation, began, o.err)
+			answer(o)
+		}
+	}
 	node := m.group.node.Load()
 	switch err := r.check(&m.host.cfg); {
 	case err != nil:

@@ -61,8 +61,8 @@ type node struct {
 	looks      bool              // the autopilot does
 	tombstones []raftcore.NodeID // hosts that have removed their members
 
-	proposals proposals
-	told      Event // of the leader, the last one
+	proposals map[raftcore.EntryID]*proposal // that are watched, until they are applied
+	told      Event                          // of the leader, the last one
 }
 
 // namingSave is a Save from which on a member starts from another snapshot.
@@ -220,9 +220,9 @@ func (n *node) request(c *call) {
 	n.step = n.step || c.own != 0
 	switch c.operation {
 	case Propose:
-		n.core.Step(raftcore.Propose{Tag: tag, Data: c.data, Watch: n.group.listeners.any()})
+		n.core.Step(raftcore.Propose{Tag: tag, Data: c.data, Watch: n.watched(c)})
 	case orderSessions, orderEffects, SkipEntry:
-		n.core.Step(raftcore.Propose{Tag: tag, Data: c.data, Host: true, Watch: n.group.listeners.any()})
+		n.core.Step(raftcore.Propose{Tag: tag, Data: c.data, Host: true, Watch: n.watched(c)})
 	case ChangeMembers:
 		n.core.Step(raftcore.ChangeConfig{Tag: tag, Conf: c.members.conf(), Expect: c.members.Expect})
 	case Transfer:

@@ -61,8 +61,10 @@ func (s *snapshotter) Receive(ctx actor.Context) {
 }
 
 func (s *snapshotter) take(o *takeOrder) {
-	err := s.files.write(o)
-	if err != nil && !errors.Is(err, errGone) {
+	size, err := s.files.write(o)
+	if err == nil {
+		s.host.meters.tookSnapshot(s.group, size)
+	} else if !errors.Is(err, errGone) {
 		s.host.logger.Error("taking a snapshot failed, it will be tried again", "group", s.group.name, "index", uint64(o.meta.Last.Index), "err", err)
 	}
 	o.done(err == nil)
@@ -196,26 +198,26 @@ func (m *machine) encodeHead(stateFollows bool) []byte {
 	return b
 }
 
-// write writes a snapshot, durably.
-func (f *files) write(o *takeOrder) error {
+// write writes a snapshot, durably, and returns its size.
+func (f *files) write(o *takeOrder) (int64, error) {
 	w, err := f.dir.Create(o.cluster, o.meta)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer w.Abort()
 	if _, err := w.Write(o.head); err != nil {
-		return err
+		return 0, err
 	}
 	if o.state != nil {
 		if err := writeState(o.state, &leavingWriter{f, w}); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	if f.leaving.Load() {
-		return errGone
+		return 0, errGone
 	}
-	_, err = w.Commit()
-	return err
+	info, err := w.Commit()
+	return info.Size, err
 }
 
 func writeState(state io.WriterTo, w io.Writer) error {

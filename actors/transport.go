@@ -102,6 +102,9 @@ type GroupRequest struct {
 	Data      []byte
 	Members   *Members        // for ChangeMembers
 	To        raftcore.NodeID // for Transfer
+	// Span is that of who asks, if he is traced: the ID of the trace (16 bytes), his own
+	// (8), and the flags (1) of W3C Trace Context. What has another length is no span.
+	Span []byte
 }
 
 // GroupResponse answers a GroupRequest.

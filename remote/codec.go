@@ -54,7 +54,7 @@ func encodeBeat(b *actors.Beat) *raftpb.Beat {
 }
 
 func encodeRequest(r *actors.GroupRequest) *raftpb.Request {
-	out := &raftpb.Request{Group: uint64(r.Group), Id: r.ID, Operation: uint32(r.Operation), Data: r.Data, To: uint64(r.To)}
+	out := &raftpb.Request{Group: uint64(r.Group), Id: r.ID, Operation: uint32(r.Operation), Data: r.Data, To: uint64(r.To), Span: r.Span}
 	if m := r.Members; m != nil {
 		out.Voters, out.Learners, out.Expect = ids[uint64](m.Voters), ids[uint64](m.Learners), uint64(m.Expect)
 	}
@@ -180,7 +180,7 @@ func decodeBeat(in *raftpb.Beat) (*actors.Beat, error) {
 func decodeRequest(r *raftpb.Request) actors.GroupRequest {
 	out := actors.GroupRequest{
 		Group: actors.GroupKey(r.GetGroup()), ID: r.GetId(), Operation: actors.Operation(min(r.GetOperation(), 255)),
-		Data: r.GetData(), To: raftcore.NodeID(r.GetTo()),
+		Data: r.GetData(), To: raftcore.NodeID(r.GetTo()), Span: r.GetSpan(),
 	}
 	if out.Operation == actors.ChangeMembers {
 		out.Members = &actors.Members{

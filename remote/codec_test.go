@@ -122,6 +122,11 @@ func TestWhatIsEncodedIsDecoded(t *testing.T) {
 			t.Errorf("got  %+v\nwant %+v", got, want)
 		}
 	}
+	span := []byte("sixteen bytes...8 bytes.f")
+	traced := &actors.Packet{From: 1, Requests: []actors.GroupRequest{{Group: 5, ID: 77, Operation: actors.Propose, Span: span}}}
+	if got := roundTrip(t, traced).Requests[0].Span; !bytes.Equal(got, span) {
+		t.Errorf("the span arrives as %q", got)
+	}
 }
 
 // P10: nil and empty data are different things, and stay so.

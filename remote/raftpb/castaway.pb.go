@@ -1017,7 +1017,9 @@ type Request struct {
 	Learners []uint64 `protobuf:"varint,17,rep,packed,name=learners,proto3" json:"learners,omitempty"`
 	Expect   uint64   `protobuf:"varint,18,opt,name=expect,proto3" json:"expect,omitempty"`
 	// to hand the leadership over
-	To            uint64 `protobuf:"varint,19,opt,name=to,proto3" json:"to,omitempty"`
+	To uint64 `protobuf:"varint,19,opt,name=to,proto3" json:"to,omitempty"`
+	// the span of who asks: trace ID, span ID, flags, 25 bytes; or none
+	Span          []byte `protobuf:"bytes,20,opt,name=span,proto3" json:"span,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1106,6 +1108,13 @@ func (x *Request) GetTo() uint64 {
 		return x.To
 	}
 	return 0
+}
+
+func (x *Request) GetSpan() []byte {
+	if x != nil {
+		return x.Span
+	}
+	return nil
 }
 
 // Response answers a Request.
@@ -1664,7 +1673,7 @@ const file_castaway_proto_rawDesc = "" +
 	"\tReadReply\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x18\n" +
 	"\arefused\x18\x02 \x01(\bR\arefused\x12\x14\n" +
-	"\x05index\x18\x03 \x01(\x04R\x05index\"\xbd\x01\n" +
+	"\x05index\x18\x03 \x01(\x04R\x05index\"\xd1\x01\n" +
 	"\aRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x06R\x05group\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x1c\n" +
@@ -1673,7 +1682,8 @@ const file_castaway_proto_rawDesc = "" +
 	"\x06voters\x18\x10 \x03(\x04R\x06voters\x12\x1a\n" +
 	"\blearners\x18\x11 \x03(\x04R\blearners\x12\x16\n" +
 	"\x06expect\x18\x12 \x01(\x04R\x06expect\x12\x0e\n" +
-	"\x02to\x18\x13 \x01(\x04R\x02to\"\x90\x01\n" +
+	"\x02to\x18\x13 \x01(\x04R\x02to\x12\x12\n" +
+	"\x04span\x18\x14 \x01(\fR\x04span\"\x90\x01\n" +
 	"\bResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
 	"\aoutcome\x18\x02 \x01(\rR\aoutcome\x12\x12\n" +

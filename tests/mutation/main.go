@@ -63,6 +63,7 @@ func suites() []suite {
 		{"raftcore", [][]string{{"./raftcore", "-run", "State|Input|Readable"}, {"./tests/sim", "-run", "TestSim$", "-args", "-seeds", "40"}}, recordMutants},
 		{"persistence/flight", [][]string{{"./persistence/flight"}, {"./tests/sim", "-run", "TestSim$", "-args", "-seeds", "40"}}, flightMutants},
 		{"actors", [][]string{{"./actors", "-run", "Story|Recording|O1_|LeadIs"}}, watchMutants},
+		{"actors", [][]string{{"./actors", "-run", "O1_|FewWords|ASpan"}, {"-C", "tests/otel", "."}}, telemetryMutants},
 	}
 }
 
@@ -227,8 +228,12 @@ func goTest(root, overlay string, args ...string) (string, error) {
 	if overlay != "" {
 		all = append(all, "-overlay", overlay)
 	}
+	dir := root
+	if args[0] == "-C" { // a module of its own
+		dir, args = filepath.Join(root, args[1]), args[2:]
+	}
 	cmd := exec.Command("go", append(all, args...)...)
-	cmd.Dir = root
+	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

@@ -115,3 +115,41 @@ var watchMutants = []mutant{
 		{"member.go", "errors.Is(err, ErrInvariantFault) && n > 0 && f.child.Equal(m.children[n-1].pid) {", "n > 0 {"},
 	}},
 }
+
+// telemetryMutants are those of what OpenTelemetry is told.
+var telemetryMutants = []mutant{
+	{"O1", "hosts that have stopped are observed", []edit{
+		{"telemetry.go", "	return m.registration.Unregister()\n", "	return nil\n"},
+	}},
+	{"O1", "every group has its own series, though nobody asked for that", []edit{
+		{"telemetry.go", "if m.perGroup && group != nil {", "if group != nil {"},
+		{"telemetry.go", `if m.perGroup && group != "" {`, `if group != "" {`},
+	}},
+	{"O1", "a proposal that was rejected is counted as done", []edit{
+		{"telemetry.go", "	outcome, reason := outcomeOf(err)\n	with :=", "	outcome, reason := outcomeOf(nil)\n	with :="},
+	}},
+	{"O1", "a restart is not counted", []edit{
+		{"member.go", "	m.host.meters.restarted(m.group, m.lastFault)\n", ""},
+	}},
+	{"O1", "the sizes of snapshots are not measured", []edit{
+		{"snapshots.go", "		s.host.meters.tookSnapshot(s.group, size)\n", "		_ = size\n"},
+	}},
+	{"O1", "a Save is not measured", []edit{
+		{"log.go", "		l.host.meters.saved(began, err)\n", "		_ = began\n"},
+	}},
+	{"O1", "a proposal that is forwarded leaves its span behind", []edit{
+		{"peer.go", ", Span: p.host.spanOf(f.call),", ","},
+	}},
+	{"O1", "a span of any length is taken", []edit{
+		{"spans.go", "len(r.Span) != spanBytes", "len(r.Span) < spanBytes"},
+	}},
+	{"O1", "the spans of the leader are not those of the commit", []edit{
+		{"spans.go", `span(within, "castaway.save"`, `span(p.ctx, "castaway.save"`},
+	}},
+	{"O1", "a span does not say that its proposal has failed", []edit{
+		{"spans.go", "		span.SetStatus(codes.Error, o.err.Error())\n", ""},
+	}},
+	{"O1", "who is not traced is watched", []edit{
+		{"spans.go", "return h.tracer != nil && c != nil && c.ctx != nil && trace.SpanContextFromContext(c.ctx).IsSampled()", "return c != nil && c.ctx != nil"},
+	}},
+}

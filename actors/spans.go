@@ -1,0 +1,114 @@
+package actors
+
+import (
+	"context"
+	"time"
+
+	"github.com/castaway-go/castaway/raftcore"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// The spans of a proposal:
+//
+//	castaway.propose          on the host of who proposes, until it has the answer
+//	├── castaway.commit       on the leader's, from when it has a place in the log
+//	│   ├── castaway.save     until it is on the leader's disk
+//	│   └── castaway.replicate   from there until it is on a quorum's
+//	└── castaway.apply        until the leader's state machine has applied it
+//
+// Those of the leader's host are made when their ends are known: a proposal whose span is
+// not sampled is followed by nobody.
+
+const keyIndex, keyTerm = attribute.Key("castaway.index"), attribute.Key("castaway.term")
+
+// observed is repeated, measured and traced.
+func (g *Group) observed(ctx context.Context, r *Request) outcome {
+	h := g.host
+	began := time.Now()
+	var span trace.Span
+	if h.tracer != nil && r.Operation == Propose {
+		ctx, span = h.tracer.Start(ctx, "castaway.propose", trace.WithAttributes(keyGroup.String(g.name), keyNode.Int64(int64(h.cfg.ID))))
+		defer span.End()
+	}
+	o := g.repeated(ctx, r)
+	if h.meters != nil {
+		h.meters.called(ctx, g, r.Operation, began, o.err)
+	}
+	if span != nil && o.err != nil {
+		outcome, reason := outcomeOf(o.err)
+		span.SetAttributes(keyOutcome.String(outcome), keyReason.String(reason))
+		span.SetStatus(codes.Error, o.err.Error())
+	} else if span != nil {
+		span.SetAttributes(keyIndex.Int64(int64(o.index)))
+	}
+	return o
+}
+
+// traced reports whether somebody wants to see the spans of a call.
+func (h *Host) traced(c *call) bool {
+	return h.tracer != nil && c != nil && c.ctx != nil && trace.SpanContextFromContext(c.ctx).IsSampled()
+}
+
+// spanBytes is the size of GroupRequest.Span.
+const spanBytes = 16 + 8 + 1
+
+// spanOf returns the span of a call for its way to another host.
+func (h *Host) spanOf(c *call) []byte {
+	if !h.traced(c) {
+		return nil
+	}
+	s := trace.SpanContextFromContext(c.ctx)
+	id, own := s.TraceID(), s.SpanID()
+	return append(append(append(make([]byte, 0, spanBytes), id[:]...), own[:]...), byte(s.TraceFlags()))
+}
+
+// spanFrom returns a context with the span of a proposal from another host; nil if there
+// is none, or if nobody wants to see it here.
+func (h *Host) spanFrom(r *GroupRequest) context.Context {
+	if h.tracer == nil || len(r.Span) != spanBytes || r.Operation == Read {
+		return nil
+	}
+	s := trace.NewSpanContext(trace.SpanContextConfig{
+		TraceID: trace.TraceID(r.Span[:16]), SpanID: trace.SpanID(r.Span[16:24]), TraceFlags: trace.TraceFlags(r.Span[24]), Remote: true,
+	})
+	return trace.ContextWithSpanContext(context.Background(), s)
+}
+
+// proposal is one that somebody follows.
+type proposal struct {
+	tag                      raftcore.Tag    // as long as the core has it
+	ctx                      context.Context // with the span that it is a part of; nil: nobody traces it
+	queued, saved, committed time.Time
+}
+
+// trace makes the spans of a proposal that is applied, or that has ended with an error.
+func (n *node) trace(p *proposal, entry raftcore.EntryID, now time.Time, err error) {
+	if p.ctx == nil {
+		return
+	}
+	tracer := n.host.tracer
+	what := trace.WithAttributes(keyGroup.String(n.group.name), keyNode.Int64(int64(n.host.cfg.ID)), keyTerm.Int64(int64(entry.Term)), keyIndex.Int64(int64(entry.Index)))
+	span := func(ctx context.Context, name string, from, to time.Time) context.Context {
+		if from.IsZero() {
+			return ctx // it has not come that far
+		}
+		open := to.IsZero()
+		if open {
+			to = now
+		}
+		ctx, s := tracer.Start(ctx, name, what, trace.WithTimestamp(from))
+		if open && err != nil {
+			_, reason := outcomeOf(err)
+			s.SetAttributes(keyReason.String(reason))
+			s.SetStatus(codes.Error, err.Error())
+		}
+		s.End(trace.WithTimestamp(to))
+		return ctx
+	}
+	within := span(p.ctx, "castaway.commit", p.queued, p.committed)
+	span(within, "castaway.save", p.queued, p.saved)
+	span(within, "castaway.replicate", p.saved, p.committed)
+	span(p.ctx, "castaway.apply", p.committed, time.Time{})
+}
