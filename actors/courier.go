@@ -162,7 +162,7 @@ func (c *courier) send(o *sendOrder) {
 			return
 		}
 		if err != nil {
-			c.host.logger.Error("a snapshot cannot be sent", "group", c.group.name, "to", uint64(m.To), "index", uint64(last.Index), "err", err)
+			c.host.logger.Error("a snapshot cannot be sent", "group", c.group.name, "peer", uint64(m.To), "index", uint64(last.Index), "err", err)
 			c.tellNode(raftcore.SnapshotSent{Peer: m.To, Index: last.Index, Status: raftcore.SnapshotFailed})
 			return
 		}
@@ -245,7 +245,7 @@ func (c *courier) answered(from raftcore.NodeID, a *SnapshotAnswer) {
 		c.drop(from)
 		return
 	default:
-		c.host.logger.Error("a snapshot was not taken in", "group", c.group.name, "by", uint64(from), "index", uint64(d.last), "err", a.Message)
+		c.host.logger.Error("a snapshot was not taken in", "group", c.group.name, "peer", uint64(from), "index", uint64(d.last), "err", a.Message)
 		c.fail(from)
 		return
 	}
@@ -253,7 +253,7 @@ func (c *courier) answered(from raftcore.NodeID, a *SnapshotAnswer) {
 	for d.next < d.file.Info().Size && d.next-d.taken < chunkWindow {
 		chunk, err := d.file.Chunk(d.next, make([]byte, chunkBytes))
 		if err != nil {
-			c.host.logger.Error("a snapshot cannot be sent to its end", "group", c.group.name, "to", uint64(from), "index", uint64(d.last), "err", err)
+			c.host.logger.Error("a snapshot cannot be sent to its end", "group", c.group.name, "peer", uint64(from), "index", uint64(d.last), "err", err)
 			c.fail(from)
 			return
 		}
@@ -370,7 +370,7 @@ func (c *courier) abort(err error) {
 }
 
 func (c *courier) refuse(to raftcore.NodeID, id snapshots.ID, err error) {
-	c.host.logger.Error("a snapshot cannot be taken in", "group", c.group.name, "from", uint64(to), "err", err)
+	c.host.logger.Error("a snapshot cannot be taken in", "group", c.group.name, "peer", uint64(to), "err", err)
 	c.tell(to, &SnapshotPart{Answer: &SnapshotAnswer{ID: id, Outcome: SnapshotRefused, Message: err.Error()}})
 }
 

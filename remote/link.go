@@ -74,7 +74,7 @@ func (l *link) Send(p *actors.Packet) bool {
 	size := proto.Size(packet)
 	switch {
 	case size > l.t.cfg.MaxPacketBytes:
-		l.t.cfg.Logger.Error("a packet is too large to be sent", "peer", l.address, "bytes", size, "max", l.t.cfg.MaxPacketBytes)
+		l.t.cfg.Logger.Error("a packet is too large to be sent", "address", l.address, "bytes", size, "max", l.t.cfg.MaxPacketBytes)
 		return false
 	}
 	l.sequence++

@@ -226,7 +226,7 @@ func (t *Transport) endpointChanged(e any) {
 // refuse counts something that was not let in.
 func (t *Transport) refuse(why string, args ...any) {
 	if n := t.refused.Add(1); n&(n-1) == 0 { // the 1st, 2nd, 4th, 8th …: a flood does not flood the log
-		t.cfg.Logger.Warn("refused a packet", append([]any{"why", why, "refused", n}, args...)...)
+		t.cfg.Logger.With("why", why, "refused", n).Warn("refused a packet", args...)
 	}
 }
 
@@ -243,7 +243,7 @@ func (in *inbox) SendUserMessage(_ *actor.PID, message any) {
 	}
 	p, err := decode(packet)
 	if err != nil {
-		in.refuse(err.Error(), "from", packet.GetAddress())
+		in.refuse(err.Error(), "address", packet.GetAddress())
 		return
 	}
 	l := in.link(packet.Address)
