@@ -161,8 +161,8 @@ func (g *Group) Do(ctx context.Context, r *Request) (*Response, error) {
 
 // do is repeated, and is measured and traced if somebody wants to know.
 func (g *Group) do(ctx context.Context, r *Request) outcome {
-	if g.host.meters != nil || g.host.tracer != nil {
-		return g.observed(ctx, r)
+	if g.host.observed() {
+		return g.observe(ctx, r.Operation, func(ctx context.Context) outcome { return g.repeated(ctx, r) })
 	}
 	return g.repeated(ctx, r)
 }

@@ -387,7 +387,7 @@ func clusterID(cluster, group string, founders []raftcore.NodeID) raftcore.Clust
 func (h *Host) Stop(ctx context.Context) error {
 	lives := h.close()
 	h.system.Root.Stop(h.pid)
-	err := h.meters.end()
+	var err error
 	select {
 	case <-h.ended:
 	case <-ctx.Done():
@@ -402,7 +402,7 @@ func (h *Host) Stop(ctx context.Context) error {
 	if h.cfg.Transport != nil {
 		err = errors.Join(err, h.cfg.Transport.Stop(ctx))
 	}
-	return err
+	return errors.Join(err, h.meters.end())
 }
 
 // order gives the host actor an order and waits until it has been carried out,

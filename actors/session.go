@@ -152,6 +152,17 @@ func (s *Session) ID() SessionID { return s.id }
 // ErrRejected: it was not carried out and never will be. When the session has ended,
 // they are also ErrSessionExpired.
 func (s *Session) Propose(ctx context.Context, data []byte) ([]byte, error) {
+	if !s.group.host.observed() {
+		return s.propose(ctx, data)
+	}
+	o := s.group.observe(ctx, Propose, func(ctx context.Context) (o outcome) {
+		o.data, o.err = s.propose(ctx, data)
+		return o
+	})
+	return o.data, o.err
+}
+
+func (s *Session) propose(ctx context.Context, data []byte) ([]byte, error) {
 	sequence, err := s.take(ctx)
 	if err != nil {
 		return nil, err

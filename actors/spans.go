@@ -23,24 +23,27 @@ import (
 
 const keyIndex, keyTerm = attribute.Key("castaway.index"), attribute.Key("castaway.term")
 
-// observed is repeated, measured and traced.
-func (g *Group) observed(ctx context.Context, r *Request) outcome {
+// observed reports whether somebody measures or traces what the group is asked.
+func (h *Host) observed() bool { return h.meters != nil || h.tracer != nil }
+
+// observe measures and traces an operation.
+func (g *Group) observe(ctx context.Context, operation Operation, do func(context.Context) outcome) outcome {
 	h := g.host
 	began := time.Now()
 	var span trace.Span
-	if h.tracer != nil && r.Operation == Propose {
+	if h.tracer != nil && operation == Propose {
 		ctx, span = h.tracer.Start(ctx, "castaway.propose", trace.WithAttributes(keyGroup.String(g.name), keyNode.Int64(int64(h.cfg.ID))))
 		defer span.End()
 	}
-	o := g.repeated(ctx, r)
+	o := do(ctx)
 	if h.meters != nil {
-		h.meters.called(ctx, g, r.Operation, began, o.err)
+		h.meters.called(ctx, g, operation, began, o.err)
 	}
 	if span != nil && o.err != nil {
 		outcome, reason := outcomeOf(o.err)
 		span.SetAttributes(keyOutcome.String(outcome), keyReason.String(reason))
 		span.SetStatus(codes.Error, o.err.Error())
-	} else if span != nil {
+	} else if span != nil && o.index != 0 {
 		span.SetAttributes(keyIndex.Int64(int64(o.index)))
 	}
 	return o

@@ -211,6 +211,16 @@ func TestMetrics(t *testing.T) {
 				if _, err := w.groups[l].Propose(w.ctx, []byte("boom")); !errors.Is(err, actors.ErrUnknown) {
 					t.Errorf("it ends with %v", err)
 				}
+				session, err := w.groups[1].OpenSession(w.ctx, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := session.Propose(w.ctx, []byte("x")); err != nil {
+					t.Error(err)
+				}
+				if err := session.Close(w.ctx); err != nil {
+					t.Error(err)
+				}
 				if _, err := w.groups[0].Read(w.ctx, nil); err != nil {
 					t.Error(err)
 				}
@@ -239,7 +249,7 @@ func check(t *testing.T, found map[string]metricdata.Metrics, perGroup bool) {
 	}
 	want := map[string]map[string]float64{
 		"castaway.proposals": {
-			group + "castaway.outcome=done":                          21,
+			group + "castaway.outcome=done":                          22,
 			group + "castaway.outcome=rejected,error.type=too_large": 1,
 		},
 		"castaway.groups":     {"castaway.state=running": 3},
