@@ -150,6 +150,7 @@ func points(m metricdata.Metrics) map[string]float64 {
 		found[set.Encoded(attribute.DefaultEncoder())] += value
 	}
 	switch data := m.Data.(type) {
+	case nil: // nobody has measured anything
 	case metricdata.Sum[int64]:
 		for _, p := range data.DataPoints {
 			add(p.Attributes, float64(p.Value))
