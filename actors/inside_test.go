@@ -24,7 +24,7 @@ func (picky) Restore(io.Reader) error                       { return errors.New(
 
 // The first of two reads is the one at which the machine panics.
 func TestC5_AQueryThatPanicsLeavesNoOtherReadWaiting(t *testing.T) {
-	m := &machine{box: newMailbox(0), sm: picky{}}
+	m := &machine{host: &Host{}, box: newMailbox(0), sm: picky{}}
 	var ends []error
 	read := func() *call {
 		return &call{operation: Read, ctx: context.Background(), answer: func(o outcome) { ends = append(ends, o.err) }}

@@ -25,7 +25,7 @@ func entryAt(index raftcore.Index, kind raftcore.EntryKind, data []byte) *raftco
 func TestA2_ADecisionThatComesAgainTakesNothingBack(t *testing.T) {
 	box := newMailbox(0)
 	box.dispatcher = neverRuns{}
-	m := &machine{group: &Group{host: &Host{}}, sessions: newSessions(), effects: newEffects(), sm: counter{}, snapshotter: ref{box: box}, recovered: &raftcore.Recovered{}}
+	m := &machine{host: &Host{}, group: &Group{host: &Host{}}, sessions: newSessions(), effects: newEffects(), sm: counter{}, snapshotter: ref{box: box}, recovered: &raftcore.Recovered{}}
 	m.group.skips.add(2)
 	w := &work{working: new(atomic.Int64)}
 	m.apply(w, entryAt(1, raftcore.EntryCommand, nil))

@@ -21,7 +21,7 @@ func (c *clockReader) Restore(io.Reader) error                       { return io
 // every member, whatever its host's is.
 func TestA5_LogTimeIsInUTC(t *testing.T) {
 	c := &clockReader{}
-	m := &machine{group: &Group{host: &Host{}}, sm: c, sessions: newSessions()}
+	m := &machine{host: &Host{}, group: &Group{host: &Host{}}, sm: c, sessions: newSessions()}
 	m.apply(&work{}, &raftcore.Entry{EntryID: raftcore.EntryID{Term: 1, Index: 1}, Kind: raftcore.EntryCommand, Time: 1234})
 	if c.told.Location() != time.UTC || !c.told.Equal(time.UnixMilli(1234)) {
 		t.Errorf("the machine was told %v", c.told)
