@@ -109,7 +109,7 @@ func (h *Host) measure() error {
 		return nil
 	}
 	k := &maker{meter: t.Meters.Meter(scope)}
-	size, err := k.meter.Int64Histogram("castaway.snapshot.size", metric.WithUnit("By"), metric.WithDescription("Snapshots that were taken"),
+	size, err1 := k.meter.Int64Histogram("castaway.snapshot.size", metric.WithUnit("By"), metric.WithDescription("Snapshots that were taken"),
 		metric.WithExplicitBucketBoundaries(1<<10, 1<<14, 1<<18, 1<<20, 1<<22, 1<<24, 1<<26, 1<<28, 1<<30))
 	stall, err2 := k.meter.Float64ObservableGauge("castaway.disk.stall", metric.WithUnit("s"), metric.WithDescription("How long the oldest Save under way has taken"))
 	m := &meters{
@@ -133,8 +133,9 @@ func (h *Host) measure() error {
 		m.applied = k.gauge("castaway.applied.index", "{entry}", "The newest applied entry")
 		all = append(all, m.term, m.commit, m.applied)
 	}
+	var err error
 	m.registration, err = k.meter.RegisterCallback(m.observe, all...)
-	if err = errors.Join(append(k.errs, err, err2)...); err != nil {
+	if err = errors.Join(append(k.errs, err, err1, err2)...); err != nil {
 		return err
 	}
 	h.meters = m

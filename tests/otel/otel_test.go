@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,15 +33,15 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 )
 
-// counter counts its commands. At "boom" it panics, once.
+// counter counts its commands. At "boom" it panics, once, on one host.
 type counter struct {
 	n    int
-	boom *bool
+	host raftcore.NodeID
+	boom *atomic.Uint64 // the host
 }
 
 func (c *counter) Apply(e actors.Entry) []byte {
-	if string(e.Data) == "boom" && *c.boom {
-		*c.boom = false
+	if string(e.Data) == "boom" && c.boom.CompareAndSwap(uint64(c.host), 0) {
 		panic("boom")
 	}
 	c.n++
@@ -59,7 +60,14 @@ type world struct {
 	ctx    context.Context
 	hosts  []*actors.Host
 	groups []*actors.Group
-	boom   bool
+	boom   atomic.Uint64
+}
+
+// quiet returns an actor system that logs nothing.
+func quiet() *actor.ActorSystem {
+	return actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
+		return slog.New(slog.NewTextHandler(io.Discard, nil))
+	}))
 }
 
 // inWorld runs f with three hosts in a bubble of fake time.
@@ -70,10 +78,7 @@ func inWorld(t *testing.T, told func(raftcore.NodeID) actors.Telemetry, f func(w
 		w := &world{t: t, ctx: ctx}
 		net, peers := rafttest.NewNetwork(1), map[raftcore.NodeID]string{1: "a", 2: "b", 3: "c"}
 		for id := raftcore.NodeID(1); id <= 3; id++ {
-			system := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
-				return slog.New(slog.NewTextHandler(io.Discard, nil))
-			}))
-			host, err := actors.Start(system, actors.HostConfig{
+			host, err := actors.Start(quiet(), actors.HostConfig{
 				ID: id, Store: snapshots.Beside(persistence.Memory(), filepath.Join(t.TempDir(), fmt.Sprint(id)), snapshots.Options{}),
 				Transport: net.Transport(peers[id]), Peers: peers, Telemetry: told(id),
 				Raft: raftcore.Config{ElectionTimeout: 100 * time.Millisecond, Seed: uint64(id), SnapshotEntries: 10, KeepEntries: -1, MaxCommandBytes: 1000},
@@ -92,7 +97,7 @@ func inWorld(t *testing.T, told func(raftcore.NodeID) actors.Telemetry, f func(w
 			}
 		}()
 		for _, h := range w.hosts {
-			g, err := h.Open(ctx, actors.GroupConfig{Name: "counter", Machine: func() actors.StateMachine { return &counter{boom: &w.boom} }})
+			g, err := h.Open(ctx, actors.GroupConfig{Name: "counter", Machine: func() actors.StateMachine { return &counter{host: h.ID(), boom: &w.boom} }})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -208,7 +213,7 @@ func TestMetrics(t *testing.T) {
 				if _, err := w.groups[l].Propose(w.ctx, make([]byte, 2000)); !errors.Is(err, actors.ErrTooLarge) {
 					t.Errorf("it ends with %v", err)
 				}
-				w.boom = true
+				w.boom.Store(uint64(l + 1))
 				if _, err := w.groups[l].Propose(w.ctx, []byte("boom")); !errors.Is(err, actors.ErrUnknown) {
 					t.Errorf("it ends with %v", err)
 				}
@@ -408,12 +413,12 @@ func BenchmarkPropose(b *testing.B) {
 		{"traces", actors.Telemetry{Tracers: trace.NewTracerProvider(trace.WithSyncer(tracetest.NewNoopExporter()))}},
 	} {
 		b.Run(told.name, func(b *testing.B) {
-			host, err := actors.Start(actor.NewActorSystem(), actors.HostConfig{ID: 1, Store: persistence.Memory(), Telemetry: told.Telemetry})
+			host, err := actors.Start(quiet(), actors.HostConfig{ID: 1, Store: persistence.Memory(), Telemetry: told.Telemetry})
 			if err != nil {
 				b.Fatal(err)
 			}
 			defer host.Stop(context.Background())
-			var boom bool
+			var boom atomic.Uint64
 			g, err := host.Open(context.Background(), actors.GroupConfig{Name: "counter", Machine: func() actors.StateMachine { return &counter{boom: &boom} }})
 			if err != nil {
 				b.Fatal(err)
