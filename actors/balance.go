@@ -396,7 +396,7 @@ func (b *balancer) cameBack() {
 func (b *balancer) shun(id raftcore.NodeID) {
 	pause := min(2*max(b.shuns[id].pause, 1), maxShun)
 	b.shuns[id] = shunned{until: b.own + pause, pause: pause}
-	b.host.logger.Warn("a host does not keep the leaderships that it is handed: it is left alone for a while", "host", uint64(id), "rounds", pause)
+	b.host.logger.Warn("a host does not keep the leaderships that it is handed: it is left alone for a while", "peer", uint64(id), "rounds", pause)
 }
 
 // trusts reports whether anything may be handed over to a host in this round.

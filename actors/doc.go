@@ -165,6 +165,9 @@
 //	cluster   a lineage, in hexadecimal digits
 //	version   of a state machine
 //	in        the pause before it is tried again
+//	rounds    so many times of balancing something is left alone
+//	step      of an autopilot, in words
+//	forced    it was not looked whether the member votes
 //	load      which entries were wanted
 //	type      of a message
 //	stack     of a panic

@@ -263,7 +263,7 @@ func (n *node) removedThere(peer raftcore.NodeID) {
 	}
 	n.tombstones = append(n.tombstones, peer)
 	slices.Sort(n.tombstones)
-	n.host.logger.Warn("a host has removed its member of the group, which still is one: change the members", "group", n.group.name, "host", uint64(peer))
+	n.host.logger.Warn("a host has removed its member of the group, which still is one: change the members", "group", n.group.name, "peer", uint64(peer))
 	n.publish()
 }
 

@@ -82,7 +82,7 @@ var watchMutants = []mutant{
 		{"events.go", "		defer g.listeners.remove(l)\n", ""},
 	}},
 	{"O1", "what is overwritten is not abandoned", []edit{
-		{"node.go", "			n.abandoned(r.Tag, err)\n", ""},
+		{"node.go", "		n.abandoned(r.Tag, err)\n", ""},
 	}},
 	{"O1", "a member that fails abandons nothing", []edit{
 		{"node.go", "		n.abandonProposals()\n", ""},
