@@ -344,6 +344,16 @@ func TestM15_WhoDoesNotKnowWaits(t *testing.T) {
 	})
 	alone(t, Autopilot{Hosts: list(1, 2, 3, 4, 5)}, func(p *lonePilot) {
 		elected(p)
+		for range 10 {
+			p.receive(news{woke: true})
+			if m := p.looks(timeout / 2); m != nil {
+				return
+			}
+		}
+		t.Error("the group wakes all the time, and is never seen to")
+	})
+	alone(t, Autopilot{Hosts: list(1, 2, 3, 4, 5)}, func(p *lonePilot) {
+		elected(p)
 		for i := range 3 {
 			p.Peers[i].Newcomer, p.Peers[i].CaughtUp = true, false
 		}

@@ -39,6 +39,7 @@ type pilot struct {
 	term    raftcore.Term // in which it leads; 0: it does not
 	conf    raftcore.Index
 	waitFor raftcore.Instant // nothing is done before
+	woke    raftcore.Instant // when the group did, and that counted
 	well    map[raftcore.NodeID]raftcore.Instant
 	asked   map[raftcore.NodeID]*call // hosts that are no members
 	present map[raftcore.NodeID]bool  // those that have answered
@@ -94,7 +95,7 @@ func (p *pilot) receive(message any) {
 	switch m := message.(type) {
 	case news:
 		if m.woke {
-			p.wait(p.host.cfg.Raft.ElectionTimeout)
+			p.awoke()
 		}
 		p.look()
 	case pilotDue:
@@ -127,6 +128,17 @@ func (p *pilot) look() {
 	default:
 		p.looking = true
 		node.tell(lookOrder{})
+	}
+}
+
+// awoke has nothing be done until everybody has been heard of. A group that falls silent and
+// wakes all the time would never be seen to: so it does not count again within two election
+// timeouts, which is less than anybody is silent for who is dead.
+func (p *pilot) awoke() {
+	timeout := p.host.cfg.Raft.ElectionTimeout
+	if now := p.host.now(); now >= p.woke.Add(2*timeout) {
+		p.woke = now
+		p.wait(timeout)
 	}
 }
 
@@ -205,7 +217,7 @@ func (p *pilot) forget() {
 	for _, c := range p.asked {
 		c.giveUp()
 	}
-	p.term, p.conf, p.moving, p.waitFor, p.probeAt, p.tried = 0, 0, false, 0, 0, 0
+	p.term, p.conf, p.moving, p.waitFor, p.woke, p.probeAt, p.tried = 0, 0, false, 0, 0, 0, 0
 	p.well, p.present, p.asked = nil, nil, nil
 	p.shown.Last = ""
 }

@@ -1118,6 +1118,9 @@ var actorMutants = []mutant{
 	{"M15", "a new leader acts before it can have heard of anybody", []edit{
 		{"pilot.go", "p.wait(p.host.cfg.Raft.ElectionTimeout) // until then", "p.wait(0) // until then"},
 	}},
+	{"M15", "an autopilot waits anew each time that the group wakes", []edit{
+		{"pilot.go", "if now := p.host.now(); now >= p.woke.Add(2*timeout) {", "if now := p.host.now(); true {"},
+	}},
 	{"M15", "a leader that has woken takes everybody to be alive, and acts", []edit{
 		{"pilot.go", "if m.woke {", "if false {"},
 	}},
