@@ -47,6 +47,13 @@ func (p *platter) fails(method string) error {
 	return nil
 }
 
+// newest returns what the last Save has left.
+func (p *platter) newest() plate {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.saves[len(p.saves)-1]
+}
+
 func (p *platter) failAt(method string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -146,7 +153,7 @@ func (m *diskMachine) saved(method string) {
 }
 
 func (m *diskMachine) Restore(r io.Reader) error {
-	if last := m.p.saves[len(m.p.saves)-1]; len(last.kept) > 0 {
+	if len(m.p.newest().kept) > 0 {
 		m.p.world.t.Error("a machine that has a state is given another")
 	}
 	m.p.restores.Add(1)
@@ -226,7 +233,10 @@ func (m *diskMachine) Snapshot() (io.WriterTo, error) {
 func (i diskImage) WriteTo(w io.Writer) (int64, error) {
 	i.p.writing.Add(1)
 	defer i.p.writing.Add(-1)
-	if !i.p.open {
+	i.p.mu.Lock()
+	open := i.p.open
+	i.p.mu.Unlock()
+	if !open {
 		i.p.world.t.Error("a snapshot is written of a machine that is closed")
 	}
 	return i.WriterTo.WriteTo(w)
@@ -274,7 +284,7 @@ func TestA1_AMachineWithADiskGoesOnWhereItsStateIs(t *testing.T) {
 // TestA1C1_WhatWasAnsweredIsKeptWithTheState: the answers of sessions' commands, and
 // effects, of which there is no snapshot yet.
 func TestA1C1_WhatWasAnsweredIsKeptWithTheState(t *testing.T) {
-	for _, seed := range []uint64{0, 1, 2, 3, 4} {
+	for _, seed := range []uint64{0, 1, 2} {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			inWorld(t, 1, func(w *world) {
 				w.machine = func(h *hostUp) actors.StateMachine { return &agent{register{world: w, on: h.id}} }
@@ -286,7 +296,7 @@ func TestA1C1_WhatWasAnsweredIsKeptWithTheState(t *testing.T) {
 				}
 				first := map[uint64]string{}
 				h.propose("timer late 60000")
-				for i := range uint64(40) {
+				for i := range uint64(24) {
 					r := &actors.Request{Operation: actors.Propose, Session: actors.InSession{ID: open.Session, Sequence: i + 1}, Data: fmt.Appendf(nil, "append %d", i)}
 					answer, err := h.group.Do(w.ctx, r)
 					if err != nil {
@@ -307,7 +317,7 @@ func TestA1C1_WhatWasAnsweredIsKeptWithTheState(t *testing.T) {
 				}
 				w.until("the timer goes off", func() bool { return count(h.log(), "rang late") == 1 })
 				log := h.log()
-				for i := range 40 {
+				for i := range 24 {
 					if count(log, fmt.Sprint(i)) != 1 {
 						t.Errorf("%d was appended %d times", i, count(log, fmt.Sprint(i)))
 					}
@@ -446,7 +456,7 @@ func TestA1M_AStateThatDoesNotGoWithTheLogIsRefused(t *testing.T) {
 				w.until("the log is cut", func() bool { return h.status().First > 20 })
 				h.stop()
 				mishap.do(h, p)
-				saves := len(p.saves)
+				before := p.newest()
 				h.startHost(h.config())
 				var err error
 				h.group, err = h.host.Open(w.ctx, actors.GroupConfig{Name: "group", Machine: func() actors.StateMachine { return w.machine(h) }})
@@ -461,7 +471,7 @@ func TestA1M_AStateThatDoesNotGoWithTheLogIsRefused(t *testing.T) {
 				if _, err := h.group.Propose(w.ctx, []byte("x")); !errors.Is(err, actors.ErrFaulted) {
 					t.Errorf("a proposal ends with %v", err)
 				}
-				if len(p.saves) != saves || p.resets.Load() > 0 {
+				if now := p.newest(); !bytes.Equal(now.state, before.state) || !maps.EqualFunc(now.kept, before.kept, bytes.Equal) || p.resets.Load() > 0 {
 					t.Error("the state has changed")
 				}
 			})
@@ -566,7 +576,7 @@ func TestA1_AnOldCopyOfTheStateIsCaughtUp(t *testing.T) {
 		p := w.onDisks(0, 10000)[0]
 		h := w.hosts[0]
 		h.propose("first")
-		old := p.saves[len(p.saves)-1]
+		old := p.newest()
 		for i := range 2500 { // more than are saved at once
 			_ = h.proposing(fmt.Sprint(i))
 		}
@@ -588,7 +598,7 @@ func TestA1_AnOldCopyOfTheStateIsCaughtUp(t *testing.T) {
 
 // TestStormOnDisks: the storms, with states on disks that lose what is not synced.
 func TestStormOnDisks(t *testing.T) {
-	eachSeed(t, 2, 3, func(w *world, seed uint64) {
+	eachSeed(t, 1, 3, func(w *world, seed uint64) {
 		w.onDisks(seed, 25)
 		storm(w, seed, nil, nil)
 	})
@@ -603,6 +613,9 @@ func TestStormOfPoisonOnDisks(t *testing.T) {
 }
 
 func TestStormOfMembersOnDisks(t *testing.T) {
+	if *stormSeed == 0 {
+		t.Skip("it takes long: give it a seed, with -storm")
+	}
 	eachSeed(t, 1, 5, func(w *world, seed uint64) {
 		w.onDisks(seed, 20)
 		w.stormOfMembers(seed)

@@ -27,7 +27,7 @@ func (h *hostUp) session(timeout time.Duration) *actors.Session {
 // and come back from snapshots; packets are lost. Clients send everything again until it
 // is answered. In the end every command is there once.
 func TestC1C3_ACommandIsCarriedOutOnce(t *testing.T) {
-	eachSeed(t, 4, 3, func(w *world, seed uint64) {
+	eachSeed(t, 2, 3, func(w *world, seed uint64) {
 		w.compacting(20)
 		rng := rand.New(rand.NewPCG(seed, 9))
 		w.net.SetFaults(0.05, 3*time.Millisecond)
