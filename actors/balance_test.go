@@ -196,9 +196,9 @@ func TestL6_HostsBalanceByThemselvesAndComeToRest(t *testing.T) {
 			}
 		}
 		before := b.terms(b.hosts[0])
-		time.Sleep(100 * interval)
+		time.Sleep(30 * interval)
 		if after := b.terms(b.hosts[0]); after != before || !maps.Equal(b.leads(b.hosts...), leads) {
-			t.Errorf("in 100 intervals more %d leaders have changed: %v, before %v", after-before, b.leads(b.hosts...), leads)
+			t.Errorf("in 30 intervals more %d leaders have changed: %v, before %v", after-before, b.leads(b.hosts...), leads)
 		}
 	})
 }

@@ -23,12 +23,12 @@ var stormSeed = flag.Uint64("storm", 0, "run the storm with this seed; 0 draws a
 // consistency promises. In the end every acknowledged command must have been applied
 // once, in the same order everywhere, and no command that was rejected at all.
 func TestStorm(t *testing.T) {
-	eachSeed(t, 4, 3, func(w *world, seed uint64) { storm(w, seed, nil, nil) })
+	eachSeed(t, 2, 3, func(w *world, seed uint64) { storm(w, seed, nil, nil) })
 }
 
 // TestStormOfMembers has somebody change the members and the leader all the time, too.
 func TestStormOfMembers(t *testing.T) {
-	eachSeed(t, 2, 5, func(w *world, seed uint64) { w.stormOfMembers(seed) })
+	eachSeed(t, 1, 5, func(w *world, seed uint64) { w.stormOfMembers(seed) })
 }
 
 func (w *world) stormOfMembers(seed uint64) {

@@ -2,5 +2,6 @@
 
 package flood
 
-// raceDetector: the race detector takes several times the memory.
+// The race detector takes several times the memory; and it sees that each remote of a process
+// sets the one logger of gRPC, which is not this library's.
 const raceDetector = true
