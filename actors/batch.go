@@ -2,6 +2,7 @@ package actors
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/castaway-go/castaway/raftcore"
@@ -36,13 +37,18 @@ func (m *machine) together(entries []raftcore.Entry) (n int) {
 	if m.batches == nil || m.anew {
 		return 0
 	}
-	for n < min(len(entries), maxApplied) {
+	most, bytes := maxApplied, math.MaxInt
+	if d := m.disk; d != nil {
+		most, bytes = maxUnsaved-d.many, maxUnsavedBytes-d.size
+	}
+	for n < min(len(entries), most) && bytes > 0 {
 		e := &entries[n]
 		if e.Kind != raftcore.EntryCommand || m.behind(e.Index) || m.poison != 0 && e.Index >= m.poison || m.group.skips.has(e.Index) ||
 			m.suspect != 0 && e.Index >= m.suspect && e.Index < m.suspect+maxApplied {
 			break
 		}
 		n++
+		bytes -= len(e.Data)
 	}
 	return n
 }

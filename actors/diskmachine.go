@@ -231,6 +231,7 @@ func (m *machine) passBehind(w *work, e *raftcore.Entry) {
 // replay returns what came of an entry that the state has behind it.
 func (m *machine) replay(index raftcore.Index) result {
 	n := m.disk.notes[index]
+	delete(m.disk.notes, index)
 	m.did(index, n.effects)
 	return result{answer: n.answer}
 }

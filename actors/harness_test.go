@@ -117,6 +117,7 @@ type world struct {
 	chunks atomic.Int64 // bytes of snapshots that were sent
 
 	machine func(*hostUp) actors.StateMachine // nil: a register
+	batches bool                              // all machines with disks apply in batches
 
 	founders  []raftcore.NodeID // nil: all
 	autopilot *actors.Autopilot // of the groups that are opened from now on

@@ -305,14 +305,14 @@ func TestAGroupThatIsSilentNowAndThenLosesNoLeader(t *testing.T) {
 		leader := w.sleeping()
 		term := leader.term()
 		w.net.SetFaults(0.05, time.Millisecond)
-		for round := range 100 {
+		for round := range 300 {
 			ctx, cancel := context.WithTimeout(w.ctx, 10*election)
 			_, err := w.hosts[round%3].group.Propose(ctx, fmt.Append(nil, "v", round))
 			cancel()
 			if err != nil && !errors.Is(err, context.DeadlineExceeded) { // the answer was lost
 				t.Fatal(err)
 			}
-			time.Sleep(time.Duration(round) * election / 10) // fake
+			time.Sleep(time.Duration(round%100) * election / 10) // fake
 		}
 		w.net.SetFaults(0, 0)
 		w.silent()
@@ -321,7 +321,9 @@ func TestAGroupThatIsSilentNowAndThenLosesNoLeader(t *testing.T) {
 			if got := h.stale("all"); got != want {
 				t.Errorf("host %d has %q, host %d %q", h.id, got, leader.id, want)
 			}
-			if s := h.status(); s.Term > term+2 {
+			// Packets are lost, and so a leader is now and then. Followers that took up the
+			// count where they fell asleep would lose a dozen, and more.
+			if s := h.status(); s.Term > term+7 {
 				t.Errorf("%v; it was term %d", s, term)
 			}
 		}

@@ -325,7 +325,11 @@ func (n *node) readsAt(ready []raftcore.ReadReady) {
 
 // abandon ends all reads.
 func (r *reads) abandon() {
-	for _, c := range slices.Concat(r.ready, r.held, r.waiting, r.asking, slices.Concat(slices.Collect(maps.Values(r.rounds))...)) {
+	all := slices.Concat(r.ready, r.held, r.waiting, r.asking)
+	for _, tag := range slices.Sorted(maps.Keys(r.rounds)) { // the same order each time: see peers.each
+		all = append(all, r.rounds[tag]...)
+	}
+	for _, c := range all {
 		c.abandon()
 	}
 	*r = reads{}

@@ -107,7 +107,7 @@ func TestFloodedProcess(t *testing.T) {
 					if refused++; refused == 3 && busy.Add(1) == clients/2 {
 						once.Do(func() { close(enough) })
 					}
-					pause(err)
+					pause(flooding, err)
 				case errors.Is(err, actors.ErrUnknown), errors.Is(err, actors.ErrRejected):
 				default:
 					t.Errorf("a proposal ends with %v", err)
@@ -136,10 +136,13 @@ func TestFloodedProcess(t *testing.T) {
 }
 
 // pause waits as long as it was told to.
-func pause(err error) {
+func pause(ctx context.Context, err error) {
 	var full *actors.BusyError
 	if errors.As(err, &full) && full.RetryAfter > 0 {
-		time.Sleep(full.RetryAfter)
+		select {
+		case <-time.After(full.RetryAfter):
+		case <-ctx.Done():
+		}
 	}
 }
 

@@ -898,6 +898,9 @@ var actorMutants = []mutant{
 	{"A1", "what a state has behind it is applied again, in batches", []edit{
 		{"batch.go", "|| m.behind(e.Index)", ""},
 	}},
+	{"A1", "batches are saved when they are done, however many commands came before", []edit{
+		{"batch.go", "most, bytes = maxUnsaved-d.many, maxUnsavedBytes-d.size", "_ = d"},
+	}},
 	{"A1", "answers and effects are not kept with the state", []edit{
 		{"diskmachine.go", "if len(answer)+len(effects) > 0 {", "if false {"},
 	}},
@@ -1059,8 +1062,7 @@ var actorMutants = []mutant{
 		{"read.go", "slices.Concat(r.ready, r.held, r.waiting,", "slices.Concat(r.ready, r.waiting,"},
 	}},
 	{"Q7", "reads that have asked are forgotten by a node that stops", []edit{
-		{"read.go", "slices.Concat(slices.Collect(maps.Values(r.rounds))...)) {", "nil) {"},
-		{"read.go", "\t\"maps\"\n", ""},
+		{"read.go", "all = append(all, r.rounds[tag]...)", "_ = tag"},
 	}},
 	{"Q7", "only the first of those that ask together is told that there is no leader", []edit{
 		{"node.go", "for _, c := range round {\n\t\t\t\tn.refused(c, r)", "for _, c := range round[:1] {\n\t\t\t\tn.refused(c, r)"},
