@@ -85,7 +85,14 @@ func logs(in *Inspection, dir string) (map[string]raftcore.Recovered, map[string
 	states, entries := map[string]raftcore.Recovered{}, map[string][]raftcore.Entry{}
 	for _, g := range in.Groups {
 		o, err := opened.Open(g.Name)
-		if err != nil {
+		var removed *persistence.RemovedError
+		switch {
+		case errors.As(err, &removed) && (g.Tombstone == nil || *g.Tombstone != removed.Tombstone), err == nil && g.Tombstone != nil:
+			return nil, nil, fmt.Errorf("group %s is seen with the tombstone %+v, and opens with %v", g.Name, g.Tombstone, err)
+		case removed != nil:
+			states[g.Name] = g.Log // nobody can say what there was
+			continue
+		case err != nil:
 			return nil, nil, err
 		}
 		r := o.Recovered
