@@ -138,6 +138,43 @@ func TestF4_WhatIsTakenForAnotherHostIsBounded(t *testing.T) {
 	})
 }
 
+// TestF4_WhatOtherHostsSendIsBounded: each sends no more than it may take itself, and all
+// together send more than the leader takes.
+func TestF4_WhatOtherHostsSendIsBounded(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		w.bounded(512*kib, 256*kib)
+		l := w.settled()
+		_ = l.proposing("stall")
+		time.Sleep(time.Second) // fake
+		command := []byte(strings.Repeat("x", 16*kib))
+		answers := make(chan error, 24)
+		for i := range cap(answers) {
+			go func() {
+				_, err := w.hosts[(int(l.id)+i%2)%3].group.Propose(w.ctx, command)
+				answers <- err
+			}()
+		}
+		time.Sleep(time.Second) // fake
+		calls, _ := l.host.Waiting()
+		if calls < 200*kib || calls > 256*kib {
+			t.Errorf("%d bytes wait at the leader", calls)
+		}
+		close(w.stalled)
+		busy := 0
+		for range cap(answers) {
+			switch err := <-answers; {
+			case errors.Is(err, actors.ErrBusy):
+				busy++
+			case err != nil:
+				t.Error(err)
+			}
+		}
+		if busy != 9 { // 15 of 16 KiB go into 256
+			t.Errorf("%d are refused", busy)
+		}
+	})
+}
+
 // What clients have not said that they know counts; to say so is always allowed.
 func TestC4F4_SessionsThatSayNothingFillTheGroupAndMayEmptyIt(t *testing.T) {
 	inWorld(t, 1, func(w *world) {
@@ -160,6 +197,14 @@ func TestC4F4_SessionsThatSayNothingFillTheGroupAndMayEmptyIt(t *testing.T) {
 		}
 		if _, err := h.group.Do(w.ctx, &actors.Request{Operation: actors.OpenSession, Timeout: time.Hour}); err != nil {
 			t.Errorf("there is little room, and it is enough for a session: %v", err)
+		}
+		err = nil
+		for place.Sequence--; err == nil; { // until there is none
+			place.Sequence++
+			_, err = h.group.Do(w.ctx, &actors.Request{Operation: actors.Propose, Session: place, Data: []byte("x")})
+		}
+		if !errors.Is(err, actors.ErrBusy) {
+			t.Fatal(err)
 		}
 		keep := actors.InSession{ID: open.Session, Done: place.Sequence - 1}
 		if _, err := h.group.Do(w.ctx, &actors.Request{Operation: actors.KeepSession, Session: keep}); err != nil {

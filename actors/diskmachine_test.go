@@ -28,8 +28,9 @@ type platter struct {
 	rng     *rand.Rand // nil: nothing is lost
 	saves   []plate    // since the last Sync, which is the first
 	open    bool
-	writing atomic.Int64 // snapshots that are being written
-	failing string       // the method that fails
+	writing atomic.Int64  // snapshots that are being written
+	failing string        // the method that fails
+	hold    chan struct{} // until it is closed, snapshots are not written any further; nil: they are
 
 	applied, resets, restores atomic.Int64
 }
@@ -242,8 +243,11 @@ func (i diskImage) WriteTo(w io.Writer) (int64, error) {
 	i.p.writing.Add(1)
 	defer i.p.writing.Add(-1)
 	i.p.mu.Lock()
-	open := i.p.open
+	open, hold := i.p.open, i.p.hold
 	i.p.mu.Unlock()
+	if hold != nil {
+		<-hold
+	}
 	if !open {
 		i.p.world.t.Error("a snapshot is written of a machine that is closed")
 	}
@@ -287,6 +291,40 @@ func TestA1_AMachineWithADiskGoesOnWhereItsStateIs(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestA1_AStateIsNotClosedUnderASnapshot: who stops a group waits for one that is being
+// written.
+func TestA1_AStateIsNotClosedUnderASnapshot(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		platters := w.onDisks(0, 5)
+		f := w.hosts[w.settled().id%3]
+		f.stop()
+		h := w.leader(f)
+		first := h.status().First
+		w.until("the log is cut", func() bool {
+			h.propose("command")
+			return h.status().First > first+5
+		})
+		p, hold := platters[h.id-1], make(chan struct{})
+		p.mu.Lock()
+		p.hold = hold
+		p.mu.Unlock()
+		f.start() // needs the state
+		w.until("a snapshot is being written", func() bool { return p.writing.Load() > 0 })
+		stopped := make(chan error)
+		go func() { stopped <- h.group.Stop(w.ctx) }()
+		time.Sleep(time.Second) // fake
+		select {
+		case err := <-stopped:
+			t.Errorf("it did not wait: %v", err)
+		default:
+		}
+		close(hold)
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestA1C1_WhatWasAnsweredIsKeptWithTheState: the answers of sessions' commands, and
@@ -482,6 +520,55 @@ func TestA1M_AStateThatDoesNotGoWithTheLogIsRefused(t *testing.T) {
 				if now := p.newest(); !slices.Equal(now.log, before.log) || !maps.EqualFunc(now.kept, before.kept, bytes.Equal) || p.resets.Load() > 0 {
 					t.Error("the state has changed")
 				}
+			})
+		})
+	}
+}
+
+// TestA1_AStateOfAnotherMemberIsRefused: one that goes further than the log, as if the log
+// had lost its end unnoticed; and one that has forgotten what the log and its snapshots would
+// have to be asked for.
+func TestA1_AStateOfAnotherMemberIsRefused(t *testing.T) {
+	for _, test := range []struct {
+		reason string
+		more   int // commands that only the other has
+	}{
+		{"that ends at entry", 20},
+		{"the state up to there was nowhere else", 0},
+	} {
+		t.Run(test.reason, func(t *testing.T) {
+			inWorld(t, 3, func(w *world) {
+				platters := w.onDisks(0, 25)
+				l := w.settled() // which nobody sends a snapshot
+				other := w.hosts[l.id%3]
+				other.stop()
+				other.every = 8
+				other.start()
+				session := l.session(time.Hour) // its answers are noted
+				w.until("both logs are cut, and the other's further", func() bool {
+					if _, err := session.Propose(w.ctx, []byte("command")); err != nil {
+						t.Fatal(err)
+					}
+					return l.status().First > 5 && other.status().First > l.status().First && other.status().Applied == l.status().Last
+				})
+				l.stop()
+				for i := range test.more {
+					w.leader(l).propose(fmt.Sprint("more ", i))
+				}
+				w.until("the other has them", func() bool { return other.status().Applied == w.leader(l).status().Last })
+				other.stop()
+				platters[l.id-1].saves = slices.Clone(platters[other.id-1].saves)
+				l.startHost(l.config())
+				var err error
+				l.group, err = l.host.Open(w.ctx, actors.GroupConfig{Name: "group", Machine: func() actors.StateMachine { return w.machine(l) }})
+				if err != nil && !errors.Is(err, actors.ErrFaulted) {
+					t.Fatal(err)
+				}
+				w.until("it is refused", func() bool {
+					s := l.status()
+					var wrong *actors.StateError
+					return s.State == actors.Faulted && errors.As(s.Fault, &wrong) && strings.Contains(wrong.Reason, test.reason)
+				})
 			})
 		})
 	}

@@ -113,6 +113,40 @@ func TestO5_ARemovedMemberStaysSoUntilItIsAskedBack(t *testing.T) {
 	})
 }
 
+// Who has yet to hear that it votes no more may be needed, and is not removed.
+func TestM13_AMemberThatMayStillVoteIsNotRemoved(t *testing.T) {
+	inWorld(t, 4, func(w *world) {
+		w.settled()
+		l := w.leader()
+		var others []raftcore.NodeID
+		for _, h := range w.hosts {
+			if h != l {
+				others = append(others, h.id)
+			}
+		}
+		w.net.SetFaults(0, 5*time.Millisecond)
+		ctx, cancel := context.WithCancel(w.ctx)
+		changed := make(chan error, 1)
+		go func() { changed <- l.group.ChangeMembers(ctx, voters(others...)) }()
+		for s := l.status(); s.Conf.Votes(l.id); s = l.status() {
+			time.Sleep(time.Millisecond) // fake
+		}
+		w.net.Isolate(l.addr)
+		if s := l.status(); s.ConfIndex <= s.Commit {
+			t.Fatalf("the change is committed: %v", s)
+		}
+		if err := l.host.Remove(w.ctx, "group"); !errors.Is(err, actors.ErrStillVoter) {
+			t.Errorf("it is removed with %v", err)
+		}
+		w.leader(l).propose("without it")
+		w.net.Heal() // nobody tells it any more
+		cancel()
+		if err := <-changed; !errors.Is(err, actors.ErrUnknown) {
+			t.Error(err)
+		}
+	})
+}
+
 // One that votes is removed all the same. The others go on, know of it, and a fresh member
 // of the name does not vote: two of four are no majority.
 func TestM13_AVoterThatWasRemovedByForceDoesNotVoteAgain(t *testing.T) {

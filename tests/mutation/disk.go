@@ -914,7 +914,7 @@ var actorMutants = []mutant{
 		{"diskmachine.go", "if d.mark.last.Index > m.recovered.Last && !m.recovered.Damaged {", "if false {"},
 	}},
 	{"A1", "a state of another log is gone on with", []edit{
-		{"diskmachine.go", "case e.Time > mark.time, e.Term > mark.last.Term, e.Index == mark.last.Index && (e.Term != mark.last.Term || e.Time != mark.time):", "case false:"},
+		{"diskmachine.go", "case e.Time > mark.time, e.Term > mark.last.Term, e.Index == mark.last.Index && (e.Term != mark.last.Term || e.Time != mark.time):", "case mark == nil:"},
 	}},
 	{"A1", "the log is cut for a state that is not durable", []edit{
 		{"diskmachine.go", "\tonDisk(\"syncing the disk\", m.disk.Sync)\n", ""},

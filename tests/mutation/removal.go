@@ -71,6 +71,9 @@ var removedActors = []mutant{
 	{"M15", "a member that votes is stopped, to be removed", []edit{
 		{"remove.go", "case s.Conf.Votes(id):", "case false:"},
 	}},
+	{"M13", "a member is removed that may still vote", []edit{
+		{"remove.go", "case s.Joined && s.ConfIndex > s.Commit:", "case false:"},
+	}},
 	{"O5", "a group that was removed is opened", []edit{
 		{"props.go", "removed && (t.Group != g.name || t.Incarnation != g.cfg.Replaces)", "removed && t.Group != g.name"},
 	}},
