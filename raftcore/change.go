@@ -178,10 +178,14 @@ func (n *Node) abandonChange(outcome Outcome) {
 // then the one that is furthest takes over.
 func (n *Node) retire() {
 	if !n.leader.retiring || n.members.at() > n.log.commit {
+		n.leader.farewell = 0
 		return
 	}
+	if n.leader.farewell == 0 {
+		n.leader.farewell = n.leader.round + 1
+	}
 	n.leader.peers = slices.DeleteFunc(n.leader.peers, func(p progress) bool {
-		return p.departing && (p.match >= n.members.at() && p.sentCommit >= n.members.at() || n.now >= p.departBy)
+		return p.departing && (p.match >= n.members.at() && p.round >= n.leader.farewell || n.now >= p.departBy)
 	})
 	if n.role != Leader || n.members.current().Votes(n.cfg.ID) || n.log.commit < n.leader.start {
 		return

@@ -23,6 +23,7 @@ type leading struct {
 	// enough; by now it may be longer.
 	quorumUntil Instant
 	retiring    bool            // a peer is departing, or this node does not vote any more
+	farewell    uint64          // a round that tells them that their departure is committed, and all after it; 0: it is not
 	opened      [rounds]Instant // when the newest rounds were opened
 
 	change    *change // a change of the configuration that is under way
@@ -43,6 +44,9 @@ func (n *Node) becomeLeader() {
 	}
 	n.setRole(Leader, n.cfg.ID)
 	n.leader = leading{start: n.log.last + 1, released: n.log.last, heartbeatAt: n.now.Add(n.cfg.HeartbeatInterval)}
+	if old := n.members.previous(); old != nil {
+		n.leader.peers = n.meet(nil, old.Members()) // the leader that left some behind may not have come to say so
+	}
 	n.reconfigure()
 	n.appendOwn(Entry{Kind: EntryNoop})
 }
@@ -63,6 +67,15 @@ func (n *Node) reconfigure() {
 			peers = append(peers, p) // who comes back begins anew: its disk may be another
 		}
 	}
+	peers = n.meet(peers, members)
+	slices.SortFunc(peers, func(a, b progress) int { return cmp.Compare(a.id, b.id) })
+	n.leader.peers = peers
+	n.leader.quorumUntil = 0 // it is another quorum
+	n.leader.retiring = !n.members.current().Votes(n.cfg.ID) || slices.ContainsFunc(peers, func(p progress) bool { return p.departing })
+}
+
+// meet adds those of the members that are not among the peers.
+func (n *Node) meet(peers []progress, members []NodeID) []progress {
 	for _, id := range members {
 		if id != n.cfg.ID && !slices.ContainsFunc(peers, func(p progress) bool { return p.id == id }) {
 			peers = append(peers, progress{
@@ -71,10 +84,7 @@ func (n *Node) reconfigure() {
 			})
 		}
 	}
-	slices.SortFunc(peers, func(a, b progress) int { return cmp.Compare(a.id, b.id) })
-	n.leader.peers = peers
-	n.leader.quorumUntil = 0 // it is another quorum
-	n.leader.retiring = !n.members.current().Votes(n.cfg.ID) || slices.ContainsFunc(peers, func(p progress) bool { return p.departing })
+	return peers
 }
 
 // appendOwn appends an entry of this leader.

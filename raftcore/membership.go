@@ -77,6 +77,14 @@ func newMembership(base ConfigAt, later []ConfigAt) membership {
 // current returns the configuration in force.
 func (m *membership) current() *ConfState { return &m.history[len(m.history)-1].Conf }
 
+// previous returns the configuration before that, or nil if the log does not go back so far.
+func (m *membership) previous() *ConfState {
+	if k := len(m.history) - 2; k >= 0 {
+		return &m.history[k].Conf
+	}
+	return nil
+}
+
 // at returns the index of the entry that set the configuration in force.
 func (m *membership) at() Index { return m.history[len(m.history)-1].Index }
 

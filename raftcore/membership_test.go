@@ -547,8 +547,60 @@ func TestM6_ARemovedFollowerIsTold(t *testing.T) {
 	if st := g.member(3).state; st.Conf.Contains(3) || st.Commit < st.ConfIndex {
 		t.Errorf("%v: %v", st, &st.Conf)
 	}
+	g.passes(2 * heartbeatInterval)
 	if st := g.member(1).state; len(st.Peers) != 1 {
 		t.Errorf("the leader goes on sending: %+v", st.Peers)
+	}
+}
+
+// The news is repeated, if it gets lost.
+func TestM6_ARemovedFollowerIsToldAgain(t *testing.T) {
+	g := newGroup(t, 3)
+	g.elects(1)
+	lost := 0
+	g.filter(func(m *Message) fate {
+		if r, is := m.Body.(*AppendRequest); is && m.To == 3 && r.Commit >= 3 && lost < 4 {
+			lost++
+			return drop
+		}
+		return pass
+	})
+	g.changes(1, conf(voters(1, 2)))
+	g.passes(electionTimeout)
+	if st := g.member(3).state; lost < 4 || st.Commit < st.ConfIndex {
+		t.Errorf("%d times it was lost, and then: %v", lost, st)
+	}
+	if st := g.member(1).state; len(st.Peers) != 1 {
+		t.Errorf("the leader goes on sending: %+v", st.Peers)
+	}
+}
+
+// The next leader tells it, if that is how the one that has removed it ends.
+func TestM6_ARemovedFollowerIsToldByTheNextLeader(t *testing.T) {
+	for _, known := range []bool{false, true} { // the next leader knows that it is committed
+		g := newGroup(t, 4)
+		g.elects(1)
+		g.filter(func(m *Message) fate {
+			if r, is := m.Body.(*AppendRequest); is && (m.To == 3 || !known) && r.Commit >= 3 {
+				return drop
+			}
+			return pass
+		})
+		g.changes(1, conf(voters(1, 2, 4)))
+		g.settle()
+		if got := g.member(2).state.Commit >= 3; got != known || g.member(3).state.Commit >= 3 {
+			t.Fatalf("member 2 knows: %v; member 3: %v", got, g.member(3).state)
+		}
+		g.stops(1)
+		g.connected()
+		g.elects(2)
+		g.passes(2 * heartbeatInterval)
+		if st := g.member(3).state; st.Conf.Contains(3) || st.Commit < st.ConfIndex {
+			t.Errorf("it does not know: %v", st)
+		}
+		if st := g.member(2).state; len(st.Peers) != 2 {
+			t.Errorf("the leader goes on sending: %+v", st.Peers)
+		}
 	}
 }
 

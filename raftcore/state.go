@@ -142,6 +142,7 @@ func (l *leading) visit(a Archive) {
 	num(a, &l.heartbeatAt)
 	num(a, &l.quorumUntil)
 	flag(a, &l.retiring)
+	num(a, &l.farewell)
 	for i := range l.opened {
 		num(a, &l.opened[i])
 	}

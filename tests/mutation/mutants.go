@@ -516,6 +516,12 @@ var coreMutants = []mutant{
 	{"M6", "a removed leader leads on", []edit{
 		{"change.go", "if n.role != Leader || n.members.current().Votes(n.cfg.ID) || n.log.commit", "if n.role == Leader || n.log.commit"},
 	}},
+	{"M6", "who is removed is told once, and the news may get lost", []edit{
+		{"change.go", "p.round >= n.leader.farewell", "p.sentCommit >= n.members.at()"},
+	}},
+	{"M6", "who is removed is told by the leader that has done it, or by nobody", []edit{
+		{"leader.go", "if old := n.members.previous(); old != nil {", "if old := n.members.previous(); old != nil && false {"},
+	}},
 	{"M7", "a smaller quorum is not looked at", []edit{
 		{"change.go", `n.advanceCommit()
 	n.confirmReads()`, ""},
