@@ -1,10 +1,12 @@
 package persistence
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 
@@ -32,11 +34,63 @@ type memoryGroup struct {
 	incarnation raftcore.Incarnation
 	snapshot    raftcore.SnapshotMeta
 	base        raftcore.SnapshotMeta
-	entries     []raftcore.Entry // after the base
+	// runs are the entries after the base, as they came: what a Save has in it does not
+	// change, and is not copied.
+	runs [][]raftcore.Entry
 }
 
-func (g *memoryGroup) last() raftcore.Index {
-	return g.base.Last.Index + raftcore.Index(len(g.entries))
+func (g *memoryGroup) last() raftcore.EntryID {
+	if n := len(g.runs); n > 0 {
+		run := g.runs[n-1]
+		return run[len(run)-1].EntryID
+	}
+	return g.base.Last
+}
+
+// at returns the run that entry i is in, or would be in if it came next, and its place there.
+func (g *memoryGroup) at(i raftcore.Index) (run, place int) {
+	run, _ = slices.BinarySearchFunc(g.runs, i, func(run []raftcore.Entry, i raftcore.Index) int {
+		return cmp.Compare(run[len(run)-1].Index, i)
+	})
+	if run < len(g.runs) {
+		place = int(i - g.runs[run][0].Index)
+	}
+	return run, place
+}
+
+// cut forgets the entries from i on.
+func (g *memoryGroup) cut(i raftcore.Index) {
+	run, place := g.at(i)
+	if place > 0 {
+		g.runs[run] = g.runs[run][:place]
+		run++
+	}
+	clear(g.runs[min(run, len(g.runs)):])
+	g.runs = g.runs[:min(run, len(g.runs))]
+}
+
+// drop forgets the entries up to i.
+func (g *memoryGroup) drop(i raftcore.Index) {
+	run, place := g.at(i + 1)
+	g.runs = slices.Delete(g.runs, 0, run)
+	if place > 0 {
+		g.runs[0] = g.runs[0][place:]
+	}
+}
+
+// read returns entries from one on, up to another, and no more than fit into maxBytes; but
+// one in any case.
+func (g *memoryGroup) read(from, to raftcore.Index, maxBytes int) (entries []raftcore.Entry) {
+	bytes := 0
+	for run, place := g.at(from); run < len(g.runs); run, place = run+1, 0 {
+		for _, e := range g.runs[run][place:] {
+			if bytes += len(e.Data); e.Index > to || bytes > maxBytes && len(entries) > 0 {
+				return entries
+			}
+			entries = append(entries, e)
+		}
+	}
+	return entries
 }
 
 func (m *memory) Open() (Store, error) {
@@ -120,17 +174,10 @@ func (s *memoryStore) Load(id GroupID, l raftcore.Load) ([]raftcore.Entry, error
 		return nil, err
 	}
 	base := g.base.Last.Index
-	if l.From <= base || l.From > l.To || l.To > g.last() {
-		return nil, fmt.Errorf("entries %d to %d are not all in the log, which goes from %d to %d", l.From, l.To, base+1, g.last())
+	if last := g.last().Index; l.From <= base || l.From > l.To || l.To > last {
+		return nil, fmt.Errorf("entries %d to %d are not all in the log, which goes from %d to %d", l.From, l.To, base+1, last)
 	}
-	entries := g.entries[l.From-base-1 : l.To-base : l.To-base]
-	bytes := 0
-	for i := range entries {
-		if bytes += len(entries[i].Data); bytes > l.MaxBytes && i > 0 {
-			return entries[:i:i], nil
-		}
-	}
-	return entries, nil
+	return g.read(l.From, l.To, l.MaxBytes), nil
 }
 
 func (s *memoryStore) CloseGroup(id GroupID) error {
@@ -222,11 +269,7 @@ func (s *memoryStore) group(id GroupID) (*memoryGroup, error) {
 }
 
 func (g *memoryGroup) log() *Log {
-	l := &Log{HardState: g.hard, Snapshot: g.snapshot.Last.Index, Base: g.base.Last.Index, Last: g.base.Last}
-	if n := len(g.entries); n > 0 {
-		l.Last = g.entries[n-1].EntryID
-	}
-	return l
+	return &Log{HardState: g.hard, Snapshot: g.snapshot.Last.Index, Base: g.base.Last.Index, Last: g.last()}
 }
 
 // compact notes a snapshot, and forgets what it stands for.
@@ -236,9 +279,9 @@ func (g *memoryGroup) compact(s *raftcore.Save) {
 	}
 	switch {
 	case s.Reset:
-		g.base, g.entries = *s.Base, nil
+		g.base, g.runs = *s.Base, nil
 	case s.Base != nil && s.Base.Last.Index > g.base.Last.Index:
-		g.entries = slices.Clone(g.entries[s.Base.Last.Index-g.base.Last.Index:])
+		g.drop(s.Base.Last.Index)
 		g.base = *s.Base
 	}
 }
@@ -248,10 +291,8 @@ func (g *memoryGroup) append(entries []raftcore.Entry) {
 	if len(entries) == 0 {
 		return
 	}
-	if keep := int(entries[0].Index - g.base.Last.Index - 1); keep < len(g.entries) {
-		g.entries = slices.Clip(g.entries[:keep]) // slices of the rest have been handed out
-	}
-	g.entries = append(g.entries, entries...)
+	g.cut(entries[0].Index)
+	g.runs = append(g.runs, entries)
 }
 
 func (g *memoryGroup) recovered() raftcore.Recovered {
@@ -259,10 +300,14 @@ func (g *memoryGroup) recovered() raftcore.Recovered {
 		HardState: g.hard, Incarnation: g.incarnation, Damaged: g.damaged, Snapshot: g.snapshot,
 		Base: g.base.Last, BaseConf: g.base.Conf, Last: g.base.Last.Index, LastTime: g.base.Time,
 	}
-	for i := range g.entries {
-		r.Note(&g.entries[i])
+	for _, run := range g.runs {
+		for i := range run {
+			r.Note(&run[i])
+		}
 	}
-	r.Tail = g.entries[max(0, len(g.entries)-1024):]
+	if first := g.base.Last.Index + 1; first <= r.Last {
+		r.Tail = g.read(max(first, r.Last-min(r.Last, 1023)), r.Last, math.MaxInt)
+	}
 	return r
 }
 
