@@ -291,7 +291,9 @@ func (g *memoryGroup) append(entries []raftcore.Entry) {
 	if len(entries) == 0 {
 		return
 	}
-	g.cut(entries[0].Index)
+	if entries[0].Index <= g.last().Index {
+		g.cut(entries[0].Index)
+	}
 	g.runs = append(g.runs, entries)
 }
 
