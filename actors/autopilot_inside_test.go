@@ -299,7 +299,7 @@ func (p *lonePilot) looks(after time.Duration, silent ...raftcore.NodeID) *Membe
 	defer p.node.mu.Unlock()
 	for _, m := range p.node.requests {
 		p.node.requests = nil
-		return m.(*call).members
+		return m.(*call).its().members
 	}
 	return nil
 }
@@ -488,7 +488,7 @@ func TestM15_AStepIsForTheLeadershipThatThoughtOfIt(t *testing.T) {
 	for term, refused := range map[raftcore.Term]bool{s.Term - 1: true, s.Term: false} {
 		c := (&Request{Operation: ChangeMembers, Members: Members{Voters: list(1)}}).newCall()
 		var answers []error
-		c.own, c.answer = term, func(o outcome) { answers = append(answers, o.err) }
+		c.more.own, c.answer = term, func(o outcome) { answers = append(answers, o.err) }
 		n.request(c)
 		if got := len(answers) == 1 && errors.Is(answers[0], errNotReady); got != refused || n.step == refused {
 			t.Errorf("in term %d a step of term %d is answered with %v", s.Term, term, answers)

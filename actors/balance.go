@@ -322,7 +322,7 @@ func (b *balancer) judge(m statusIs) {
 // order has the node of this host do something.
 func (g *Group) order(o Operation, to raftcore.NodeID, answer func(outcome)) {
 	c := g.newOrder(o, nil, answer)
-	c.to = to
+	c.more = &particulars{to: to}
 	if node := g.node.Load(); node != nil {
 		node.tell(c)
 		return

@@ -56,7 +56,7 @@ const callOverhead = 512
 // admit counts a request, or returns why it is not taken. What makes room is always taken,
 // and so is what an operator wants.
 func (g *Group) admit(c *call) error {
-	h, bytes := g.host, int64(len(c.data))+callOverhead
+	h, bytes := g.host, c.bytes()
 	if c.needsRoom() {
 		for _, b := range []struct {
 			*budget
@@ -68,12 +68,15 @@ func (g *Group) admit(c *call) error {
 			}
 		}
 	}
-	c.charged.Store(bytes)
 	c.group = g
+	c.counts.Store(true)
 	g.budget.calls.Add(bytes)
 	h.budget.calls.Add(bytes)
 	return nil
 }
+
+// bytes are what a call counts for.
+func (c *call) bytes() int64 { return int64(len(c.data)) + callOverhead }
 
 // needsRoom reports whether c is one of those that fill a host.
 func (c *call) needsRoom() bool {
@@ -88,7 +91,8 @@ func (c *call) needsRoom() bool {
 
 // release is for a call that is nowhere any more.
 func (c *call) release() {
-	if bytes := c.charged.Swap(0); bytes > 0 {
+	if c.counts.Load() && c.counts.Swap(false) {
+		bytes := c.bytes()
 		c.group.budget.calls.Add(-bytes)
 		c.group.host.budget.calls.Add(-bytes)
 	}

@@ -159,29 +159,29 @@ func (g *Group) Do(ctx context.Context, r *Request) (*Response, error) {
 	return o.response(r), o.err
 }
 
-// do is repeated, and is measured and traced if somebody wants to know.
+// do asks until it has an answer, or an outcome that asking again could make worse, or no
+// time any more. It is measured and traced if somebody wants to know.
 func (g *Group) do(ctx context.Context, r *Request) outcome {
 	if g.host.observed() {
-		return g.observe(ctx, r.Operation, func(ctx context.Context) outcome { return g.repeated(ctx, r) })
+		return g.observe(ctx, r.Operation, func(ctx context.Context) outcome { return g.insist(ctx, r, g.ask(ctx, r)) })
 	}
-	return g.repeated(ctx, r)
+	o := g.await(ctx, r.newCall())
+	if o.err != nil {
+		o = g.insist(ctx, r, o)
+	}
+	return o
 }
 
-// repeated asks until it has an answer, or an outcome that asking again could make
-// worse, or no time any more.
-func (g *Group) repeated(ctx context.Context, r *Request) outcome {
-	pause := g.host.cfg.Raft.HeartbeatInterval
-	for first := true; ; first = false {
-		var changed <-chan struct{}
-		if !first {
-			_, changed = g.board.latest()
-		}
+// insist asks again, if that is worth it after an outcome.
+func (g *Group) insist(ctx context.Context, r *Request, o outcome) outcome {
+	if o.err == nil || !g.worthAsking(o.err) {
+		return o
+	}
+	for pause := g.host.cfg.Raft.HeartbeatInterval; ; {
+		_, changed := g.board.latest() // first: what has changed meanwhile may do, and is not to be missed
 		o := g.ask(ctx, r)
 		if o.err == nil || !g.worthAsking(o.err) {
 			return o
-		}
-		if first {
-			continue // what has changed meanwhile may do, and is not to be missed
 		}
 		// The leader is about to change, or has: wait for the news, but not for
 		// ever, because the news may be on another host. Many who ask again and again

@@ -541,7 +541,10 @@ func (h *Host) deliver(p *Packet) {
 
 // request hands a request from another host to the node it is for.
 func (h *Host) request(from *channel, r *GroupRequest) {
-	c := &call{operation: r.Operation, data: r.Data, members: r.Members, to: r.To, foreign: true, ctx: h.spanFrom(r)}
+	c := &call{operation: r.Operation, data: r.Data, foreign: true, ctx: h.spanFrom(r)}
+	if r.Members != nil || r.To != raftcore.Nobody {
+		c.more = &particulars{members: r.Members, to: r.To}
+	}
 	id := r.ID
 	c.answer = func(o outcome) {
 		if len(o.data) > h.maxAnswer {

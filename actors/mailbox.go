@@ -42,7 +42,7 @@ type Batch struct{ Messages []any }
 
 // maxBatch bounds the requests of one Batch: with more, the first would wait
 // for the last.
-const maxBatch = 1024
+const maxBatch = 4096
 
 // refusable is a request: it waits in the bounded lane, and is refused if it
 // cannot be delivered.

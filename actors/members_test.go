@@ -191,7 +191,10 @@ func TestM5M6_ALeaderRemovesItself(t *testing.T) {
 		old.change(actors.Members{Voters: rest})
 		next := w.leader(old)
 		next.propose("b")
-		w.until("it is told", func() bool { return old.status().Removed() })
+		w.until("it is told, and has lost sight of the leader", func() bool {
+			s := old.status()
+			return s.Removed() && s.Leader == raftcore.Nobody
+		})
 		if _, err := old.group.Propose(w.ctx, []byte("x")); !errors.Is(err, actors.ErrRemoved) {
 			t.Errorf("a proposal on it ends with %v", err)
 		}

@@ -204,7 +204,7 @@ func (n *node) request(c *call) {
 		c.finish(nil, err)
 		return
 	}
-	if c.own != 0 && c.own != n.leads {
+	if own := c.its().own; own != 0 && own != n.leads {
 		c.finish(nil, errNotReady) // it leads anew, and its autopilot knows nothing yet
 		return
 	}
@@ -217,16 +217,16 @@ func (n *node) request(c *call) {
 		c.finish(nil, n.calls.busy())
 		return
 	}
-	n.step = n.step || c.own != 0
+	n.step = n.step || c.its().own != 0
 	switch c.operation {
 	case Propose:
 		n.core.Step(raftcore.Propose{Tag: tag, Data: c.data, Watch: n.watched(c)})
 	case orderSessions, orderEffects, SkipEntry:
 		n.core.Step(raftcore.Propose{Tag: tag, Data: c.data, Host: true, Watch: n.watched(c)})
 	case ChangeMembers:
-		n.core.Step(raftcore.ChangeConfig{Tag: tag, Conf: c.members.conf(), Expect: c.members.Expect})
+		n.core.Step(raftcore.ChangeConfig{Tag: tag, Conf: c.its().members.conf(), Expect: c.its().members.Expect})
 	case Transfer:
-		n.core.Step(raftcore.Transfer{Tag: tag, To: c.to})
+		n.core.Step(raftcore.Transfer{Tag: tag, To: c.its().to})
 	}
 }
 
@@ -382,8 +382,8 @@ func (n *node) answer(replies []raftcore.Reply) {
 			n.notConfirmed(r)
 		case r.Tag > firstRound:
 			round := n.reads.takeRound(r.Tag)
-			n.calls.working.Add(-int64(len(round)))
-			for _, c := range round {
+			n.calls.working.Add(-int64(len(round.calls)))
+			for _, c := range round.calls {
 				n.refused(c, r)
 			}
 			n.reads.reuse(round)
@@ -396,7 +396,7 @@ func (n *node) answer(replies []raftcore.Reply) {
 // refused ends a request that the core refused.
 func (n *node) refused(c *call, r raftcore.Reply) {
 	if c.operation.leads() {
-		n.step = n.step && c.own == 0
+		n.step = n.step && c.its().own == 0
 		c.finish(nil, n.leadOutcome(c.operation, r))
 		return
 	}

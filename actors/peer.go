@@ -201,7 +201,7 @@ func (p *peer) forward(f *forward) {
 	p.lastID++
 	p.asked[p.lastID] = asked{f.group, f.call}
 	p.packet.Requests = append(p.packet.Requests, GroupRequest{
-		Group: f.group, ID: p.lastID, Operation: f.call.operation, Data: f.call.data, Members: f.call.members, To: f.call.to, Span: p.host.spanOf(f.call),
+		Group: f.group, ID: p.lastID, Operation: f.call.operation, Data: f.call.data, Members: f.call.its().members, To: f.call.its().to, Span: p.host.spanOf(f.call),
 	})
 }
 

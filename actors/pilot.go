@@ -318,7 +318,7 @@ func (p *pilot) step(d decision, expect raftcore.Index) {
 	p.host.logger.Info("the autopilot takes a step", "group", p.group.name, "term", uint64(p.term), "index", uint64(expect), "step", what)
 	p.say(what)
 	c := r.newCall()
-	c.own, c.foreign = term, true // it is for this leadership, and for no other
+	c.more.own, c.foreign = term, true // it is for this leadership, and for no other
 	c.answer = func(o outcome) { self.tell(stepped{term, what, r.Operation == Transfer, o.err}) }
 	node.tell(c)
 }

@@ -48,26 +48,22 @@ func (c Consistency) String() string {
 	return fmt.Sprintf("consistency-%d", uint8(c))
 }
 
-// reading is what a call knows of itself if it reads.
+// reading is what a call knows of itself if it reads, and is BoundedStale or has an After.
 type reading struct {
-	consistency Consistency
-	maxAge      time.Duration
-	index       raftcore.Index // the machine must have applied this
-	after       raftcore.Index // whoever asked wants at least this
-
-	asked raftcore.Instant // when the node took it
-	since raftcore.Instant // when it became held
-	asOf  raftcore.Instant // it sees everything that was acknowledged before
+	maxAge time.Duration
+	after  raftcore.Index   // whoever asked wants at least this
+	asked  raftcore.Instant // when the node took it
+	asOf   raftcore.Instant // it sees everything that was acknowledged before
 }
 
 // age returns how old the state may be that the answer shows, or that it is too
 // old for who asked.
-func (r *reading) age(now raftcore.Instant) (time.Duration, error) {
-	if r.consistency != BoundedStale {
+func (c *call) age(now raftcore.Instant) (time.Duration, error) {
+	if c.consistency != BoundedStale {
 		return 0, nil
 	}
-	age := now.Sub(r.asOf)
-	if age > r.maxAge {
+	age := now.Sub(c.more.asOf)
+	if age > c.more.maxAge {
 		return 0, ErrTooOld
 	}
 	return age, nil
@@ -90,7 +86,7 @@ const firstRound = raftcore.Tag(1 << 63)
 // what the first of them waited for. Not those that ask for this member, Local.
 type reads struct {
 	ready   []*call        // for the machine, with the next work
-	held    []*call        // until the machine has been given what they need
+	held    []heldRead     // until the machine has been given what they need
 	heldFor raftcore.Index // the least that any of them needs
 	lookAt  raftcore.Instant
 	given   raftcore.Index // the machine has been given all entries up to here
@@ -99,7 +95,7 @@ type reads struct {
 	// asking have been taken in this batch, and ask the core together, as one read; rounds
 	// are those that have. So the core has as much to do for a thousand as for one.
 	asking []*call
-	rounds map[raftcore.Tag][]*call
+	rounds map[raftcore.Tag]readRound
 	round  raftcore.Tag // the last one
 	spare  []*call
 
@@ -114,11 +110,22 @@ type reads struct {
 	askedAt raftcore.Instant
 }
 
+// heldRead is a read that is held, since then.
+type heldRead struct {
+	*call
+	since raftcore.Instant
+}
+
+// readRound are reads that have asked the core together, and when.
+type readRound struct {
+	calls []*call
+	asked raftcore.Instant
+}
+
 // read takes a client's query.
 func (n *node) read(c *call) {
 	leader := n.core.Leader()
 	elsewhere := leader != n.host.cfg.ID
-	c.asked = n.now
 	switch {
 	case c.state.Load() == callAnswered: // nobody waits for it any more
 		c.release()
@@ -132,16 +139,22 @@ func (n *node) read(c *call) {
 	case elsewhere && c.foreign, leader == raftcore.Nobody && c.consistency != BoundedStale:
 		c.finish(nil, n.notLeader(leader))
 	case elsewhere && n.reads.given < n.reads.behind && leader != raftcore.Nobody:
-		c.asOf = n.now
-		n.redirect(c, leader)
+		n.elsewhere(c, leader)
 	case c.consistency == BoundedStale:
 		n.calls.working.Add(1)
 		n.readBounded(c)
 	default:
 		n.calls.working.Add(1)
-		c.asOf = n.now
 		n.reads.asking = append(n.reads.asking, c)
 	}
+}
+
+// elsewhere has the leader's host answer a read.
+func (n *node) elsewhere(c *call, leader raftcore.NodeID) {
+	if c.more != nil {
+		c.more.asOf = n.now
+	}
+	n.redirect(c, leader)
 }
 
 // askTogether asks the core for those that were taken.
@@ -151,31 +164,32 @@ func (n *node) askTogether() {
 		return
 	}
 	if r.rounds == nil {
-		r.rounds, r.round = map[raftcore.Tag][]*call{}, firstRound
+		r.rounds, r.round = map[raftcore.Tag]readRound{}, firstRound
 	}
 	r.round++
-	r.rounds[r.round], r.asking, r.spare = r.asking, r.spare, nil
+	r.rounds[r.round] = readRound{r.asking, n.now}
+	r.asking, r.spare = r.spare, nil
 	n.core.Step(raftcore.Read{Tag: r.round})
 }
 
 // takeRound returns the reads of a round, which is over. They are done with before others
 // are asked for.
-func (r *reads) takeRound(tag raftcore.Tag) []*call {
+func (r *reads) takeRound(tag raftcore.Tag) readRound {
 	round := r.rounds[tag]
 	delete(r.rounds, tag)
 	return round
 }
 
 // reuse clears the room that the reads of a round took, and uses it again.
-func (r *reads) reuse(round []*call) {
-	clear(round)
-	r.spare = round[:0]
+func (r *reads) reuse(round readRound) {
+	clear(round.calls)
+	r.spare = round.calls[:0]
 }
 
 // hold keeps a read until the machine has been given what it needs.
 func (n *node) hold(c *call) {
 	r := &n.reads
-	c.index = max(c.index, c.after)
+	c.index = max(c.index, c.its().after)
 	if c.index <= r.given {
 		r.ready = append(r.ready, c)
 		return
@@ -184,8 +198,7 @@ func (n *node) hold(c *call) {
 		r.heldFor = c.index
 		r.lookAt = n.now.Add(n.host.cfg.Raft.HeartbeatInterval)
 	}
-	c.since = n.now
-	r.held = append(r.held, c)
+	r.held = append(r.held, heldRead{c, n.now})
 	r.heldFor = min(r.heldFor, c.index)
 }
 
@@ -199,12 +212,12 @@ func (n *node) gave(index raftcore.Index) {
 	}
 	held := r.held[:0]
 	r.heldFor = math.MaxUint64
-	for _, c := range r.held {
-		if c.index <= index {
-			r.ready = append(r.ready, c)
+	for _, h := range r.held {
+		if h.index <= index {
+			r.ready = append(r.ready, h.call)
 		} else {
-			held = append(held, c)
-			r.heldFor = min(r.heldFor, c.index)
+			held = append(held, h)
+			r.heldFor = min(r.heldFor, h.index)
 		}
 	}
 	clear(r.held[len(held):])
@@ -222,13 +235,12 @@ func (n *node) sweepReads() {
 	r.lookAt = n.now.Add(patience)
 	leader := n.core.Leader()
 	known := n.host.peer(leader) != nil
-	r.held = slices.DeleteFunc(r.held, func(c *call) bool {
+	r.held = slices.DeleteFunc(r.held, func(c heldRead) bool {
 		givenUp := c.state.Load() == callAnswered
 		late := known && c.consistency != Local && n.now >= c.since.Add(patience)
 		if late && !givenUp {
 			r.behind = max(r.behind, min(c.index, r.index)) // an After may be anything
-			c.asOf = n.now
-			n.redirect(c, leader)
+			n.elsewhere(c.call, leader)
 		}
 		if givenUp {
 			c.release()
@@ -243,14 +255,14 @@ func (n *node) sweepReads() {
 // readBounded takes a query that is content with a state of some age.
 func (n *node) readBounded(c *call) {
 	r := &n.reads
-	c.index, c.asOf = r.index, r.asOf
-	age := n.now.Sub(r.asOf)
-	if r.asOf == 0 || age > c.maxAge {
+	maxAge, age := c.more.maxAge, n.now.Sub(r.asOf)
+	c.index, c.more.asked, c.more.asOf = r.index, n.now, r.asOf
+	if r.asOf == 0 || age > maxAge {
 		r.waiting = append(r.waiting, c)
 		r.wanted = true
 		return
 	}
-	if age > c.maxAge/2 && r.askedAt == 0 {
+	if age > maxAge/2 && r.askedAt == 0 {
 		r.wanted = true // so that who comes later need not wait
 	}
 	n.hold(c)
@@ -274,12 +286,12 @@ func (n *node) confirmed(asOf raftcore.Instant, index raftcore.Index) {
 	}
 	r.asOf, r.index = asOf, index
 	r.waiting = slices.DeleteFunc(r.waiting, func(c *call) bool {
-		c.asOf, c.index = asOf, index
+		c.more.asOf, c.index = asOf, index
 		_, err := c.age(n.now)
 		switch {
 		case err == nil:
 			n.hold(c)
-		case c.asked <= asOf: // asked for on its behalf, and that took too long
+		case c.more.asked <= asOf: // asked for on its behalf, and that took too long
 			n.calls.working.Add(-1)
 			c.finish(nil, err)
 		default:
@@ -314,8 +326,8 @@ func (n *node) readsAt(ready []raftcore.ReadReady) {
 			continue
 		}
 		round := n.reads.takeRound(ready.Tag)
-		n.confirmed(round[0].asOf, ready.Index)
-		for _, c := range round {
+		n.confirmed(round.asked, ready.Index)
+		for _, c := range round.calls {
 			c.index = ready.Index
 			n.hold(c)
 		}
@@ -325,9 +337,12 @@ func (n *node) readsAt(ready []raftcore.ReadReady) {
 
 // abandon ends all reads.
 func (r *reads) abandon() {
-	all := slices.Concat(r.ready, r.held, r.waiting, r.asking)
+	all := slices.Concat(r.ready, r.waiting, r.asking)
+	for _, h := range r.held {
+		all = append(all, h.call)
+	}
 	for _, tag := range slices.Sorted(maps.Keys(r.rounds)) { // the same order each time: see peers.each
-		all = append(all, r.rounds[tag]...)
+		all = append(all, r.rounds[tag].calls...)
 	}
 	for _, c := range all {
 		c.abandon()
@@ -336,12 +351,12 @@ func (r *reads) abandon() {
 }
 
 // judge says what the answer of the leader's host is worth to who asked.
-func (r *reading) judge(o outcome, now raftcore.Instant) outcome {
+func (c *call) judge(o outcome, now raftcore.Instant) outcome {
 	if o.err != nil {
 		return o
 	}
-	if o.age, o.err = r.age(now); o.err == nil && o.index < r.after {
-		o.err = fmt.Errorf("%w: the group has no entry %d yet, its last is %d", ErrBadRequest, r.after, o.index)
+	if o.age, o.err = c.age(now); o.err == nil && o.index < c.its().after {
+		o.err = fmt.Errorf("%w: the group has no entry %d yet, its last is %d", ErrBadRequest, c.its().after, o.index)
 	}
 	if o.err != nil {
 		o.data = nil

@@ -124,22 +124,41 @@ type Response struct {
 
 // call is a request on its way: from whoever asked, through the node and the
 // machine, back to whoever asked. It is answered exactly once.
+//
+// There is one for each proposal and each read, so it is small.
 type call struct {
-	operation Operation
-	data      []byte
-	members   *Members
-	to        raftcore.NodeID
-	reading
-	ctx context.Context // for Query; of a caller who waits, else nil
+	data   []byte
+	ctx    context.Context // for Query; of a caller who waits, else nil
+	done   chan outcome    // for a caller who waits
+	answer func(outcome)
+	group  *Group         // that it counts with
+	index  raftcore.Index // of a read: the machine must have applied this
+	more   *particulars   // nil: none
 
-	state   atomic.Uint32
-	group   *Group // that it counts with, and the bytes of it that do
-	charged atomic.Int64
-	done    chan outcome // for a caller who waits
-	answer  func(outcome)
-	foreign bool          // it came from another process, and goes to no third
-	own     raftcore.Term // it is a step of the group's autopilot, for the leader of this term; 0: it is not
+	state       atomic.Uint32
+	counts      atomic.Bool
+	operation   Operation
+	consistency Consistency // of a read
+	foreign     bool        // it came from another process, and goes to no third
 }
+
+// particulars are what few calls have.
+type particulars struct {
+	members *Members
+	to      raftcore.NodeID
+	own     raftcore.Term // it is a step of the group's autopilot, for the leader of this term; 0: it is not
+	reading
+}
+
+// its returns the particulars of a call, to be read.
+func (c *call) its() *particulars {
+	if c.more == nil {
+		return &nothingMore
+	}
+	return c.more
+}
+
+var nothingMore particulars
 
 // The states of a call.
 const (
@@ -184,7 +203,7 @@ func (c *call) mistake(h *Host) error {
 			return fmt.Errorf("%w: %w", ErrRejected, err)
 		}
 	case ChangeMembers:
-		return c.members.mistake(h)
+		return c.its().members.mistake(h)
 	default:
 		if !c.operation.known() {
 			return fmt.Errorf("%w: operation %d is unknown", ErrRejected, c.operation)
@@ -263,13 +282,15 @@ func (r *Request) newCall() *call {
 	if r.Operation == SkipEntry {
 		return &call{operation: SkipEntry, data: encodeSkip(r.Entry)}
 	}
-	c := &call{
-		operation: r.Operation, data: r.Data, to: r.To,
-		reading: reading{consistency: r.Consistency, maxAge: r.MaxAge, after: r.After},
-	}
-	if r.Operation == ChangeMembers {
+	c := &call{operation: r.Operation, data: r.Data, consistency: r.Consistency}
+	switch {
+	case r.Operation == ChangeMembers:
 		members := r.Members // or all Requests would be allocated
-		c.members = &members
+		c.more = &particulars{members: &members}
+	case r.Operation == Transfer:
+		c.more = &particulars{to: r.To}
+	case r.Consistency == BoundedStale || r.After != 0:
+		c.more = &particulars{reading: reading{maxAge: r.MaxAge, after: r.After}}
 	}
 	return c
 }

@@ -1046,8 +1046,8 @@ var actorMutants = []mutant{
 		{"read.go", "asOf := n.reads.askedAt", "asOf := n.now"},
 	}},
 	{"Q4", "a confirmation is good for ever", []edit{
-		{"read.go", "if age > r.maxAge {", "if false {"},
-		{"read.go", "if r.asOf == 0 || age > c.maxAge {", "if r.asOf == 0 {"},
+		{"read.go", "if age > c.more.maxAge {", "if false {"},
+		{"read.go", "if r.asOf == 0 || age > maxAge {", "if r.asOf == 0 {"},
 	}},
 	{"Q4", "a machine does not look how late it is", []edit{
 		{"machine.go", "if c.consistency == BoundedStale {", "if false {"},
@@ -1056,16 +1056,16 @@ var actorMutants = []mutant{
 		{"read.go", "if c.index <= r.given {", "if true {"},
 	}},
 	{"Q5", "a read does not wait for the entry that it was told of", []edit{
-		{"read.go", "c.index = max(c.index, c.after)", "_ = c.after"},
+		{"read.go", "c.index = max(c.index, c.its().after)", "_ = c"},
 	}},
 	{"Q7", "reads that are held are forgotten by a node that stops", []edit{
-		{"read.go", "slices.Concat(r.ready, r.held, r.waiting,", "slices.Concat(r.ready, r.waiting,"},
+		{"read.go", "all = append(all, h.call)", "_ = h"},
 	}},
 	{"Q7", "reads that have asked are forgotten by a node that stops", []edit{
-		{"read.go", "all = append(all, r.rounds[tag]...)", "_ = tag"},
+		{"read.go", "all = append(all, r.rounds[tag].calls...)", "_ = tag"},
 	}},
 	{"Q7", "only the first of those that ask together is told that there is no leader", []edit{
-		{"node.go", "for _, c := range round {\n\t\t\t\tn.refused(c, r)", "for _, c := range round[:1] {\n\t\t\t\tn.refused(c, r)"},
+		{"node.go", "for _, c := range round.calls {\n\t\t\t\tn.refused(c, r)", "for _, c := range round.calls[:1] {\n\t\t\t\tn.refused(c, r)"},
 	}},
 	{"Q7", "reads that wait for a confirmation are not told that there is none", []edit{
 		{"read.go", "for _, c := range r.waiting {\n\t\tc.finish(nil, err)\n\t}\n", "_ = err\n"},
@@ -1146,7 +1146,7 @@ var actorMutants = []mutant{
 		{"pilot.go", "p.wait(p.target.StableFor)\n\t}\n\tp.conf =", "p.wait(0)\n\t}\n\tp.conf ="},
 	}},
 	{"M15", "a step of the autopilot is taken by a later leadership", []edit{
-		{"node.go", "if c.own != 0 && c.own != n.leads {", "if c.own != 0 && n.leads == 0 {"},
+		{"node.go", "own != 0 && own != n.leads {", "own != 0 && n.leads == 0 {"},
 	}},
 	{"M15", "an operator is told that the autopilot is at work", []edit{
 		{"members.go", "if n.step {", "if false {"},
