@@ -604,7 +604,7 @@ func TestM15_VotersAreThoseInFrontAndOfAllZones(t *testing.T) {
 // the group can do without: then it must be able to do without them whatever the autopilot
 // does. And each of its steps must be one that a majority of both sets was there for.
 func TestM15_NoStepCostsTheQuorum(t *testing.T) {
-	seeds := 10 // -storm, with anything, runs 100
+	seeds := 10 / slowdown // -storm, with anything, runs 100
 	if *stormSeed != 0 {
 		seeds = 100
 	}

@@ -175,23 +175,23 @@ func inFleet(t *testing.T, groups int, balances time.Duration, f func(b *balanci
 // One of three hosts is away, and comes back. Some intervals later it leads its share, and
 // from then on nothing is handed over any more.
 func TestL6_HostsBalanceByThemselvesAndComeToRest(t *testing.T) {
-	const interval = 5 * time.Second
-	inFleet(t, 60, interval, func(b *balancing) {
+	const interval, groups = 5 * time.Second, 60 / slowdown
+	inFleet(t, groups, interval, func(b *balancing) {
 		b.hosts[0].stop()
 		b.leads(b.hosts[1:]...)
 		time.Sleep(10 * interval) // fake: the others share what it has led
-		if n := b.leads(b.hosts[1:]...); n[2] < 29 || n[3] < 29 {
+		if n := b.leads(b.hosts[1:]...); n[2] < groups/2-1 || n[3] < groups/2-1 {
 			t.Errorf("without it the others lead %v", n)
 		}
 		b.hosts[0].start()
-		b.openAll(b.hosts[0], 59)
+		b.openAll(b.hosts[0], groups-1)
 		if n := b.leads(b.hosts...); n[1] > 5 {
 			t.Fatalf("the story needs a host that leads little: %v", n)
 		}
 		time.Sleep(12 * interval)
 		leads := b.leads(b.hosts...)
 		for _, h := range b.hosts {
-			if n := leads[h.id]; n < 19 || n > 21 {
+			if n := leads[h.id]; n < groups/3-1 || n > groups/3+1 {
 				t.Errorf("after 12 intervals they lead %v", leads)
 			}
 		}

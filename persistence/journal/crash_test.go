@@ -23,7 +23,7 @@ var (
 // rounds runs a test with many seeds, and says how to repeat the one that
 // failed.
 func rounds(t *testing.T, run func(seed uint64) error) {
-	seeds, n := rand.Uint64(), *roundsFlag
+	seeds, n := rand.Uint64(), *roundsFlag/slowdown
 	if *seedFlag != 0 {
 		seeds, n = *seedFlag, 1
 	} else if testing.Short() {

@@ -290,7 +290,7 @@ func flipBits(t *testing.T, openedAtLast bool) {
 		used[name(b)] = append(used[name(b)], [2]int{from, to})
 	}
 	flips := map[string]int{}
-	for range 1000 {
+	for range 1000 / slowdown {
 		name := disk.Files()[h.rng.IntN(len(disk.Files()))]
 		at := h.rng.IntN(len(disk.Contents(name)))
 		covered := false
