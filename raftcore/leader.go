@@ -242,7 +242,11 @@ func (n *Node) appendReply(m *Message, r *AppendReply) {
 	if r.Newcomer && !p.newcomer {
 		n.leader.quorumUntil = 0 // what it showed before is not counted any more
 	}
-	if p.newcomer = r.Newcomer; p.newcomer && n.log.last == p.metAt {
+	if p.newcomer = r.Newcomer; p.newcomer && p.departing {
+		p.departBy = n.now // it was never one of those who count, or has forgotten it: there is nothing to tell
+		return
+	}
+	if p.newcomer && n.log.last == p.metAt {
 		n.appendOwn(Entry{Kind: EntryNoop}) // which admits it when it is committed
 	}
 	if r.Round > p.round {

@@ -604,6 +604,29 @@ func TestM6_ARemovedFollowerIsToldByTheNextLeader(t *testing.T) {
 	}
 }
 
+// Who comes back with another disk has nothing to be told: it would be sent the whole log,
+// admitted, and call itself removed, while it waits to be added.
+func TestM6_ARemovedFollowerThatComesBackFreshIsNotTold(t *testing.T) {
+	n := lead(t, given{})
+	n.steps(Propose{})
+	n.saves()
+	n.accepted(2)
+	n.changes(7, conf(voters(1, 2)))
+	n.saves()
+	n.accepted(2)
+	n.saves()
+	n.accepted(2)
+	n.replied("Reply tag=7 done leader=1")
+	last := n.state.Last
+	n.waits(heartbeatInterval)
+	m := n.message(3, n.state.Term, &AppendReply{Rejected: true, Probed: n.askedOf(3).Prev, Round: n.askedOf(3).Round, Newcomer: true})
+	m.Incarnation = lifeOf(9)
+	n.steps(Receive{Message: m})
+	if n.state.Last != last || len(n.state.Peers) != 1 {
+		t.Errorf("the log ends at %d, and did at %d; the peers are %+v", n.state.Last, last, n.state.Peers)
+	}
+}
+
 // Also if it is a little behind.
 func TestM6_ARemovedFollowerThatLagsIsTold(t *testing.T) {
 	n := lead(t, given{Limits: func(c *Config) { c.MaxInflight = 1 }})

@@ -522,6 +522,9 @@ var coreMutants = []mutant{
 	{"M6", "who is removed is told by the leader that has done it, or by nobody", []edit{
 		{"leader.go", "if old := n.members.previous(); old != nil {", "if old := n.members.previous(); old != nil && false {"},
 	}},
+	{"M6", "who comes back fresh is told that it was removed", []edit{
+		{"leader.go", "p.newcomer && p.departing {", "p.newcomer && p.departing && false {"},
+	}},
 	{"M7", "a smaller quorum is not looked at", []edit{
 		{"change.go", `n.advanceCommit()
 	n.confirmReads()`, ""},
