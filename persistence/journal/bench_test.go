@@ -37,9 +37,13 @@ func newJournalSink(b *testing.B, records bool) *journalSink {
 	}
 	b.Cleanup(func() { j.Close() })
 	s := &journalSink{b: b, j: j, entry: make([]byte, entryBytes), records: records}
-	// What is measured is a journal that has run for a while, and uses its
-	// segments again.
+	// What is measured is a journal that has run for a while: the segment that it
+	// fills was used before.
 	for j.Spares() == 0 {
+		s.commit(4096)
+	}
+	_, fresh := j.Segments()
+	for active := fresh; active == fresh; _, active = j.Segments() {
 		s.commit(4096)
 	}
 	return s
