@@ -34,8 +34,10 @@
 //	    └── node-<n>     node       hosts raftcore.Node           node.go
 //
 // An actor takes everything that waits in its mailbox and then acts once
-// (mailbox.go): one Drain, one fsync, one packet. Its goroutine is kept warm
-// while there is work, and given back when there is none (dispatcher.go).
+// (mailbox.go): one Drain, one fsync, one packet. Those that do not block take
+// turns in one goroutine of the host, or in more when that is not enough; those
+// that do, and machines that take long, have others, kept warm while there is
+// work (dispatcher.go).
 //
 // What runs them is a Runtime, the third thing that a host is given from outside, beside
 // its Store and its Transport: it has an actor take its turn, and a timer go off, and

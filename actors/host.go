@@ -66,7 +66,8 @@ type HostConfig struct {
 	Telemetry Telemetry
 	// Logger is told what an operator wants to know. Default: nobody.
 	Logger *slog.Logger
-	// Runtime runs the actors. Default: goroutines that are kept warm.
+	// Runtime runs the actors. Default: they take turns in one goroutine, and those that
+	// block, or take long, in goroutines of their own.
 	Runtime Runtime
 }
 
@@ -228,7 +229,7 @@ func Start(system *actor.ActorSystem, cfg HostConfig) (*Host, error) {
 		cfg:        cfg,
 		system:     system,
 		logger:     cfg.Logger.With("node", uint64(cfg.ID)),
-		dispatcher: newDispatcher(),
+		dispatcher: newDispatcher(cfg.Store),
 		epoch:      time.Now().Add(-time.Second),
 		ended:      make(chan struct{}),
 		recording:  flight.NewBounds(int64(cfg.RecordBytes)),
