@@ -216,7 +216,7 @@ func (s *memoryStore) Remove(r Removal) error {
 	return nil
 }
 
-func (s *memoryStore) Revive(group string, removed raftcore.Incarnation) error {
+func (s *memoryStore) Revive(group string, former raftcore.Incarnation) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -224,10 +224,12 @@ func (s *memoryStore) Revive(group string, removed raftcore.Incarnation) error {
 	}
 	g := s.groups[group]
 	switch {
-	case g == nil || g.removed == nil:
-		return fmt.Errorf("a tombstone of group %q: %w", group, ErrNoGroup)
-	case g.removed.Incarnation != removed:
+	case g == nil || g.removed == nil && g.incarnation != former:
+		return fmt.Errorf("incarnation %x of group %q: %w", uint64(former), group, ErrNoGroup)
+	case g.removed != nil && g.removed.Incarnation != former:
 		return &RemovedError{*g.removed}
+	case g.boot != 0:
+		return fmt.Errorf("group %q: %w", group, ErrGroupOpen)
 	}
 	*g = memoryGroup{incarnation: raftcore.Incarnation(random()), damaged: true}
 	return nil

@@ -41,12 +41,13 @@ type Store interface {
 	// come back later.
 	Remove(r Removal) error
 
-	// Revive has a group begin again of which there is a Tombstone: with nothing that was
-	// before, under a new incarnation, and Recovered.Damaged, so that it neither votes nor
-	// founds anything before a leader has admitted it. The incarnation is that of the
-	// Tombstone which is meant: with another the error is a *RemovedError, and with none
-	// ErrNoGroup.
-	Revive(group string, removed raftcore.Incarnation) error
+	// Revive has a group begin again of which there is a Tombstone, or that is of no use
+	// as it is, and not open: with nothing that was before, under a new incarnation, and
+	// Recovered.Damaged, so that it neither votes nor founds anything before a leader has
+	// admitted it. The incarnation is the one that ends: with another the error is a
+	// *RemovedError, or ErrNoGroup if there is no Tombstone. A group that is open is
+	// refused with ErrGroupOpen.
+	Revive(group string, former raftcore.Incarnation) error
 
 	// Tombstones returns those of all groups that were removed, by name.
 	Tombstones() ([]Tombstone, error)
