@@ -206,6 +206,9 @@
 //	                    the disk is full            no failure: nothing is proposed until
 //	                                                there is room (ErrDiskFull)
 //	                    the log is damaged          Faulted at once: persistence.CorruptError
+//	                    the newest snapshot is      the same; but the member begins again as
+//	                    damaged                     a newcomer if the Store is to be repaired
+//	                                                and a quorum of others is well (rejoin.go)
 //	ErrInvariantFault   the core breaks a rule,     the member starts again: what the rule
 //	                    raftcore.InvariantError,    protects has not left it. How it came to
 //	                    or anything else panics     that is written down, to be played back:

@@ -64,6 +64,7 @@ type (
 	openGroup struct {
 		name     string
 		replaces raftcore.Incarnation // see GroupConfig.Replaces
+		former   raftcore.Incarnation // a life that is of no use, and ends; 0: none
 		reply    func(*groupOpened)
 		log      ref  // to whom it was given, for closeGroup
 		isOpen   bool // this and the rest are the log's
