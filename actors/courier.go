@@ -66,6 +66,7 @@ type departing struct {
 	taken   int64            // the receiver has so much
 	heard   raftcore.Instant // when it last said so
 	offered raftcore.Instant // when it was last asked
+	moving  *moving
 }
 
 // arriving is a snapshot on its way to this member.
@@ -75,6 +76,7 @@ type arriving struct {
 	file    *snapshots.Incoming
 	owed    bool  // the sender is to be told how far it is
 	asked   int64 // for the chunk from here on, because one before it was lost; -1: no
+	moving  *moving
 }
 
 const (
@@ -166,7 +168,7 @@ func (c *courier) send(o *sendOrder) {
 			c.tellNode(raftcore.SnapshotSent{Peer: m.To, Index: last.Index, Status: raftcore.SnapshotFailed})
 			return
 		}
-		d = &departing{last: last.Index, file: file}
+		d = &departing{last: last.Index, file: file, moving: c.moves(SnapshotSending, m.To, file.Info(), 0)}
 		c.out[m.To] = d
 	}
 	d.message = m
@@ -249,6 +251,7 @@ func (c *courier) answered(from raftcore.NodeID, a *SnapshotAnswer) {
 		c.fail(from)
 		return
 	}
+	d.moving.done.Store(d.taken)
 	c.report(from, d, raftcore.SnapshotMoving)
 	for d.next < d.file.Info().Size && d.next-d.taken < chunkWindow {
 		chunk, err := d.file.Chunk(d.next, make([]byte, chunkBytes))
@@ -274,6 +277,7 @@ func (c *courier) fail(to raftcore.NodeID) {
 
 func (c *courier) drop(to raftcore.NodeID) {
 	if d := c.out[to]; d != nil {
+		c.group.board.snapshots.end(d.moving)
 		d.file.Close()
 		delete(c.out, to)
 	}
@@ -308,6 +312,7 @@ func (c *courier) offered(from raftcore.NodeID, o *SnapshotOffer) {
 		c.refuse(from, o.ID, err)
 	default:
 		c.in = &arriving{from: from, message: o.Message, file: file}
+		c.in.moving = c.moves(SnapshotReceiving, from, info, file.Offset())
 		c.from(c.in)
 		c.commit()
 	}
@@ -327,6 +332,7 @@ func (c *courier) chunk(from raftcore.NodeID, chunk *snapshots.Chunk) {
 	switch err := in.file.Write(*chunk); {
 	case err == nil:
 		in.owed, in.asked = true, -1
+		in.moving.done.Store(in.file.Offset())
 		c.commit()
 	case errors.Is(err, snapshots.ErrGap), errors.Is(err, snapshots.ErrChunk):
 		if at := in.file.Offset(); in.asked != at { // once is enough for all that follow it
@@ -350,7 +356,7 @@ func (c *courier) commit() {
 		return
 	}
 	in.file.Close()
-	c.in = nil
+	c.rid()
 	c.arrived(in.from, info, in.message)
 }
 
@@ -364,7 +370,7 @@ func (c *courier) arrived(from raftcore.NodeID, info snapshots.Info, message raf
 // abort gives up what is arriving.
 func (c *courier) abort(err error) {
 	in := c.in
-	c.in = nil
+	c.rid()
 	in.file.Abort()
 	c.refuse(in.from, in.file.Info().ID, err)
 }
@@ -374,10 +380,23 @@ func (c *courier) refuse(to raftcore.NodeID, id snapshots.ID, err error) {
 	c.tell(to, &SnapshotPart{Answer: &SnapshotAnswer{ID: id, Outcome: SnapshotRefused, Message: err.Error()}})
 }
 
+// rid is when nothing is arriving any more.
+func (c *courier) rid() {
+	c.group.board.snapshots.end(c.in.moving)
+	c.in = nil
+}
+
+// moves shows that a snapshot is on its way.
+func (c *courier) moves(stage SnapshotStage, peer raftcore.NodeID, info snapshots.Info, done int64) *moving {
+	return c.group.board.snapshots.begin(SnapshotProgress{
+		Stage: stage, Peer: peer, Index: info.Meta.Last.Index, Done: done, Size: info.Size, At: c.host.now(),
+	})
+}
+
 // lay lays what is arriving aside: it is kept, to go on with.
 func (c *courier) lay() {
 	if in := c.in; in != nil {
-		c.in = nil
+		c.rid()
 		if err := in.file.Close(); err != nil {
 			c.host.logger.Warn("what has arrived of a snapshot is not kept", "group", c.group.name, "err", err)
 		}

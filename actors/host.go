@@ -10,6 +10,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -287,6 +288,17 @@ func (h *Host) start() error {
 
 // ID returns the host's ID.
 func (h *Host) ID() raftcore.NodeID { return h.cfg.ID }
+
+// Now returns the instant by this host's clock: that of Status.SavingSince, of a
+// raftcore.PeerStatus's Heard, and of a SnapshotProgress.
+func (h *Host) Now() raftcore.Instant { return h.now() }
+
+// Groups returns those that are open on this host, by name.
+func (h *Host) Groups() []*Group {
+	groups := h.openGroups()
+	slices.SortFunc(groups, func(a, b *Group) int { return strings.Compare(a.name, b.name) })
+	return groups
+}
 
 // System returns the actor system that the host lives in.
 func (h *Host) System() *actor.ActorSystem { return h.system }

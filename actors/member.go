@@ -440,7 +440,7 @@ func (m *member) openFiles() error {
 	m.closeDisk()
 	err := m.closeFiles()
 	if err == nil {
-		m.group.files, err = m.host.openFiles(m.group.name)
+		m.group.files, err = m.host.openFiles(m.group)
 	}
 	return err
 }

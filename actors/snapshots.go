@@ -61,7 +61,9 @@ func (s *snapshotter) Receive(ctx actor.Context) {
 }
 
 func (s *snapshotter) take(o *takeOrder) {
-	size, err := s.files.write(o)
+	m := s.group.board.snapshots.begin(SnapshotProgress{Stage: SnapshotWriting, Index: o.meta.Last.Index, At: s.host.now()})
+	size, err := s.files.write(o, m)
+	s.group.board.snapshots.end(m)
 	if err == nil {
 		s.host.meters.tookSnapshot(s.group, size)
 	} else if !errors.Is(err, errGone) {
@@ -96,6 +98,7 @@ func (s *snapshotter) keep(o keepOrder) {
 // host keeps beside it.
 type files struct {
 	dir     *snapshots.Dir
+	group   *Group
 	leaving atomic.Bool // the member is stopping: nothing long is to go on
 }
 
@@ -107,17 +110,17 @@ type snapshotPlace interface {
 var errNoPlace = errors.New("the Store knows no place for snapshots: see snapshots.Beside")
 
 // openFiles opens the snapshots of a group; nil if the Store knows no place for them.
-func (h *Host) openFiles(group string) (*files, error) {
+func (h *Host) openFiles(g *Group) (*files, error) {
 	place, any := h.cfg.Store.(snapshotPlace)
 	if !any {
 		return nil, nil
 	}
 	under, o := place.Snapshots()
-	dir, err := snapshots.Open(filepath.Join(under, folder(group)), o)
+	dir, err := snapshots.Open(filepath.Join(under, folder(g.name)), o)
 	if err != nil {
 		return nil, fmt.Errorf("opening the snapshots: %w", err)
 	}
-	return &files{dir: dir}, nil
+	return &files{dir: dir, group: g}, nil
 }
 
 // folder is the name of a group as that of a folder: some of it to be read, and a
@@ -199,7 +202,7 @@ func (m *machine) encodeHead(stateFollows bool) []byte {
 }
 
 // write writes a snapshot, durably, and returns its size.
-func (f *files) write(o *takeOrder) (int64, error) {
+func (f *files) write(o *takeOrder, m *moving) (int64, error) {
 	w, err := f.dir.Create(o.cluster, o.meta)
 	if err != nil {
 		return 0, err
@@ -209,7 +212,7 @@ func (f *files) write(o *takeOrder) (int64, error) {
 		return 0, err
 	}
 	if o.state != nil {
-		if err := writeState(o.state, &leavingWriter{f, w}); err != nil {
+		if err := writeState(o.state, &leavingWriter{f, w, m}); err != nil {
 			return 0, err
 		}
 	}
@@ -228,15 +231,18 @@ func writeState(state io.WriterTo, w io.Writer) error {
 
 // leavingWriter ends the writing of a snapshot when the member stops.
 type leavingWriter struct {
-	files *files
-	w     io.Writer
+	files  *files
+	w      io.Writer
+	moving *moving
 }
 
 func (l *leavingWriter) Write(p []byte) (int, error) {
 	if l.files.leaving.Load() {
 		return 0, errGone
 	}
-	return l.w.Write(p)
+	n, err := l.w.Write(p)
+	l.moving.done.Add(int64(n))
+	return n, err
 }
 
 // restore has a fresh machine become what the snapshot of an entry holds; or reads, for
@@ -267,11 +273,19 @@ func (f *files) restore(sm StateMachine, last raftcore.EntryID, able Versions) (
 	if h.bare {
 		return h, &StateError{Reason: fmt.Sprintf("up to entry %d the state was on a disk of its own, and this state machine has none", last.Index)}
 	}
+	defer f.restores(r, info)()
 	if err := restoreFrom(sm, r); err != nil {
 		return h, err
 	}
 	_, err = io.Copy(io.Discard, r) // the end of the file says whether all of it was right
 	return h, err
+}
+
+// restores shows that a snapshot is being restored, until what it returns is called.
+func (f *files) restores(r *leavingReader, info snapshots.Info) (done func()) {
+	board := f.group.board
+	r.moving = board.snapshots.begin(SnapshotProgress{Stage: SnapshotRestoring, Index: info.Meta.Last.Index, Size: info.Size, At: f.group.host.now()})
+	return func() { board.snapshots.end(r.moving) }
 }
 
 // restoreFrom has a machine restored. When it fails, that is its fault unless it is r's,
@@ -368,7 +382,8 @@ var errBadHead = errors.New("what stands before the state cannot be read")
 type leavingReader struct {
 	files  *files
 	r      io.Reader
-	failed error // it could not be read, or not to its end
+	failed error   // it could not be read, or not to its end
+	moving *moving // nil: nobody is to know
 }
 
 func (l *leavingReader) Read(p []byte) (int, error) {
@@ -377,6 +392,9 @@ func (l *leavingReader) Read(p []byte) (int, error) {
 		return 0, errGone
 	}
 	n, err := l.r.Read(p)
+	if l.moving != nil {
+		l.moving.done.Add(int64(n))
+	}
 	if err != nil && err != io.EOF {
 		l.failed = err
 	}

@@ -25,6 +25,8 @@ type Status struct {
 	// Tombstones are members whose hosts say that they have removed them (Host.Remove). They
 	// count, and will never answer: change the members.
 	Tombstones []raftcore.NodeID
+	// Snapshots are those that are being written, sent, received or restored.
+	Snapshots []SnapshotProgress
 	// Change counts the changes that Watch tells of.
 	Change uint64
 	// Status is the node's; while the member does not run, the last one known.
@@ -88,6 +90,8 @@ type board struct {
 	status  Status
 	changed chan struct{} // closed when status is replaced
 	waiting []*call       // until then
+
+	snapshots underWay
 }
 
 func newBoard(group string) *board {
@@ -100,7 +104,7 @@ func (b *board) update(change func(*Status)) {
 	b.status.Change++
 	close(b.changed)
 	b.changed = make(chan struct{})
-	s, waiting := b.status, b.waiting
+	s, waiting := b.read(), b.waiting
 	b.waiting = nil
 	b.mu.Unlock()
 	for _, c := range waiting {
@@ -111,7 +115,7 @@ func (b *board) update(change func(*Status)) {
 // await answers an actor when there is a status that it has not seen.
 func (b *board) await(c *call, seen uint64, most int) {
 	b.mu.Lock()
-	s := b.status
+	s := b.read()
 	wait, busy := s.Change == seen, len(b.waiting) >= most
 	if wait && !busy {
 		b.waiting = append(b.waiting, c)
@@ -146,13 +150,21 @@ func (b *board) enter(s MemberState, fault error) (entered Status) {
 func (b *board) latest() (Status, <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.status, b.changed
+	return b.read(), b.changed
+}
+
+// read returns the status; mu is held.
+func (b *board) read() Status {
+	s := b.status
+	s.Snapshots = b.snapshots.list()
+	return s
 }
 
 // Watch returns the present status and every later one, until the context ends
 // or the member is stopped. Who is slow misses some, but never the latest. It
 // tells of changes of state, role, term, leader and configuration, of a leader that
-// becomes Readable, and of what the autopilot is about; for the newest indexes call Status.
+// becomes Readable, and of what the autopilot is about; for the newest indexes, and for how
+// far Snapshots have come, call Status.
 func (g *Group) Watch(ctx context.Context) iter.Seq[Status] {
 	return func(yield func(Status) bool) {
 		for {
