@@ -112,19 +112,19 @@ func TestD12_ALeaderWithAStalledDiskHandsOver(t *testing.T) {
 	g.member(1).stalled = true
 	tag := g.proposes(1, "x")
 	g.passes(electionTimeout)
-	if m := g.member(1); m.state.Role != Leader || m.state.Commit != 2 || m.done[tag] != 0 || m.state.SavingSince == 0 {
+	if m := g.member(1); m.state.Role != Leader || m.state.Commit != 2 || m.done[tag] != 0 || m.state.SavingSince == 0 || m.state.Stalled {
 		t.Errorf("%v; done at %d", m.node, m.done[tag])
 	}
 	if m := g.member(2); m.applied != 2 {
 		t.Errorf("node 2 has applied %d", m.applied)
 	}
 	g.passes(2 * electionTimeout)
-	if s := g.member(1).state; s.Role == Leader || s.Leader == 1 || s.Leader == Nobody {
+	if s := g.member(1).node.Status(); s.Role == Leader || s.Leader == 1 || s.Leader == Nobody || !s.Stalled {
 		t.Fatalf("%v", s)
 	}
 	g.member(1).stalled = false
 	g.settle()
-	if m := g.member(1); m.done[tag] != 2 || m.state.SavingSince != 0 {
+	if m := g.member(1); m.done[tag] != 2 || m.state.SavingSince != 0 || m.state.Stalled {
 		t.Errorf("%v; done at %d", m.node, m.done[tag])
 	}
 }

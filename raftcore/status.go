@@ -16,10 +16,13 @@ type Status struct {
 	Applied     Index   // by the state machine
 	Saved       Index   // durable in this node's log
 	SavingSince Instant // when the oldest Save that is under way was handed out; zero if none is
-	Last        Index   // in this node's log
-	First       Index   // the first entry that the log still names
-	Conf        ConfState
-	ConfIndex   Index // the entry that set Conf
+	// Stalled: that Save takes longer than Config.SaveTimeout. This node takes no proposals,
+	// and does not campaign.
+	Stalled   bool
+	Last      Index // in this node's log
+	First     Index // the first entry that the log still names
+	Conf      ConfState
+	ConfIndex Index // the entry that set Conf
 	// Readable: this node leads, and has committed an entry of its term.
 	Readable bool
 	// Refused counts messages that were not for this node, forged, or garbage.
@@ -58,7 +61,7 @@ func (n *Node) Status() Status {
 	s := Status{
 		ID: n.cfg.ID, Cluster: n.hard.Cluster, Incarnation: n.incarnation,
 		Role: n.role, Term: n.hard.Term, Vote: n.hard.Vote, Joined: n.hard.Joined, Leader: n.leaderID,
-		Commit: n.log.commit, Applied: n.applying.done, Saved: n.log.saved, SavingSince: n.log.savingSince(), Last: n.log.last, First: n.log.base.Index + 1,
+		Commit: n.log.commit, Applied: n.applying.done, Saved: n.log.saved, SavingSince: n.log.savingSince(), Stalled: n.stalled, Last: n.log.last, First: n.log.base.Index + 1,
 		Conf: n.members.current().clone(), ConfIndex: n.members.at(),
 		Readable: n.role == Leader && n.log.commit >= n.leader.start,
 		Refused:  n.refused, OtherCluster: n.other,
