@@ -48,6 +48,12 @@ func run(ctx context.Context, o options) error {
 	for _, c := range configs {
 		defer c.redis.Close()
 	}
+	page, err := o.listenHTTP()
+	if err != nil {
+		o.discard()
+		return err
+	}
+	defer page.Close()
 	members, err := openMembers(ctx, configs)
 	if err != nil {
 		o.discard()
@@ -56,7 +62,16 @@ func run(ctx context.Context, o options) error {
 		}
 		return err
 	}
-	o.greet(members)
+	crew := &crew{options: o, members: members}
+	if err := crew.openLearners(ctx); err != nil {
+		_ = crew.close()
+		return err
+	}
+	if err := page.serve(crew); err != nil {
+		_ = crew.close()
+		return err
+	}
+	o.greet(members, page)
 	news := make(chan struct{})
 	go func() {
 		defer close(news)
@@ -65,7 +80,8 @@ func run(ctx context.Context, o options) error {
 	<-ctx.Done()
 	<-news
 	say("stopping")
-	if err := closeMembers(members); err != nil {
+	page.Close()
+	if err := crew.close(); err != nil {
 		return fmt.Errorf("stopping: %w", err)
 	}
 	o.farewell()

@@ -34,6 +34,7 @@ type memberConfig struct {
 	election time.Duration
 	snapshot int // entries between two; 0: the library's default
 	insecure bool
+	learner  bool // it was not there when the group was founded
 	logger   *slog.Logger
 }
 
@@ -47,6 +48,9 @@ type member struct {
 	end    context.CancelFunc
 	rest   sync.WaitGroup
 }
+
+// groupName is the one group's.
+const groupName = "kv"
 
 // openMember returns when the member serves clients. Whether there is a leader
 // is another matter.
@@ -74,7 +78,8 @@ func openMember(ctx context.Context, cfg memberConfig) (*member, error) {
 	m := &member{memberConfig: cfg, host: host}
 	gauges := newGauges()
 	m.group, err = host.Open(ctx, actors.GroupConfig{
-		Name:    "kv",
+		Name:    groupName,
+		Join:    cfg.learner,
 		Machine: func() actors.StateMachine { return newMachine(gauges) },
 	})
 	if err != nil {
@@ -94,6 +99,9 @@ func openMember(ctx context.Context, cfg memberConfig) (*member, error) {
 // may change.
 func (cfg memberConfig) claim() error {
 	mark := fmt.Sprintf("member %d of %v", cfg.id, slices.Sorted(maps.Keys(cfg.peers)))
+	if cfg.learner {
+		mark = fmt.Sprintf("learner %d", cfg.id) // others come and go
+	}
 	switch found, err := readOrWrite(cfg.dir, markName, mark); {
 	case err != nil:
 		return fmt.Errorf("cannot use the directory %s: %w", cfg.dir, err)

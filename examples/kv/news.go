@@ -13,7 +13,7 @@ import (
 // What a person reads who started this in a terminal.
 
 // greet says where everything is, and what to type.
-func (o *options) greet(members []*member) {
+func (o *options) greet(members []*member, page *pageServer) {
 	if o.id == 0 {
 		fmt.Println("Three members in this process:")
 	} else {
@@ -22,6 +22,9 @@ func (o *options) greet(members []*member) {
 	fmt.Println()
 	for _, m := range members {
 		fmt.Printf("  member %d   redis %s   raft %s   data %s\n", m.id, m.redis.Addr(), m.listen, m.dir)
+	}
+	if url := page.url(); url != "" {
+		fmt.Printf("\nTo look at it: %s\n", url)
 	}
 	first, last := redisFlags(members[0]), redisFlags(members[len(members)-1])
 	fmt.Printf(`

@@ -46,6 +46,10 @@ same way.
                      address in -peers; for three members in one process three
                      ports in a row from 127.0.0.1:7380. With -id it may differ
                      from -peers, say 0.0.0.0:7001.
+  -http ADDR         Where to serve a page that shows all of it, live, with metrics for
+                     Prometheus, and health. Default: nowhere. On the page the leadership
+                     can be handed over; and learners come and go, when three members run
+                     in this process.
   -timeout D         How long a command may take, waiting for a leader included.
                      Default 5s.
   -election D        After how long without a sign of the leader the others elect
@@ -62,6 +66,8 @@ Example, in one terminal and in another:
 
   go run ./examples/kv -dir /tmp/islands
   redis-cli -p 6381 set friday "a man"
+
+And to look at it, with -http 127.0.0.1:8080, http://127.0.0.1:8080/
 `
 
 // options are the flags.
@@ -69,6 +75,7 @@ type options struct {
 	id                 uint64
 	peers              map[raftcore.NodeID]string
 	dir, redis, listen string
+	http               string
 	timeout, election  time.Duration
 	snapshot           int // 0: the library's default
 	insecure, verbose  bool
@@ -84,6 +91,7 @@ func (o *options) flags(peers *string) *flag.FlagSet {
 	f.StringVar(&o.dir, "dir", "", "")
 	f.StringVar(&o.redis, "redis", "127.0.0.1:6380", "")
 	f.StringVar(&o.listen, "listen", "", "")
+	f.StringVar(&o.http, "http", "", "")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Second, "")
 	f.DurationVar(&o.election, "election", time.Second, "")
 	f.IntVar(&o.snapshot, "snapshot", 0, "")
@@ -137,6 +145,11 @@ func (o *options) check(one bool) error {
 	}
 	if err := o.checkAddress("-redis", o.redis); err != nil {
 		return err
+	}
+	if o.http != "" {
+		if err := o.checkAddress("-http", o.http); err != nil {
+			return err
+		}
 	}
 	return o.checkAddress("-listen", o.listen)
 }
