@@ -142,14 +142,8 @@ func (s *sample) groupMetrics(e *exposition) {
 			if m.Fault != nil {
 				fault.add(1, "node", node, "group", name, "class", faultClass(m.Fault))
 			}
-			told := map[string]bool{} // the same series twice would be no series
 			for _, p := range m.Snapshots {
-				labels := []string{"node", node, "group", name, "stage", p.Stage.String(), "peer", fmt.Sprint(p.Peer)}
-				if key := labels[5] + labels[7]; told[key] {
-					continue
-				} else {
-					told[key] = true
-				}
+				labels := []string{"node", node, "group", name, "stage", p.Stage.String(), "peer", fmt.Sprint(p.Peer), "index", fmt.Sprint(p.Index)}
 				if done.add(float64(p.Done), labels...); p.Size > 0 {
 					size.add(float64(p.Size), labels...)
 				}

@@ -3,6 +3,7 @@ package dashboard
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/castaway-go/castaway/actors"
@@ -27,7 +28,7 @@ func troubles(members []seen) (all []trouble) {
 		memberTroubles(m, bad, warn)
 	}
 	if l := leader(members); l != nil {
-		peerTroubles(l, members, bad, warn)
+		peerTroubles(l, bad, warn)
 	} else if !knows && slices.ContainsFunc(members, func(m seen) bool { return m.runs() && !m.Removed() }) {
 		bad("no leader is known here: nothing is written, and no read is answered but local ones")
 	}
@@ -75,7 +76,7 @@ func memberTroubles(m *seen, bad, warn teller) {
 		warn("member %d: the disk takes %v, so far, to save", id, round(stall))
 	}
 	if len(m.Silent) > 0 {
-		bad("member %d asks for votes, and hears nothing from %v", id, m.Silent)
+		bad("member %d asks for votes, and hears nothing from %s", id, list(m.Silent))
 	}
 	if m.Removed() {
 		warn("member %d is no member any more: its data can be removed from the host", id)
@@ -85,9 +86,9 @@ func memberTroubles(m *seen, bad, warn teller) {
 }
 
 // peerTroubles are what a leader sees of the others.
-func peerTroubles(l *seen, members []seen, bad, warn teller) {
+func peerTroubles(l *seen, bad, warn teller) {
 	if l.Conf.Joint() {
-		warn("the members are being changed: %v to %v", l.Conf.Outgoing, l.Conf.Voters)
+		warn("the voters are being changed, from %s to %s", list(l.Conf.Outgoing), list(l.Conf.Voters))
 	}
 	gone := 0
 	for _, p := range l.Peers {
@@ -100,11 +101,26 @@ func peerTroubles(l *seen, members []seen, bad, warn teller) {
 		warn("the leader has heard nothing from member %d for %v", p.ID, round(l.since(p.Heard)))
 	}
 	if spare := (len(l.Conf.Voters) - 1) / 2; gone > 0 && gone >= spare {
-		bad("%d of %d voters are silent: one more, and nothing can be written", gone, len(l.Conf.Voters))
+		bad("silent voters: %d of %d; with one more nothing can be written", gone, len(l.Conf.Voters))
 	}
 	for _, id := range l.Tombstones {
 		bad("member %d was removed from its host, and still counts: change the members", id)
 	}
+}
+
+// list is "1, 2 and 3".
+func list(ids []raftcore.NodeID) string {
+	var b strings.Builder
+	for i, id := range ids {
+		switch {
+		case i > 0 && i == len(ids)-1:
+			b.WriteString(" and ")
+		case i > 0:
+			b.WriteString(", ")
+		}
+		fmt.Fprint(&b, id)
+	}
+	return b.String()
 }
 
 // round is for people.

@@ -104,6 +104,8 @@ function verdict(v, g) {
     if (box.children[i].className !== cls) box.children[i].className = cls;
     put(box.children[i], text);
   });
+  const bad = g ? (g.troubles || []).filter(t => t.bad).length : 1; // to be read out: no figures that change all the time
+  put($("alarm"), bad ? `${bad} ${bad === 1 ? "trouble" : "troubles"}` : `member ${g.leader} leads, nothing is known to be wrong`);
 }
 
 const cards = new Map();
@@ -111,7 +113,7 @@ const cards = new Map();
 function members(g) {
   const all = g ? g.members || [] : [];
   for (const [id, c] of cards) if (!all.some(m => m.id === id)) { c.root.remove(); cards.delete(id); }
-  const most = Math.max(1, ...all.map(m => m.lag || 0));
+  const most = Math.max(1000, ...all.map(m => m.lag || 0)); // what is just under way is no lag to look at
   const logs = all.filter(m => m.last > 0);
   const from = Math.min(...logs.map(m => m.seen ? m.first : m.last)), to = Math.max(...logs.map(m => m.last));
   put($("axis"), logs.length ? `The bars go from entry ${number(from)} to ${number(to)}.` : "");
@@ -165,7 +167,7 @@ function member(c, m, g, from, to, most) {
   put(c.role, (icons[role] || "") + (role === "follower" && m.kind === "learner" ? "learner" : role));
   show(c.fault, !!m.fault);
   put(c.fault, m.class + ": " + m.fault);
-  put(c.vote, m.seen ? `Term ${number(m.term)}; ${m.vote ? m.vote === m.id ? "votes for itself" : `votes for ${m.vote}` : "has not voted in it"}` : "On another host; this is what the leader knows.");
+  put(c.vote, m.seen ? `Term ${number(m.term)}; ${m.vote ? m.vote === m.id ? "votes for itself" : `votes for ${m.vote}` : "has not voted in it"}` : m.sent ? "On another host; this is what the leader knows." : "On another host, and the leader is not on this one.");
   position(c, m, from, to);
   lag(c, m, most);
   const disk = m.stalled ? `✕ The disk stalls: ${seconds(m.saving)} without a save` : m.saving > 0.1 ? `The disk has been saving for ${seconds(m.saving)}` : "";
@@ -173,7 +175,7 @@ function member(c, m, g, from, to, most) {
   put(c.disk, disk);
   c.disk.className = m.stalled ? "fault" : "";
   work(c.work, m.snapshots || []);
-  toggle(c.buttons, c.transfer, actions.includes("transfer") && m.kind === "voter" && !leads);
+  toggle(c.buttons, c.transfer, actions.includes("transfer") && m.kind === "voter" && g.leader > 0 && !leads);
   toggle(c.buttons, c.remove, actions.includes("remove-learner") && m.kind === "learner");
 }
 
@@ -206,8 +208,10 @@ function lag(c, m, most) {
   show(c.lagText, known);
   show(c.lagBar, known);
   if (!known) return;
-  let text = m.lag === 0 ? "✓ has everything" : `lacks ${number(m.lag)} ${m.lag === 1 ? "entry" : "entries"}`;
-  if (m.lag > 0 && m.closing !== null) {
+  const entries = number(m.lag) + (m.lag === 1 ? " entry" : " entries"), well = m.caughtUp && m.lag < 1000;
+  let text = m.lag === 0 ? "✓ has everything" : well ? `✓ keeps up; ${entries} on the way` : `! lacks ${entries}`;
+  c.lag.className = well ? "applied" : "lag";
+  if (!well && m.closing !== null) {
     if (m.left !== null && m.left > 1) text += `; comes closer by ${number(m.closing)} a second, ${seconds(m.left)} left`;
     else if (m.closing < -1) text += `; falls behind by ${number(-m.closing)} a second`;
   }
@@ -290,20 +294,25 @@ function lines(all) {
     const li = el("li");
     if (e.kind === "missed" || e.kind === "more") {
       let n = +e.text;
-      li.className = e.kind === "more" ? "proposal missed" : "missed";
+      li.className = e.kind === "more" ? "routine gap" : "gap";
       const top = list.firstChild;
       if (top && top.className === li.className) { n += +top.dataset.n; top.remove(); } // gaps that touch are one
       li.dataset.n = n;
       li.append(e.kind === "more" ? `⋯ ${number(n)} more about proposals ⋯` : `⋯ ${number(n)} events are missing here ⋯`);
     } else {
       const at = new Date(e.at);
-      li.className = e.kind + (["queued", "saved", "committed", "applied"].includes(e.kind) ? " proposal" : "");
+      li.className = ["queued", "saved", "committed", "applied"].includes(e.kind) ? "routine" : e.kind === "abandoned" ? "abandoned" : "";
       li.append(at.toLocaleTimeString("en-GB") + "." + String(at.getMilliseconds()).padStart(3, "0"), ` host ${e.host} `, el("b", "", e.kind), " " + e.text);
     }
     list.prepend(li);
   }
-  while (list.children.length > 300) list.lastChild.remove();
+  trim(list.querySelectorAll(".routine"), 200);
+  trim(list.querySelectorAll(":not(.routine):not(b)"), 200);
+  show($("no-events"), !list.querySelector(":not(.routine):not(b)") && !(list.classList.contains("all") && list.children.length));
 }
+
+// trim keeps the first so many: what is frequent does not push out what is rare.
+function trim(all, most) { for (let i = all.length - 1; i >= most; i--) all[i].remove(); }
 
 // Actions.
 
