@@ -59,7 +59,7 @@ function watchdog() {
 function view(v) {
   actions = v.actions || [];
   every = v.every;
-  put($("facts"), v.hosts.map(h => `host ${h.id}: ${number(h.groups)} ${h.groups === 1 ? "group" : "groups"}, leads ${number(h.leads)}`).join(" · "));
+  put($("facts"), (v.hosts || []).map(h => `host ${h.id}: ${number(h.groups)} ${h.groups === 1 ? "group" : "groups"}, leads ${number(h.leads)}`).join(" · "));
   groups(v);
   const g = v.group;
   const name = shown = g ? g.name : group;
