@@ -241,7 +241,7 @@ func TestInABrowser(t *testing.T) {
 	_, _ = poor[0].Propose(w.ctx, []byte("boom")) // whatever becomes of it
 	b.until(`document.querySelector("#group-list a").textContent === "✕ poor"`)
 	b.run(`document.querySelector("#group-list a").click()`)
-	b.until(`document.title === "✕ poor · Castaway" && document.querySelector("#verdict .trouble.bad").textContent.includes("out of service") && document.querySelector(".member.bad .fault").textContent.startsWith("machine: ")`)
+	b.until(`document.title === "✕ poor · Castaway" && document.querySelector("#verdict .trouble.bad").textContent.includes("out of service") && document.querySelector(".member.bad .fault").textContent === "✕ machine fault"`)
 	b.looks("trouble", 360, 800, "dark")
 	if found := b.run(faint); found != "" {
 		t.Errorf("hard to read: %v", found)

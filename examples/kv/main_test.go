@@ -96,10 +96,13 @@ func TestMistakesAreOneLine(t *testing.T) {
 		{"-redis 127.0.0.1:99999", `"99999" is not a port`, 2},
 		{"-redis :6380", "can be reached by other machines", 2},
 		{"-listen 0.0.0.0:7380", "can be reached by other machines", 2},
+		{"-http :8080", "-http :8080 can be reached by other machines", 2},
+		{"-http 8080", `-http "8080": not HOST:PORT`, 2},
 		{"-timeout 0s", "-timeout is 0s", 2},
 		{"-election 1ms", "-election is 1ms", 2},
 		{"-redis " + used + " -listen 127.0.0.1:0 -dir " + dir + "/a", "cannot serve Redis clients: " + used + ": address already in use", 1},
 		{"-redis 127.0.0.1:0 -listen " + used + " -dir " + dir + "/b", "cannot listen for the other members: " + used + ": address already in use", 1},
+		{"-redis 127.0.0.1:0 -listen 127.0.0.1:0 -http " + used + " -dir " + dir + "/e", "cannot serve the page: " + used + ": address already in use", 1},
 		{"-redis 127.0.0.1:0 -id 1 -peers 1=" + used + " -dir " + dir + "/c", used, 1},
 		{"-redis 127.0.0.1:65534 -listen 127.0.0.1:0 -dir " + dir + "/d", "leaves no room for three ports", 1},
 		{"-redis 127.0.0.1:0 -listen 127.0.0.1:0 -dir " + file, "not a directory", 1},
@@ -191,8 +194,8 @@ func start(t *testing.T, args ...string) *process {
 	return p
 }
 
-// until returns when a line of the output contains text.
-func (p *process) until(t *testing.T, text string) {
+// until waits for a line of the output that contains text, and returns it.
+func (p *process) until(t *testing.T, text string) string {
 	t.Helper()
 	deadline := time.After(30 * time.Second)
 	for {
@@ -205,7 +208,7 @@ func (p *process) until(t *testing.T, text string) {
 				p.redis = append(p.redis, fields[3])
 			}
 			if strings.Contains(line, text) {
-				return
+				return line
 			}
 		case <-deadline:
 			t.Fatalf("it does not say %q; on stderr: %s", text, p.stderr.String())

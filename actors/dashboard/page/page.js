@@ -5,6 +5,7 @@
 const $ = id => document.getElementById(id);
 const keep = 120; // seconds
 const history = []; // {at, rate, p50, p99}
+const stages = $("stages").textContent;
 let actions = [], group = "", shown = "", source, heard = 0, every = 0.5, held = false, retry;
 
 // el makes an element; put changes only what is different, so that nothing flickers and
@@ -166,7 +167,7 @@ function member(c, m, g, from, to, most) {
   const icons = {leader: "★ ", follower: "○ ", candidate: "◐ ", precandidate: "◔ ", "pre-candidate": "◔ ", faulted: "✕ ", pausing: "↻ ", recovering: "↻ ", elsewhere: "◌ "};
   put(c.role, (icons[role] || "") + (role === "follower" && m.kind === "learner" ? "learner" : role));
   show(c.fault, !!m.fault);
-  put(c.fault, m.class + ": " + m.fault);
+  put(c.fault, m.class === "disk full" || m.class === "quarantined" ? "✕ " + m.class : `✕ ${m.class} fault`); // what it is about stands above all
   put(c.vote, m.seen ? `Term ${number(m.term)}; ${m.vote ? m.vote === m.id ? "votes for itself" : `votes for ${m.vote}` : "has not voted in it"}` : m.sent ? "On another host; this is what the leader knows." : "On another host, and the leader is not on this one.");
   position(c, m, from, to);
   lag(c, m, most);
@@ -343,6 +344,12 @@ $("pause").addEventListener("click", () => {
   if (!held) lines([]);
 });
 $("find").addEventListener("submit", e => { e.preventDefault(); location.hash = encodeURIComponent($("find-name").value); });
-addEventListener("hashchange", () => { history.length = 0; $("events").replaceChildren(); connect(); });
+addEventListener("hashchange", () => {
+  history.length = 0;
+  $("events").replaceChildren();
+  put($("stages"), stages);
+  show($("result"), false);
+  connect();
+});
 setInterval(watchdog, 1000);
 connect();

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// page returns where the page is, when the process has said so.
+func (p *process) page(t *testing.T) string {
+	t.Helper()
+	line := p.until(t, "To look at it: ")
+	_, url, _ := strings.Cut(line, "To look at it: ")
+	return url
+}
+
+func httpDo(t *testing.T, r *http.Request) (string, int) {
+	t.Helper()
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body), answer.StatusCode
+}
+
+func httpRequest(t *testing.T, method, url, body string) *http.Request {
+	t.Helper()
+	r, err := http.NewRequest(method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	return r
+}
+
+// press presses a button of the page.
+func press(t *testing.T, url, action string, member int) {
+	t.Helper()
+	body, code := httpDo(t, httpRequest(t, "POST", url+"actions/"+action, fmt.Sprintf(`{"group": "kv", "member": %d}`, member)))
+	if code != http.StatusNoContent {
+		t.Fatalf("%s %d: %d %s", action, member, code, body)
+	}
+}
+
+// shown reads what the page shows, until it is as wanted: the leader, and the members with
+// their kinds.
+func shown(t *testing.T, url string, wanted func(leader int, members string) bool) {
+	t.Helper()
+	answer, err := http.Get(url + "events?group=kv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	in := bufio.NewScanner(answer.Body)
+	in.Buffer(nil, 1<<20)
+	last := ""
+	for in.Scan() {
+		data, is := strings.CutPrefix(in.Text(), `data: {`)
+		if !is {
+			continue
+		}
+		var view struct {
+			Group struct {
+				Leader  int
+				Members []struct {
+					ID                int
+					Kind              string
+					CaughtUp, Seen    bool
+					Applied, Last     int
+					Stalled, Newcomer bool
+				}
+			}
+		}
+		if err := json.Unmarshal([]byte("{"+data), &view); err != nil {
+			t.Fatal(err)
+		}
+		var members []string
+		for _, m := range view.Group.Members {
+			text := fmt.Sprint(m.ID, " ", m.Kind)
+			if m.CaughtUp {
+				text += " caught up"
+			}
+			members = append(members, text)
+		}
+		if last = strings.Join(members, ", "); wanted(view.Group.Leader, last) {
+			return
+		}
+	}
+	t.Fatalf("the page ends with %q: %v", last, in.Err())
+}
+
+// The page shows the members, has the leadership handed over, and has a learner come, which
+// is there again after a restart, and go.
+func TestThePageShowsAndChangesTheMembers(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	args := []string{"-redis", "127.0.0.1:0", "-listen", "127.0.0.1:0", "-http", "127.0.0.1:0", "-election", "200ms", "-dir", dir}
+	p := start(t, args...)
+	url := p.page(t)
+	if body, code := httpDo(t, httpRequest(t, "GET", url, "")); code != http.StatusOK || !strings.Contains(body, "<title>Castaway</title>") {
+		t.Fatalf("%d %s", code, body)
+	}
+	led := 0
+	shown(t, url, func(leader int, members string) bool {
+		led = leader
+		return leader != 0 && strings.Count(members, "voter caught up") == 2
+	})
+	next := led%3 + 1
+	press(t, url, "transfer", next)
+	shown(t, url, func(leader int, _ string) bool { return leader == next })
+
+	press(t, url, "add-learner", 0)
+	shown(t, url, func(_ int, members string) bool { return strings.Contains(members, "4 learner caught up") })
+	conn := dial(t, p.redis[0])
+	if got := conn.pipeline(t, "SET friday man"); got != "+OK" {
+		t.Errorf("SET: %s", got)
+	}
+	p.stop(t, os.Interrupt)
+
+	p = start(t, args...)
+	url = p.page(t)
+	shown(t, url, func(_ int, members string) bool { return strings.Contains(members, "4 learner caught up") })
+	press(t, url, "add-learner", 0)
+	shown(t, url, func(_ int, members string) bool { return strings.Contains(members, "5 learner caught up") })
+	press(t, url, "remove-learner", 4)
+	shown(t, url, func(_ int, members string) bool {
+		return !strings.Contains(members, "4 ") && strings.Contains(members, "5 learner caught up")
+	})
+	if left, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || !slices.Equal(left, []string{dir + "/1", dir + "/2", dir + "/3", dir + "/5"}) {
+		t.Errorf("the directories are %q, %v", left, err)
+	}
+	for what, c := range map[string][]string{"a voter": {"1", "there is no learner 1 here"}, "nobody": {"9", "there is no learner 9 here"}} {
+		body, code := httpDo(t, httpRequest(t, "POST", url+"actions/remove-learner", `{"group": "kv", "member": `+c[0]+`}`))
+		if code != http.StatusConflict || !strings.Contains(body, c[1]) {
+			t.Errorf("removing %s: %d %s", what, code, body)
+		}
+	}
+	p.stop(t, os.Interrupt)
+}
+
+// A web site that has its own name lead here is not let in; and one member of three has
+// buttons for what it can do alone.
+func TestThePageIsForThisMachine(t *testing.T) {
+	p := start(t, "-id", "1", "-redis", "127.0.0.1:0", "-listen", "127.0.0.1:0", "-http", "127.0.0.1:0",
+		"-peers", "1=127.0.0.1:1,2=127.0.0.1:2,3=127.0.0.1:3", "-dir", filepath.Join(t.TempDir(), "data"))
+	url := p.page(t)
+	for host, code := range map[string]int{"elsewhere.example": 421, "elsewhere.example:80": 421, "localhost": 200, "localhost:8080": 200, "127.0.0.1": 200, "[::1]:80": 200} {
+		r := httpRequest(t, "GET", url+"healthz", "")
+		r.Host = host
+		if body, got := httpDo(t, r); got != code {
+			t.Errorf("as %s: %d %s", host, got, body)
+		}
+	}
+	if body, code := httpDo(t, httpRequest(t, "GET", url+"readyz", "")); code != http.StatusServiceUnavailable || !strings.Contains(body, "knows of no leader") {
+		t.Errorf("%d %s", code, body)
+	}
+	if body, code := httpDo(t, httpRequest(t, "POST", url+"actions/add-learner", `{"group": "kv"}`)); code != http.StatusNotFound {
+		t.Errorf("%d %s", code, body)
+	}
+	p.stop(t, os.Interrupt)
+}
