@@ -143,6 +143,9 @@
 // (events.go). Nobody waits for who looks on: who is slow misses some of it, and is told how
 // much. Group.Lead calls a function for each time that this host leads.
 //
+// Status.Snapshots says how far each snapshot has come that is on its way (progress.go). Package
+// dashboard shows all of that to people, and to Prometheus.
+//
 // Telemetry measures and traces, through the API of OpenTelemetry (telemetry.go, spans.go).
 // HostConfig.Logger is told what an operator wants to know, and so are those of remote and
 // badgerstore.

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/castaway-go/castaway/actors"
@@ -30,6 +32,38 @@ func TestWhatWaitsForAVisitorIsBounded(t *testing.T) {
 	if view, lines := v.take(); view != nil || len(lines) > 0 {
 		t.Errorf("it is taken twice: %s, %v", view, lines)
 	}
+}
+
+// While nobody looks at the page, it does not look at the hosts.
+func TestNobodyIsAskedWhileNobodyLooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked atomic.Int64
+		h := &hub{visitors: map[*visitor]struct{}{}, cfg: Config{Interval: time.Second, MaxVisitors: 2, Hosts: func() []*actors.Host {
+			asked.Add(1)
+			return nil
+		}}}
+		for range 2 {
+			one, other := &visitor{news: make(chan struct{}, 1)}, &visitor{news: make(chan struct{}, 1)}
+			before := asked.Load()
+			h.enter(one)
+			h.enter(other)
+			time.Sleep(10*time.Second + time.Millisecond) // fake
+			if n := asked.Load() - before; n != 11 {
+				t.Errorf("in ten seconds the hosts are asked %d times, for two", n)
+			}
+			h.leave(one)
+			time.Sleep(10 * time.Second)
+			if n := asked.Load() - before; n != 21 {
+				t.Errorf("in twenty seconds the hosts are asked %d times", n)
+			}
+			h.leave(other)
+			before = asked.Load()
+			time.Sleep(10 * time.Second)
+			if n := asked.Load() - before; n != 0 {
+				t.Errorf("nobody looks, and the hosts are asked %d times", n)
+			}
+		}
+	})
 }
 
 func at(ms int) time.Time { return time.UnixMilli(int64(ms)) }

@@ -153,3 +153,77 @@ var telemetryMutants = []mutant{
 		{"spans.go", "return h.tracer != nil && c != nil && c.ctx != nil && trace.SpanContextFromContext(c.ctx).IsSampled()", "return c != nil && c.ctx != nil"},
 	}},
 }
+
+// progressMutants are those of what a status says of snapshots, and a host of its groups.
+var progressMutants = []mutant{
+	{"O1", "nobody sees how much of a snapshot is sent", []edit{
+		{"courier.go", "\td.moving.done.Store(d.taken)\n", ""},
+	}},
+	{"O1", "nobody sees how much of a snapshot has arrived", []edit{
+		{"courier.go", "\t\tin.moving.done.Store(in.file.Offset())\n", ""},
+	}},
+	{"O1", "nobody sees how much of a snapshot is written", []edit{
+		{"snapshots.go", "\tl.moving.done.Add(int64(n))\n\treturn", "\treturn"},
+	}},
+	{"O1", "nobody sees how much of a snapshot is restored", []edit{
+		{"snapshots.go", "\t\tl.moving.done.Add(int64(n))\n\t}", "\t}"},
+	}},
+	{"O1", "a snapshot that is written seems to be written for ever", []edit{
+		{"snapshots.go", "\ts.group.board.snapshots.end(m)\n", ""},
+	}},
+	{"O1", "a snapshot that was sent seems to be sent for ever", []edit{
+		{"courier.go", "\t\tc.group.board.snapshots.end(d.moving)\n", ""},
+	}},
+	{"O1", "a snapshot that has arrived seems to arrive for ever", []edit{
+		{"courier.go", "\tc.group.board.snapshots.end(c.in.moving)\n", ""},
+	}},
+	{"O1", "groups are listed in the order of their keys", []edit{
+		{"host.go", "return strings.Compare(a.name, b.name)", "return 0"},
+	}},
+}
+
+// dashboardMutants are those of package dashboard.
+var dashboardMutants = []mutant{
+	{"O1", "another web site may press the buttons", []edit{
+		{"dashboard.go", "http.NewCrossOriginProtection().Handler(http.HandlerFunc(h.serveAction))", "http.HandlerFunc(h.serveAction)"},
+	}},
+	{"O1", "a form of another web site may press the buttons", []edit{
+		{"dashboard.go", `if r.Header.Get("Content-Type") != "application/json" {`, "if false {"},
+	}},
+	{"O1", "an action may be as long as memory allows", []edit{
+		{"dashboard.go", "http.MaxBytesReader(w, r.Body, 64<<10)", "r.Body"},
+	}},
+	{"O1", "any number of pages is open", []edit{
+		{"hub.go", "if len(h.visitors) >= h.cfg.MaxVisitors {", "if false {"},
+	}},
+	{"O1", "who is slow has everything kept for it", []edit{
+		{"hub.go", "over > 0 {", "over > 1<<20 {"},
+	}},
+	{"O1", "who is slow is not told that it has missed something", []edit{
+		{"hub.go", "v.lost += uint64(over)", "_ = over"},
+	}},
+	{"O1", "somebody looks when nobody does", []edit{
+		{"hub.go", "\t\th.stop()\n", ""},
+	}},
+	{"O1", "a latency is that of half a journey", []edit{
+		{"latency.go", "\t\tclear(e.journeys) // some", "\t\t// some"},
+	}},
+	{"O1", "what is frequent pushes out what is rare", []edit{
+		{"latency.go", "e.routine > maxProposals {", "e.routine < 0 {"},
+	}},
+	{"O1", "a name can be more than a label", []edit{
+		{"metrics.go", "labelEscape.Replace(labels[i+1])", "labels[i+1]"},
+	}},
+	{"O1", "a member without a leader is ready", []edit{
+		{"health.go", "case m.Leader == raftcore.Nobody:", "case false:"},
+	}},
+	{"O1", "one group out of service has the process started anew", []edit{
+		{"health.go", "alive > 0 || members == 0", "len(why) == 0"},
+	}},
+	{"O1", "a host without groups is ready", []edit{
+		{"health.go", "if len(names) == 0 {", "if false {"},
+	}},
+	{"O1", "a silent group seems to have lost its members", []edit{
+		{"trouble.go", "if l.Quiescent || p.CaughtUp", "if p.CaughtUp"},
+	}},
+}
