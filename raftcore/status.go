@@ -25,6 +25,9 @@ type Status struct {
 	ConfIndex Index // the entry that set Conf
 	// Readable: this node leads, and has committed an entry of its term.
 	Readable bool
+	// HandingTo is whom this leader hands over to at the moment, and takes no proposals
+	// meanwhile; Nobody if it does not.
+	HandingTo NodeID
 	// Refused counts messages that were not for this node, forged, or garbage.
 	Refused uint64
 	// OtherCluster is the lineage that the last message was of that was refused for
@@ -66,6 +69,9 @@ func (n *Node) Status() Status {
 		Readable: n.role == Leader && n.log.commit >= n.leader.start,
 		Refused:  n.refused, OtherCluster: n.other,
 		Silent: n.silentVoters(), Quiescent: n.quiet,
+	}
+	if n.role == Leader {
+		s.HandingTo = n.transfer.to
 	}
 	for i := range n.leader.peers {
 		p := &n.leader.peers[i]

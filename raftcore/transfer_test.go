@@ -81,8 +81,14 @@ func TestL1_ATransferThatIsNotOverInTimeIsCalledOffAndWritesGoOn(t *testing.T) {
 	n.gave()
 	n.steps(Propose{Tag: 3})
 	n.gave("Reply tag=3 transferring leader=1")
+	if n.state.HandingTo != 2 {
+		t.Errorf("the status has it hand over to %d", n.state.HandingTo)
+	}
 	n.waits(1)
 	n.gave("Reply tag=2 timed out leader=1")
+	if n.state.HandingTo != Nobody {
+		t.Errorf("it was called off, and the status has it hand over to %d", n.state.HandingTo)
+	}
 	last := n.state.Last
 	n.steps(Propose{Tag: 4})
 	n.gave()

@@ -198,6 +198,7 @@ func TestTroublesHaveWords(t *testing.T) {
 		{false, "is no member any more", func(m *seen) { m.Conf.Voters = []raftcore.NodeID{9} }},
 		{false, "the voters are being changed, from 1 and 2 to 1, 2 and 3", func(m *seen) { leads(m); m.Conf.Outgoing = []raftcore.NodeID{1, 2} }},
 		{false, "heard nothing from member 3 for 5s", func(m *seen) { leads(m); m.Peers[1].CaughtUp, m.Peers[1].Heard = false, 95*second }},
+		{false, "handed over to member 2", func(m *seen) { leads(m); m.HandingTo = 2 }},
 		{true, "silent voters: 1 of 3", func(m *seen) { leads(m); m.Peers[1].CaughtUp, m.Peers[1].Heard = false, 95*second }},
 		{true, "member 2 was removed from its host, and still counts", func(m *seen) { leads(m); m.Tombstones = []raftcore.NodeID{2} }},
 	} {

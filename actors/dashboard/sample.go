@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/castaway-go/castaway/actors"
@@ -32,26 +33,35 @@ type seen struct {
 	actors.Status
 }
 
-// look asks all members how they are, those of different hosts at the same time.
+// lookers is how many members are asked at a time: one that does not answer is not to make
+// the others seem mute.
+const lookers = 16
+
+// look asks all members how they are.
 func look(ctx context.Context, hosts []*actors.Host) *sample {
 	ctx, cancel := context.WithTimeout(ctx, sampleTimeout)
 	defer cancel()
 	s := &sample{at: time.Now(), hosts: hosts, groups: map[string][]seen{}}
-	found := make([][]seen, len(hosts))
+	var found []seen
+	for _, h := range hosts {
+		for _, g := range h.Groups() {
+			found = append(found, seen{host: h, group: g})
+		}
+	}
+	var next atomic.Int64
 	var all sync.WaitGroup
-	for i, h := range hosts {
+	for range min(lookers, len(found)) {
 		all.Go(func() {
-			for _, g := range h.Groups() {
-				status, err := g.Status(ctx)
-				found[i] = append(found[i], seen{host: h, group: g, now: h.Now(), mute: err != nil, Status: status})
+			for i := next.Add(1) - 1; int(i) < len(found); i = next.Add(1) - 1 {
+				m := &found[i]
+				status, err := m.group.Status(ctx)
+				m.Status, m.mute, m.now = status, err != nil, m.host.Now()
 			}
 		})
 	}
 	all.Wait()
-	for _, members := range found {
-		for _, m := range members {
-			s.groups[m.Group] = append(s.groups[m.Group], m)
-		}
+	for _, m := range found {
+		s.groups[m.Group] = append(s.groups[m.Group], m)
 	}
 	return s
 }

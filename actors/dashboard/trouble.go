@@ -87,6 +87,9 @@ func memberTroubles(m *seen, bad, warn teller) {
 
 // peerTroubles are what a leader sees of the others.
 func peerTroubles(l *seen, bad, warn teller) {
+	if l.HandingTo != raftcore.Nobody {
+		warn("the leadership is being handed over to member %d: proposals wait", l.HandingTo)
+	}
 	if l.Conf.Joint() {
 		warn("the voters are being changed, from %s to %s", list(l.Conf.Outgoing), list(l.Conf.Voters))
 	}

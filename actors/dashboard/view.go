@@ -76,8 +76,11 @@ type memberView struct {
 	Heard     *float64        `json:"heard"` // ago; nil: silent, or not known
 	CaughtUp  bool            `json:"caughtUp"`
 	Newcomer  bool            `json:"newcomer"`
-	Closing   *float64        `json:"closing"` // entries by which the lag shrinks, a second
-	Left      *float64        `json:"left"`    // until it has caught up
+	Closing   *float64        `json:"closing"`   // entries by which the lag shrinks, a second
+	Left      *float64        `json:"left"`      // until it has caught up
+	Behind    uint64          `json:"behind"`    // entries that are committed and not applied
+	Applying  *float64        `json:"applying"`  // entries, a second
+	ApplyLeft *float64        `json:"applyLeft"` // until all is applied
 	Snapshots []snapshotView  `json:"snapshots"`
 }
 
@@ -209,6 +212,7 @@ func (s *sample) self(m *seen, all paces) *memberView {
 	}
 	if m.runs() {
 		v.Saving = m.since(m.SavingSince).Seconds()
+		s.apply(v, m, all)
 	}
 	for _, p := range m.Snapshots {
 		rate := all.move(fmt.Sprint("snapshot ", v.ID, p.Stage, p.Peer, p.Index), s.at, float64(p.Done)).perSecond()
@@ -219,6 +223,17 @@ func (s *sample) self(m *seen, all paces) *memberView {
 		v.Snapshots = append(v.Snapshots, view)
 	}
 	return v
+}
+
+// apply adds how far the state machine is behind: after a start, with the whole log.
+func (s *sample) apply(v *memberView, m *seen, all paces) {
+	v.Behind = uint64(m.Commit - min(m.Applied, m.Commit))
+	applied := all.move(fmt.Sprint("applied ", v.ID), s.at, float64(m.Applied))
+	commit := all.move(fmt.Sprint("commit ", v.ID), s.at, float64(m.Commit))
+	v.Applying = applied.perSecond()
+	if applied.known && commit.known {
+		v.ApplyLeft = left(float64(v.Behind), applied.rate-commit.rate)
+	}
 }
 
 // peer adds how the leader sees a member.

@@ -97,7 +97,7 @@ function verdict(v, g) {
     if (g.quiet) text += "; nothing happens, and the group is silent";
     all = [["fine", "nothing is known to be wrong: " + text]];
   }
-  if (g && g.autopilot) all.push(["fine", "autopilot: " + g.autopilot + (g.step ? "; last: " + g.step : "")]);
+  if (g && g.autopilot) all.push(["say", "autopilot: " + g.autopilot + (g.step ? "; last: " + g.step : "")]);
   const box = $("verdict");
   while (box.children.length > all.length) box.lastChild.remove();
   all.forEach(([cls, text], i) => {
@@ -148,6 +148,7 @@ function card(id) {
   c.lagBar = el("div", "bar", c.lag = el("i", "lag"));
   attr(c.lagBar, "aria-hidden", "true");
   c.root.append(c.lagBar);
+  c.applying = line("");
   c.disk = line("");
   c.work = el("div", "work");
   c.root.append(c.work);
@@ -171,6 +172,9 @@ function member(c, m, g, from, to, most) {
   put(c.vote, m.seen ? `Term ${number(m.term)}; ${m.vote ? m.vote === m.id ? "votes for itself" : `votes for ${m.vote}` : "has not voted in it"}` : m.sent ? "On another host; this is what the leader knows." : "On another host, and the leader is not on this one.");
   position(c, m, from, to);
   lag(c, m, most);
+  const behind = m.behind > 1000 && m.applying !== null;
+  show(c.applying, behind);
+  if (behind) put(c.applying, `${number(m.behind)} committed entries are not applied yet; ${number(m.applying)} a second${m.applyLeft !== null ? `, ${seconds(m.applyLeft)} left` : ""}`);
   const disk = m.stalled ? `✕ The disk stalls: ${seconds(m.saving)} without a save` : m.saving > 0.1 ? `The disk has been saving for ${seconds(m.saving)}` : "";
   show(c.disk, !!disk);
   put(c.disk, disk);
@@ -242,7 +246,7 @@ function plots(at, g) {
   if (!last || last.at !== at) history.push({at, rate: g ? g.rate : null, p50: l ? l.p50 : null, p99: l ? l.p99 : null});
   while (history.length && history[0].at < at - keep * 1000) history.shift();
   put($("rate"), g && g.rate !== null ? number(g.rate) + " entries/s" : "–");
-  put($("latency"), l ? `median ${ms(l.p50)} · p99 ${ms(l.p99)} · max ${ms(l.max)}` : "no proposals heard of");
+  put($("latency"), l ? `median ${ms(l.p50)} · p99 ${ms(l.p99)} · max ${ms(l.max)}` : !g || g.members.some(m => m.seen && m.id === g.leader) ? "no proposals" : "measured where the leader is");
   if (l) put($("stages"), `From a place in the leader's log to applied there: ${ms(l.saved)} until it is on the leader's disk, ${ms(l.committed)} until on a quorum's (medians of ${number(l.n)} heard of). A caller also waits for queues and the network.`);
   plot($("rate-plot"), at, [["main", h => h.rate]], true, n => number(n) + "/s");
   plot($("latency-plot"), at, [["main", h => h.p50], ["p99", h => h.p99]], false, ms);
