@@ -42,7 +42,9 @@ func (v *visitor) offer(view []byte, lines []eventView) {
 	v.view = view
 	v.lines = append(v.lines, lines...)
 	if over := len(v.lines) - maxWaiting; over > 0 {
-		v.lost += uint64(over)
+		for _, l := range v.lines[:over] {
+			v.lost += max(l.N, 1)
+		}
 		v.lines = slices.Delete(v.lines, 0, over)
 	}
 	v.mu.Unlock()
@@ -58,7 +60,7 @@ func (v *visitor) take() (view []byte, lines []eventView) {
 	defer v.mu.Unlock()
 	view, lines = v.view, v.lines
 	if v.lost > 0 {
-		lines = append([]eventView{{Kind: "missed", Text: fmt.Sprint(v.lost)}}, lines...)
+		lines = append([]eventView{{Kind: "missed", N: v.lost}}, lines...)
 	}
 	v.view, v.lines, v.lost = nil, nil, 0
 	return view, lines

@@ -21,12 +21,14 @@ type latencyView struct {
 	Committed float64 `json:"committed"` // median from the queue to a quorum's disks
 }
 
-// eventView is a line in the list of events.
+// eventView is a line in the list of events; or a gap in it, of kind "missed", or of "more"
+// about proposals that go well.
 type eventView struct {
 	At   int64           `json:"at"` // Unix milliseconds
 	Host raftcore.NodeID `json:"host"`
 	Kind string          `json:"kind"`
 	Text string          `json:"text"`
+	N    uint64          `json:"n,omitempty"` // events that the gap stands for
 }
 
 // journey is a proposal on its way.
@@ -96,7 +98,7 @@ func (e *ear) hear(host raftcore.NodeID, event actors.Event) {
 		e.more++
 		return
 	}
-	e.add(eventView{event.At.UnixMilli(), host, event.Kind.String(), text(event)})
+	e.add(eventView{At: event.At.UnixMilli(), Host: host, Kind: event.Kind.String(), Text: text(event)})
 }
 
 // end returns what a journey took. A leader may hear of the quorum before its own disk has
@@ -132,7 +134,7 @@ func (e *ear) line(host raftcore.NodeID, at time.Time, kind, text string) {
 		e.missed++
 		return
 	}
-	e.add(eventView{at.UnixMilli(), host, kind, text})
+	e.add(eventView{At: at.UnixMilli(), Host: host, Kind: kind, Text: text})
 }
 
 func (e *ear) add(line eventView) {
@@ -143,10 +145,10 @@ func (e *ear) add(line eventView) {
 // gap says how many events have no line here.
 func (e *ear) gap() {
 	if e.more > 0 {
-		e.lines = append(e.lines, eventView{Kind: "more", Text: fmt.Sprint(e.more)})
+		e.lines = append(e.lines, eventView{Kind: "more", N: e.more})
 	}
 	if e.missed > 0 {
-		e.lines = append(e.lines, eventView{Kind: "missed", Text: fmt.Sprint(e.missed)})
+		e.lines = append(e.lines, eventView{Kind: "missed", N: e.missed})
 	}
 	e.more, e.missed = 0, 0
 }

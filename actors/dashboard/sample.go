@@ -129,9 +129,3 @@ func faultClass(err error) string {
 	}
 	return ""
 }
-
-// trouble is something that an operator should know, in words.
-type trouble struct {
-	Bad  bool   `json:"bad"` // else it may pass by itself
-	Text string `json:"text"`
-}

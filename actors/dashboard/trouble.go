@@ -17,6 +17,12 @@ const (
 	noWord   = 3 * time.Second        // without hearing of a member
 )
 
+// trouble is something that an operator should know, in words.
+type trouble struct {
+	Bad  bool   `json:"bad"` // else it may pass by itself
+	Text string `json:"text"`
+}
+
 // troubles are what is wrong with a group, the worst first.
 func troubles(members []seen) (all []trouble) {
 	bad := func(format string, args ...any) { all = append(all, trouble{true, fmt.Sprintf(format, args...)}) }

@@ -200,7 +200,7 @@ var dashboardMutants = []mutant{
 		{"hub.go", "over > 0 {", "over > 1<<20 {"},
 	}},
 	{"O1", "who is slow is not told that it has missed something", []edit{
-		{"hub.go", "v.lost += uint64(over)", "_ = over"},
+		{"hub.go", "v.lost += max(l.N, 1)", "_ = l"},
 	}},
 	{"O1", "somebody looks when nobody does", []edit{
 		{"hub.go", "\t\th.stop()\n", ""},
@@ -215,7 +215,7 @@ var dashboardMutants = []mutant{
 		{"metrics.go", "labelEscape.Replace(labels[i+1])", "labels[i+1]"},
 	}},
 	{"O1", "a member without a leader is ready", []edit{
-		{"health.go", "case m.Leader == raftcore.Nobody:", "case false:"},
+		{"health.go", "case m.Leader == raftcore.Nobody:", "case m.Leader == raftcore.Nobody && false:"},
 	}},
 	{"O1", "one group out of service has the process started anew", []edit{
 		{"health.go", "alive > 0 || members == 0", "len(why) == 0"},

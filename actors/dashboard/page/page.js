@@ -216,11 +216,12 @@ function lag(c, m, most) {
   const entries = number(m.lag) + (m.lag === 1 ? " entry" : " entries"), well = m.caughtUp && m.lag < 1000;
   let text = m.lag === 0 ? "✓ has everything" : well ? `✓ keeps up; ${entries} on the way` : `! lacks ${entries}`;
   c.lag.className = well ? "applied" : "lag";
-  if (!well && m.closing !== null) {
+  if (m.sent === "snapshot") text += "; the leader sends a snapshot";
+  else if (!well && m.closing !== null) {
     if (m.left !== null && m.left > 1) text += `; comes closer by ${number(m.closing)} a second, ${seconds(m.left)} left`;
     else if (m.closing < -1) text += `; falls behind by ${number(-m.closing)} a second`;
   }
-  if (m.sent && m.sent !== "replicate") text += ` (${m.sent})`;
+  if (m.sent === "probe") text += "; the leader looks for where its log goes on";
   if (m.heard !== null && m.heard > 1) text += `; heard of ${seconds(m.heard)} ago`;
   put(c.lagText, text);
   c.lag.style.left = "0";
@@ -292,13 +293,13 @@ const waiting = [];
 
 function lines(all) {
   waiting.push(...all);
-  if (waiting.length > 400) { const gone = waiting.splice(0, waiting.length - 399); waiting.unshift({kind: "missed", text: gone.reduce((n, e) => n + (+e.text || 1), 0)}); }
+  if (waiting.length > 400) { const gone = waiting.splice(0, waiting.length - 399); waiting.unshift({kind: "missed", n: gone.reduce((n, e) => n + (e.n || 1), 0)}); }
   if (held) return put($("pause"), `Go on (${waiting.length})`);
   const list = $("events");
   for (const e of waiting.splice(0)) {
     const li = el("li");
     if (e.kind === "missed" || e.kind === "more") {
-      let n = +e.text;
+      let n = e.n;
       li.className = e.kind === "more" ? "routine gap" : "gap";
       const top = list.firstChild;
       if (top && top.className === li.className) { n += +top.dataset.n; top.remove(); } // gaps that touch are one
