@@ -219,11 +219,18 @@ func TestInABrowser(t *testing.T) {
 	b.until(leads(next))
 	b.until(fmt.Sprintf(`document.querySelector("#result").textContent === "Handing the leadership to member %d: done."`, next))
 	b.until(fmt.Sprintf(`[...document.querySelectorAll("#events li")].some(e => e.textContent.includes("member %d leads, term"))`, next))
-	for i := range 20 {
-		w.propose(fmt.Sprint(i))
-	}
+	ctx, enough := context.WithCancel(w.ctx)
+	proposed := make(chan struct{})
+	go func() {
+		defer close(proposed)
+		for ctx.Err() == nil {
+			_, _ = w.groups[0].Propose(ctx, []byte("x"))
+		}
+	}()
 	b.until(`document.querySelector("#latency").textContent.startsWith("median ")`)
 	b.until(`document.querySelector("#rate-plot path.main")?.getAttribute("d").includes("L")`)
+	enough()
+	<-proposed
 	for _, look := range []struct {
 		name          string
 		width, height int

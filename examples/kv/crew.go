@@ -121,14 +121,19 @@ func (c *crew) removeLearner(ctx context.Context, _ string, id raftcore.NodeID) 
 	return errors.Join(err, c.introduce(ctx))
 }
 
-// conf returns a status of the leader, which knows who the members are.
-func (c *crew) conf(ctx context.Context) (actors.Status, error) {
+// conf returns the status that knows the newest of who the members are. Another may come
+// before what is made of it: that is what Members.Expect is for.
+func (c *crew) conf(ctx context.Context) (newest actors.Status, err error) {
 	for _, m := range c.everybody() {
-		if s, err := m.group.Status(ctx); err == nil && s.Role == raftcore.Leader && s.Readable {
-			return s, nil
+		s, err := m.group.Status(ctx)
+		if err != nil {
+			return newest, err
+		}
+		if s.ConfIndex >= newest.ConfIndex && len(s.Conf.Voters) > 0 {
+			newest = s
 		}
 	}
-	return actors.Status{}, errors.New("no member leads at the moment")
+	return newest, nil
 }
 
 // open opens a learner, which the others know from then on.

@@ -178,7 +178,7 @@ var progressMutants = []mutant{
 		{"courier.go", "\tc.group.board.snapshots.end(c.in.moving)\n", ""},
 	}},
 	{"O1", "groups are listed in the order of their keys", []edit{
-		{"host.go", "return strings.Compare(a.name, b.name)", "return 0"},
+		{"host.go", "return strings.Compare(a.name, b.name)", "return 0 * strings.Compare(a.name, b.name)"},
 	}},
 }
 
