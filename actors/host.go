@@ -258,6 +258,9 @@ func Start(system *actor.ActorSystem, cfg HostConfig) (*Host, error) {
 		}
 		return nil, fmt.Errorf("castaway: %w", err)
 	}
+	if t, is := cfg.Transport.(Gateway); is {
+		t.Serve(h)
+	}
 	return h, nil
 }
 
@@ -344,9 +347,10 @@ func (h *Host) newGroup(cfg GroupConfig) (*Group, error) {
 		return nil, fmt.Errorf("MaxBytes is %d: a command may have %d", cfg.MaxBytes, least)
 	}
 	g := &Group{
-		host: h, cfg: cfg, name: cfg.Name, key: groupKey(h.cfg.Cluster, cfg.Name), board: newBoard(cfg.Name),
+		host: h, cfg: cfg, key: groupKey(h.cfg.Cluster, cfg.Name), board: newBoard(cfg.Name),
 		restarts: cfg.Restarts.or(h.cfg.Restarts),
 	}
+	g.Client = Client{name: cfg.Name, group: g, heartbeat: h.cfg.Raft.HeartbeatInterval, election: h.cfg.Raft.ElectionTimeout}
 	g.budget.limit = cfg.MaxBytes
 	if err := g.restarts.mistake(); err != nil {
 		return nil, err

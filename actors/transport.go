@@ -189,3 +189,21 @@ const (
 	ResponseQuarantined                                // the leader's state machine is, at the entry that Index says
 	ResponseSkipped                                    // it was decided not to carry the command out
 )
+
+// What else a Failure may have for a reason, and who asked for another host is not told.
+const (
+	ResponseOverwritten ResponseOutcome = iota + 64
+	ResponseStopped
+	ResponseFaulted
+	ResponseTooOld
+	ResponseBadRequest
+	ResponseUnreachable
+	ResponseGone // the member is restarting
+	ResponseCatchingUp
+	ResponseRemoved
+	ResponseNoGroup
+	ResponseNotAllowed
+	ResponseMachineFault
+	ResponseStorageFault
+	ResponseInvariantFault
+)
