@@ -2,7 +2,9 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 
 	protoremote "github.com/asynkron/protoactor-go/remote"
 	"google.golang.org/grpc"
@@ -35,21 +37,34 @@ func (t *Transport) guardStream(srv any, stream grpc.ServerStream, info *grpc.St
 			err = status.Error(codes.InvalidArgument, "castaway: malformed")
 		}
 	}()
-	return handler(srv, &guardedStream{stream, t})
+	s := &guardedStream{ServerStream: stream, t: t, first: new(protoremote.RemoteMessage)}
+	if err := stream.RecvMsg(s.first); err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		return err
+	}
+	if s.first.GetConnectRequest().GetClientConnection() != nil && t.cfg.MaxClients > 0 {
+		return t.gateway.serve(stream)
+	}
+	return handler(srv, s)
 }
 
 type guardedStream struct {
 	grpc.ServerStream
-	t *Transport
+	t     *Transport
+	first *protoremote.RemoteMessage // that was read, and protoactor has yet to be given
 }
 
 func (s *guardedStream) RecvMsg(m any) error {
-	if err := s.ServerStream.RecvMsg(m); err != nil {
-		return err
-	}
 	message, ok := m.(*protoremote.RemoteMessage)
 	if !ok {
 		return s.refuse("not a remote message")
+	}
+	if s.first != nil {
+		message.MessageType, s.first = s.first.MessageType, nil
+	} else if err := s.ServerStream.RecvMsg(m); err != nil {
+		return err
 	}
 	switch m := message.GetMessageType().(type) {
 	case *protoremote.RemoteMessage_ConnectRequest:

@@ -84,7 +84,7 @@ func child(spec string) error {
 		store = badgerstore.Dir(dir)
 	}
 	host, err := actors.Start(quietSystem(), actors.HostConfig{
-		ID: raftcore.NodeID(id), Store: store, Transport: New(Config{Listen: fields[id]}), Peers: peersAt(fields[1:]),
+		ID: raftcore.NodeID(id), Store: store, Transport: New(Config{Listen: fields[id], MaxClients: 64}), Peers: peersAt(fields[1:]),
 		Raft: raftcore.Config{ElectionTimeout: 500 * time.Millisecond, SnapshotEntries: 5, KeepEntries: -1},
 	})
 	if err != nil {
@@ -173,6 +173,13 @@ func (p *process) start() {
 	if got := p.line(); got != "ready" {
 		p.t.Fatalf("a host says %q", got)
 	}
+}
+
+// address returns where the host listens.
+func (p *process) address() string {
+	fields := strings.Split(p.spec, ",")
+	id, _ := strconv.Atoi(fields[0])
+	return fields[id]
 }
 
 func (p *process) line() string {

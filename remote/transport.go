@@ -38,6 +38,12 @@ type Config struct {
 	// WindowBytes bounds what is under way to one host and not yet taken by it.
 	// More of it makes heartbeats wait longer behind bulk. Default 1 MiB.
 	WindowBytes int
+	// MaxClients is how many clients in other processes (Dial) this host serves at a time.
+	// Default: none.
+	MaxClients int
+	// MaxClientRequests and MaxClientBytes bound what all clients have asked and not been
+	// sent the answer to; beyond it they are told ErrBusy. Default: 8,192, and 64 MiB.
+	MaxClientRequests, MaxClientBytes int
 	// Logger is told what an operator wants to know. Default: nobody.
 	Logger *slog.Logger
 }
@@ -48,6 +54,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.WindowBytes == 0 {
 		c.WindowBytes = 1 << 20
+	}
+	if c.MaxClientRequests == 0 {
+		c.MaxClientRequests = 8192
+	}
+	if c.MaxClientBytes == 0 {
+		c.MaxClientBytes = 64 << 20
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -75,12 +87,14 @@ type Transport struct {
 	mu    sync.RWMutex
 	links map[string]*link // by address
 
+	gateway gateway
 	refused atomic.Uint64
 }
 
 // New returns a Transport. It does not listen before the host starts it.
 func New(cfg Config) *Transport {
 	t := &Transport{cfg: cfg.withDefaults(), links: map[string]*link{}}
+	t.gateway.t = t
 	t.life, t.end = context.WithCancel(context.Background())
 	return t
 }
@@ -199,6 +213,7 @@ func (t *Transport) Stop(context.Context) error {
 	}
 	// Not gracefully: that would wait for the streams of hosts that stay.
 	t.remote.Shutdown(false)
+	t.gateway.ended.Wait()
 	return nil
 }
 

@@ -1,0 +1,370 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	protoremote "github.com/asynkron/protoactor-go/remote"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/remote/raftpb"
+)
+
+// gateway lets clients in other processes ask the host. There is none unless
+// Config.MaxClients says how many may come: a port that is there for the other hosts should
+// not come to serve everybody who can reach it because a library was updated.
+//
+// A client that says so in its connect request (Dial's do) is answered down its own
+// stream, so it needs no port, no address, and no actor system. protoactor's reader knows
+// nothing of that, and never sees such a stream: the guard hands it over.
+//
+// Clients are bounded together, by the number and the bytes of what they have asked and not
+// been sent the answer to; beyond it the answer is ErrBusy, which is bounded for each by
+// not reading on. A client that takes no answers is cut off.
+type gateway struct {
+	t    *Transport
+	host atomic.Pointer[actors.Host]
+
+	clients  atomic.Int64
+	requests atomic.Int64
+	bytes    atomic.Int64
+	ended    sync.WaitGroup
+}
+
+const (
+	gatewayName = "castaway-gateway"
+	clientName  = "castaway-client" // whom the gateway's answers are for, on a stream of its own
+
+	maxUnsentAnswers = 1024 // of one client; then it is not read on
+	stalledAfter     = 10 * time.Second
+)
+
+var clientRequestType = string((*raftpb.ClientRequest)(nil).ProtoReflect().Descriptor().FullName())
+var clientResponseType = string((*raftpb.ClientResponse)(nil).ProtoReflect().Descriptor().FullName())
+
+// Serve lets clients in. See actors.Gateway.
+func (t *Transport) Serve(h *actors.Host) { t.gateway.host.Store(h) }
+
+// authorize returns why a client may not ask that, or nil. ctx is that of its stream, and
+// has what is known of who it is.
+func (g *gateway) authorize(_ context.Context, _ *actors.ClientRequest) error { return nil }
+
+// admit takes a request of so many bytes, or returns why not.
+func (g *gateway) admit(bytes int64) error {
+	limit := int64(g.t.cfg.MaxClientRequests)
+	if used := g.requests.Add(1); used > limit {
+		g.requests.Add(-1)
+		return &actors.BusyError{What: "requests of clients on the host", Used: limit, Limit: limit, RetryAfter: retryAfter}
+	}
+	limit = int64(g.t.cfg.MaxClientBytes)
+	if used := g.bytes.Add(bytes); used > limit {
+		g.bytes.Add(-bytes)
+		g.requests.Add(-1)
+		return &actors.BusyError{What: "bytes of clients on the host", Used: used - bytes, Limit: limit, RetryAfter: retryAfter}
+	}
+	return nil
+}
+
+const retryAfter = 100 * time.Millisecond
+
+// client is a client with a stream of its own.
+type client struct {
+	g      *gateway
+	stream grpc.ServerStream
+	ctx    context.Context
+	end    context.CancelCauseFunc
+
+	mu       sync.Mutex
+	underWay map[uint64]context.CancelFunc // by the client's ID
+	unsent   []answer
+	gone     bool          // nothing is sent any more
+	wake     chan struct{} // something is unsent
+	taken    chan struct{} // something was sent
+}
+
+// answer is one that waits to be sent.
+type answer struct {
+	*raftpb.ClientResponse
+	bytes   int64 // that count with the gateway
+	request bool  // it counts as one
+}
+
+// serve serves a client until it goes.
+func (g *gateway) serve(stream grpc.ServerStream) error {
+	g.ended.Add(1)
+	defer g.ended.Done()
+	defer g.clients.Add(-1)
+	if n := g.clients.Add(1); n > int64(g.t.cfg.MaxClients) {
+		g.t.refuse("a client too many")
+		return status.Errorf(codes.ResourceExhausted, "castaway: this host serves %d clients", g.t.cfg.MaxClients)
+	}
+	if g.host.Load() == nil {
+		return status.Error(codes.Unavailable, "castaway: this host is starting")
+	}
+	err := stream.SendMsg(&protoremote.RemoteMessage{MessageType: &protoremote.RemoteMessage_ConnectResponse{
+		ConnectResponse: &protoremote.ConnectResponse{MemberId: g.t.system.ID},
+	}})
+	if err != nil {
+		return err
+	}
+	c := &client{g: g, stream: stream, underWay: map[uint64]context.CancelFunc{}, wake: make(chan struct{}, 1), taken: make(chan struct{}, 1)}
+	c.ctx, c.end = context.WithCancelCause(stream.Context())
+	g.ended.Add(2)
+	go c.run(c.read)
+	go c.run(c.write)
+	<-c.ctx.Done() // what it has asked and not begun is withdrawn
+	if err := context.Cause(c.ctx); !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}
+
+// run ends the client when f does. What gets past the checks is survived.
+func (c *client) run(f func() error) {
+	defer c.g.ended.Done()
+	defer func() {
+		if reason := recover(); reason != nil {
+			c.g.t.refuse(fmt.Sprintf("a client's message that made the gateway panic: %v", reason))
+			c.end(status.Error(codes.InvalidArgument, "castaway: malformed"))
+		}
+	}()
+	c.end(f())
+}
+
+// read takes what the client asks.
+func (c *client) read() error {
+	for {
+		m := new(protoremote.RemoteMessage)
+		if err := c.stream.RecvMsg(m); err != nil {
+			return err
+		}
+		batch := m.GetMessageBatch()
+		why := "not a batch of messages, of a client"
+		if batch != nil {
+			why = uncleanOfClient(batch)
+		}
+		for i := 0; why == "" && i < len(batch.Envelopes); i++ {
+			data := batch.Envelopes[i].MessageData
+			request := new(raftpb.ClientRequest)
+			if err := proto.Unmarshal(data, request); err != nil {
+				why = "a client's request that is not protobuf"
+			} else if err := c.request(request, int64(len(data))); err != nil {
+				return err
+			}
+		}
+		if why != "" {
+			c.g.t.refuse(why)
+			return status.Error(codes.PermissionDenied, "castaway: "+why)
+		}
+	}
+}
+
+// request takes one request. It waits while too many answers wait.
+func (c *client) request(in *raftpb.ClientRequest, bytes int64) error {
+	if in.Cancel {
+		c.mu.Lock()
+		withdraw := c.underWay[in.Id]
+		c.mu.Unlock()
+		if withdraw != nil {
+			withdraw()
+		}
+		return nil
+	}
+	if err := c.awaitRoom(); err != nil {
+		return err
+	}
+	bytes += requestOverhead
+	r, err := decodeClientRequest(in)
+	if err != nil {
+		c.g.t.refuse(err.Error())
+		err = fmt.Errorf("%w: %w", actors.ErrBadRequest, err)
+	} else if err = c.g.authorize(c.ctx, r); err == nil {
+		err = c.g.admit(bytes)
+	}
+	if err != nil {
+		c.answer(in.Id, actors.Refused(err), answer{})
+		return nil
+	}
+	ctx, withdraw := context.WithCancel(c.ctx)
+	c.mu.Lock()
+	twice := c.underWay[in.Id] != nil
+	if !twice {
+		c.underWay[in.Id] = withdraw
+	}
+	c.mu.Unlock()
+	if twice {
+		withdraw()
+		c.g.t.refuse("a client's request with the ID of another")
+		c.g.requests.Add(-1)
+		c.g.bytes.Add(-bytes)
+		return status.Error(codes.InvalidArgument, "castaway: two requests have one ID")
+	}
+	c.g.host.Load().Ask(ctx, r, func(response *actors.ClientResponse) {
+		c.mu.Lock()
+		delete(c.underWay, in.Id)
+		c.mu.Unlock()
+		withdraw()
+		if _, member := response.Hosts[c.g.t.self]; member {
+			response.Hosts[c.g.t.self] = c.g.t.Address()
+		}
+		c.answer(in.Id, response, answer{bytes: bytes, request: true})
+	})
+	return nil
+}
+
+const requestOverhead = 512 // what one takes beside its data, about
+
+// answer has a response be sent. In place of the request, the response counts.
+func (c *client) answer(id uint64, r *actors.ClientResponse, a answer) {
+	a.ClientResponse = encodeClientResponse(id, r)
+	more := int64(len(a.Data))
+	a.bytes += more
+	c.g.bytes.Add(more)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone {
+		c.release(a)
+		return
+	}
+	c.unsent = append(c.unsent, a)
+	signal(c.wake)
+}
+
+func (c *client) release(a answer) {
+	c.g.bytes.Add(-a.bytes)
+	if a.request {
+		c.g.requests.Add(-1)
+	}
+}
+
+func signal(wake chan struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default:
+	}
+}
+
+// awaitRoom waits until not too many answers are unsent.
+func (c *client) awaitRoom() error {
+	for {
+		c.mu.Lock()
+		full := len(c.unsent) >= maxUnsentAnswers
+		c.mu.Unlock()
+		if !full {
+			return nil
+		}
+		select {
+		case <-c.taken:
+		case <-c.ctx.Done():
+			return context.Cause(c.ctx)
+		}
+	}
+}
+
+// write sends the answers, and ends the client if it does not take them.
+func (c *client) write() error {
+	defer c.releaseUnsent()
+	stalled := time.AfterFunc(time.Hour, func() {
+		c.g.t.refuse("a client that takes no answers")
+		c.end(status.Error(codes.ResourceExhausted, "castaway: answers are not taken"))
+	})
+	stalled.Stop()
+	defer stalled.Stop()
+	for {
+		select {
+		case <-c.wake:
+		case <-c.ctx.Done():
+			return context.Cause(c.ctx)
+		}
+		for {
+			answers := c.take()
+			if len(answers) == 0 {
+				break
+			}
+			stalled.Reset(stalledAfter)
+			err := c.send(answers)
+			stalled.Stop()
+			for _, a := range answers {
+				c.release(a)
+			}
+			if err != nil {
+				return err
+			}
+			signal(c.taken)
+		}
+	}
+}
+
+// take returns the next answers that are sent together.
+func (c *client) take() (answers []answer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n, bytes := 0, 0
+	for n < len(c.unsent) && n < maxBatch && (n == 0 || bytes+len(c.unsent[n].Data) <= maxBatchBytes) {
+		bytes += len(c.unsent[n].Data)
+		n++
+	}
+	answers = c.unsent[:n:n]
+	if c.unsent = c.unsent[n:]; len(c.unsent) == 0 {
+		c.unsent = nil
+	}
+	return answers
+}
+
+// A message has no more requests or answers in it than these; a single one may be larger.
+const (
+	maxBatch      = 256
+	maxBatchBytes = 256 << 10
+)
+
+func (c *client) send(answers []answer) error {
+	batch := &protoremote.MessageBatch{TypeNames: []string{clientResponseType}, Targets: []*actor.PID{{Id: clientName}}}
+	for _, a := range answers {
+		data, err := proto.Marshal(a.ClientResponse)
+		if err != nil {
+			return err
+		}
+		batch.Envelopes = append(batch.Envelopes, &protoremote.MessageEnvelope{MessageData: data})
+	}
+	return c.stream.SendMsg(&protoremote.RemoteMessage{MessageType: &protoremote.RemoteMessage_MessageBatch{MessageBatch: batch}})
+}
+
+// releaseUnsent lets go of what is not sent any more.
+func (c *client) releaseUnsent() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, a := range c.unsent {
+		c.release(a)
+	}
+	c.unsent, c.gone = nil, true
+}
+
+// uncleanOfClient says what is wrong with a batch on a client's stream, or nothing. The
+// address of the target is not looked at: who comes through a gateway of another kind
+// knows the host by another name.
+func uncleanOfClient(b *protoremote.MessageBatch) string {
+	switch {
+	case len(b.Senders) > 0:
+		return "a sender to reply to, on a client's stream"
+	case len(b.TypeNames) != 1 || b.TypeNames[0] != clientRequestType:
+		return "a client's message that is no request"
+	case len(b.Targets) != 1 || b.Targets[0].GetId() != gatewayName:
+		return "a client's message that is not for the gateway"
+	}
+	for _, e := range b.Envelopes {
+		if e == nil || e.TypeId != 0 || e.Target != 0 || e.Sender != 0 || e.SenderRequestId != 0 || e.TargetRequestId != 0 || e.SerializerId != 0 || e.MessageHeader != nil {
+			return "a client's envelope with more than a request"
+		}
+	}
+	return ""
+}
