@@ -51,13 +51,17 @@ func (t *Transport) options() []protoremote.ConfigOption {
 // may take for ever, so it ends with the link: protoactor's own attempt could
 // not be ended.
 func (t *Transport) connect(_ context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	life := t.life
+	life, pass := t.life, func(any) {}
 	if l := t.link(cc.Target()); l != nil {
 		life = l.life
+	} else if c := t.gateway.foreign.client(cc.Target()); c != nil {
+		life, pass = c.ctx, c.pass
+	} else if t.cfg.MaxClients > 0 {
+		return nil, errNobody
 	}
 	ctx, cancel := context.WithCancel(life)
 	opts = append(opts, grpc.WaitForReady(true))
-	s := &clientStream{ctx: ctx, cancel: cancel, open: func() (grpc.ClientStream, error) {
+	s := &clientStream{ctx: ctx, cancel: cancel, pass: pass, open: func() (grpc.ClientStream, error) {
 		return streamer(ctx, desc, cc, method, opts...)
 	}}
 	var err error
@@ -76,7 +80,8 @@ type clientStream struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	open   func() (grpc.ClientStream, error)
-	first  any // the connect request
+	pass   func(any) // is told what was written
+	first  any       // the connect request
 	agreed bool
 }
 
@@ -85,6 +90,9 @@ func (s *clientStream) SendMsg(m any) error {
 	if s.first == nil {
 		s.first = m
 		return nil // RecvMsg will notice, and do it again
+	}
+	if err == nil {
+		s.pass(m)
 	}
 	return err
 }

@@ -26,7 +26,8 @@ import (
 //
 // A client that says so in its connect request (Dial's do) is answered down its own
 // stream, so it needs no port, no address, and no actor system. protoactor's reader knows
-// nothing of that, and never sees such a stream: the guard hands it over.
+// nothing of that, and never sees such a stream: the guard hands it over. Actors of other
+// systems are answered as protoactor does it: see foreign.go.
 //
 // Clients are bounded together, by the number and the bytes of what they have asked and not
 // been sent the answer to; beyond it the answer is ErrBusy, which is bounded for each by
@@ -38,6 +39,7 @@ type gateway struct {
 	clients  atomic.Int64
 	requests atomic.Int64
 	bytes    atomic.Int64
+	foreign  foreign
 	ended    sync.WaitGroup
 }
 
@@ -46,7 +48,6 @@ const (
 	clientName  = "castaway-client" // whom the gateway's answers are for, on a stream of its own
 
 	maxUnsentAnswers = 1024 // of one client; then it is not read on
-	stalledAfter     = 10 * time.Second
 )
 
 var clientRequestType = string((*raftpb.ClientRequest)(nil).ProtoReflect().Descriptor().FullName())
@@ -77,12 +78,12 @@ func (g *gateway) admit(bytes int64) error {
 
 const retryAfter = 100 * time.Millisecond
 
-// client is a client with a stream of its own.
+// client is a client, and its stream.
 type client struct {
-	g      *gateway
-	stream grpc.ServerStream
-	ctx    context.Context
-	end    context.CancelCauseFunc
+	g    *gateway
+	ctx  context.Context
+	end  context.CancelCauseFunc
+	send func([]answer) error
 
 	mu       sync.Mutex
 	underWay map[uint64]context.CancelFunc // by the client's ID
@@ -90,43 +91,61 @@ type client struct {
 	gone     bool          // nothing is sent any more
 	wake     chan struct{} // something is unsent
 	taken    chan struct{} // something was sent
+
+	// Of one that is answered by protoactor:
+	toPass int           // answers that it was given, and has not written
+	passed chan struct{} // it has written some
 }
 
 // answer is one that waits to be sent.
 type answer struct {
 	*raftpb.ClientResponse
-	bytes   int64 // that count with the gateway
-	request bool  // it counts as one
+	to      *actor.PID // nil: down the client's stream
+	bytes   int64      // that count with the gateway
+	request bool       // it counts as one
 }
 
 // serve serves a client until it goes.
 func (g *gateway) serve(stream grpc.ServerStream) error {
-	g.ended.Add(1)
-	defer g.ended.Done()
+	if err := g.enter(); err != nil {
+		return err
+	}
 	defer g.clients.Add(-1)
-	if n := g.clients.Add(1); n > int64(g.t.cfg.MaxClients) {
-		g.t.refuse("a client too many")
-		return status.Errorf(codes.ResourceExhausted, "castaway: this host serves %d clients", g.t.cfg.MaxClients)
-	}
-	if g.host.Load() == nil {
-		return status.Error(codes.Unavailable, "castaway: this host is starting")
-	}
 	err := stream.SendMsg(&protoremote.RemoteMessage{MessageType: &protoremote.RemoteMessage_ConnectResponse{
 		ConnectResponse: &protoremote.ConnectResponse{MemberId: g.t.system.ID},
 	}})
 	if err != nil {
 		return err
 	}
-	c := &client{g: g, stream: stream, underWay: map[uint64]context.CancelFunc{}, wake: make(chan struct{}, 1), taken: make(chan struct{}, 1)}
-	c.ctx, c.end = context.WithCancelCause(stream.Context())
+	c := g.newClient(stream.Context())
+	c.send = func(answers []answer) error { return sendDown(stream, answers) }
 	g.ended.Add(2)
-	go c.run(c.read)
+	go c.run(func() error { return c.read(stream) })
 	go c.run(c.write)
 	<-c.ctx.Done() // what it has asked and not begun is withdrawn
 	if err := context.Cause(c.ctx); !errors.Is(err, io.EOF) {
 		return err
 	}
 	return nil
+}
+
+// enter counts a client, or returns why it is not let in.
+func (g *gateway) enter() error {
+	if g.host.Load() == nil {
+		return status.Error(codes.Unavailable, "castaway: this host is starting")
+	}
+	if n := g.clients.Add(1); n > int64(g.t.cfg.MaxClients) {
+		g.clients.Add(-1)
+		g.t.refuse("a client too many")
+		return status.Errorf(codes.ResourceExhausted, "castaway: this host serves %d clients", g.t.cfg.MaxClients)
+	}
+	return nil
+}
+
+func (g *gateway) newClient(ctx context.Context) *client {
+	c := &client{g: g, underWay: map[uint64]context.CancelFunc{}, wake: make(chan struct{}, 1), taken: make(chan struct{}, 1)}
+	c.ctx, c.end = context.WithCancelCause(ctx)
+	return c
 }
 
 // run ends the client when f does. What gets past the checks is survived.
@@ -142,10 +161,10 @@ func (c *client) run(f func() error) {
 }
 
 // read takes what the client asks.
-func (c *client) read() error {
+func (c *client) read(stream grpc.ServerStream) error {
 	for {
 		m := new(protoremote.RemoteMessage)
-		if err := c.stream.RecvMsg(m); err != nil {
+		if err := stream.RecvMsg(m); err != nil {
 			return err
 		}
 		batch := m.GetMessageBatch()
@@ -154,11 +173,7 @@ func (c *client) read() error {
 			why = uncleanOfClient(batch)
 		}
 		for i := 0; why == "" && i < len(batch.Envelopes); i++ {
-			data := batch.Envelopes[i].MessageData
-			request := new(raftpb.ClientRequest)
-			if err := proto.Unmarshal(data, request); err != nil {
-				why = "a client's request that is not protobuf"
-			} else if err := c.request(request, int64(len(data))); err != nil {
+			if err := c.data(batch.Envelopes[i].MessageData, nil); err != nil {
 				return err
 			}
 		}
@@ -169,9 +184,19 @@ func (c *client) read() error {
 	}
 }
 
-// request takes one request. It waits while too many answers wait.
-func (c *client) request(in *raftpb.ClientRequest, bytes int64) error {
-	if in.Cancel {
+// data takes one request, as it came. It waits while too many answers wait.
+func (c *client) data(data []byte, to *actor.PID) error {
+	in := new(raftpb.ClientRequest)
+	if err := proto.Unmarshal(data, in); err != nil {
+		c.g.t.refuse("a client's request that is not protobuf")
+		return status.Error(codes.PermissionDenied, "castaway: a request that is not protobuf")
+	}
+	return c.request(in, int64(len(data)), to)
+}
+
+// request takes one request, to be answered to an actor, or down the stream.
+func (c *client) request(in *raftpb.ClientRequest, bytes int64, to *actor.PID) error {
+	if in.Cancel && to == nil {
 		c.mu.Lock()
 		withdraw := c.underWay[in.Id]
 		c.mu.Unlock()
@@ -192,17 +217,11 @@ func (c *client) request(in *raftpb.ClientRequest, bytes int64) error {
 		err = c.g.admit(bytes)
 	}
 	if err != nil {
-		c.answer(in.Id, actors.Refused(err), answer{})
+		c.answer(in.Id, actors.Refused(err), answer{to: to})
 		return nil
 	}
 	ctx, withdraw := context.WithCancel(c.ctx)
-	c.mu.Lock()
-	twice := c.underWay[in.Id] != nil
-	if !twice {
-		c.underWay[in.Id] = withdraw
-	}
-	c.mu.Unlock()
-	if twice {
+	if !c.begin(in.Id, withdraw, to) {
 		withdraw()
 		c.g.t.refuse("a client's request with the ID of another")
 		c.g.requests.Add(-1)
@@ -210,16 +229,32 @@ func (c *client) request(in *raftpb.ClientRequest, bytes int64) error {
 		return status.Error(codes.InvalidArgument, "castaway: two requests have one ID")
 	}
 	c.g.host.Load().Ask(ctx, r, func(response *actors.ClientResponse) {
-		c.mu.Lock()
-		delete(c.underWay, in.Id)
-		c.mu.Unlock()
-		withdraw()
+		if withdraw(); to == nil {
+			c.mu.Lock()
+			delete(c.underWay, in.Id)
+			c.mu.Unlock()
+		}
 		if _, member := response.Hosts[c.g.t.self]; member {
 			response.Hosts[c.g.t.self] = c.g.t.Address()
 		}
-		c.answer(in.Id, response, answer{bytes: bytes, request: true})
+		c.answer(in.Id, response, answer{to: to, bytes: bytes, request: true})
 	})
 	return nil
+}
+
+// begin notes how a request is withdrawn, unless one with the same ID is under way. Actors
+// count their IDs each for itself, and withdraw nothing.
+func (c *client) begin(id uint64, withdraw context.CancelFunc, to *actor.PID) bool {
+	if to != nil {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.underWay[id] != nil {
+		return false
+	}
+	c.underWay[id] = withdraw
+	return true
 }
 
 const requestOverhead = 512 // what one takes beside its data, about
@@ -327,7 +362,8 @@ const (
 	maxBatchBytes = 256 << 10
 )
 
-func (c *client) send(answers []answer) error {
+// sendDown sends answers down the client's own stream.
+func sendDown(stream grpc.ServerStream, answers []answer) error {
 	batch := &protoremote.MessageBatch{TypeNames: []string{clientResponseType}, Targets: []*actor.PID{{Id: clientName}}}
 	for _, a := range answers {
 		data, err := proto.Marshal(a.ClientResponse)
@@ -336,7 +372,7 @@ func (c *client) send(answers []answer) error {
 		}
 		batch.Envelopes = append(batch.Envelopes, &protoremote.MessageEnvelope{MessageData: data})
 	}
-	return c.stream.SendMsg(&protoremote.RemoteMessage{MessageType: &protoremote.RemoteMessage_MessageBatch{MessageBatch: batch}})
+	return stream.SendMsg(&protoremote.RemoteMessage{MessageType: &protoremote.RemoteMessage_MessageBatch{MessageBatch: batch}})
 }
 
 // releaseUnsent lets go of what is not sent any more.

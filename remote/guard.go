@@ -17,8 +17,8 @@ import (
 // The guard stands between the network and protoactor remote, which lets
 // whoever connects spawn actors, stop them, send them system messages, make it
 // relay to third parties, and, with an index out of range or an unknown type,
-// end the process. What passes is: our one message, for our one inbox, from
-// nobody in particular.
+// end the process. What passes is: packets for our one inbox, from nobody in particular;
+// and if there is a gateway, clients' requests for it, from where they can be answered.
 
 var packetType = string((*raftpb.Packet)(nil).ProtoReflect().Descriptor().FullName())
 
@@ -47,13 +47,20 @@ func (t *Transport) guardStream(srv any, stream grpc.ServerStream, info *grpc.St
 	if s.first.GetConnectRequest().GetClientConnection() != nil && t.cfg.MaxClients > 0 {
 		return t.gateway.serve(stream)
 	}
+	defer func() {
+		if s.client != nil {
+			s.client.end(io.EOF)
+		}
+	}()
 	return handler(srv, s)
 }
 
 type guardedStream struct {
 	grpc.ServerStream
-	t     *Transport
-	first *protoremote.RemoteMessage // that was read, and protoactor has yet to be given
+	t      *Transport
+	first  *protoremote.RemoteMessage // that was read, and protoactor has yet to be given
+	from   string                     // the address that it was introduced with
+	client *client                    // the actors there, if they ask the gateway
 }
 
 func (s *guardedStream) RecvMsg(m any) error {
@@ -68,15 +75,16 @@ func (s *guardedStream) RecvMsg(m any) error {
 	}
 	switch m := message.GetMessageType().(type) {
 	case *protoremote.RemoteMessage_ConnectRequest:
-		if m.ConnectRequest.GetServerConnection() == nil {
-			return s.refuse("a connect request that is not a host's")
+		if m.ConnectRequest.GetServerConnection() == nil || s.from != "" {
+			return s.refuse("a connect request that is not a host's first")
 		}
+		s.from = m.ConnectRequest.GetServerConnection().GetAddress()
 		return nil
 	case *protoremote.RemoteMessage_MessageBatch:
-		if why := s.t.unclean(m.MessageBatch); why != "" {
+		if why := s.unclean(m.MessageBatch); why != "" {
 			return s.refuse(why)
 		}
-		return nil
+		return s.ask(m.MessageBatch)
 	}
 	return s.refuse("not a batch of messages")
 }
@@ -88,18 +96,21 @@ func (s *guardedStream) refuse(why string) error {
 }
 
 // unclean says what is wrong with a batch, or nothing.
-func (t *Transport) unclean(b *protoremote.MessageBatch) string {
-	if len(b.GetSenders()) > 0 {
-		return "a sender to reply to"
+func (s *guardedStream) unclean(b *protoremote.MessageBatch) string {
+	clients := s.t.cfg.MaxClients > 0
+	for _, sender := range b.GetSenders() {
+		if !clients || sender.GetAddress() != s.from {
+			return "a sender to reply to"
+		}
 	}
 	for _, name := range b.GetTypeNames() {
-		if name != packetType {
+		if name != packetType && (name != clientRequestType || !clients) {
 			return "a message of type " + name
 		}
 	}
-	address := t.Address()
+	address := s.t.Address()
 	for _, target := range b.GetTargets() {
-		if target.GetAddress() != address || target.GetId() != inboxName {
+		if id := target.GetId(); target.GetAddress() != address || id != inboxName && (id != gatewayName || !clients) {
 			return "a message for " + target.GetAddress() + "/" + target.GetId()
 		}
 	}
@@ -111,8 +122,14 @@ func (t *Transport) unclean(b *protoremote.MessageBatch) string {
 			return "a type out of range"
 		case e.Target < 0 || int(e.Target) >= len(b.GetTargets()):
 			return "a target out of range"
-		case e.Sender != 0 || e.SenderRequestId != 0 || e.TargetRequestId != 0:
-			return "a sender, or a request"
+		case (b.TypeNames[e.TypeId] == packetType) != (b.Targets[e.Target].Id == inboxName):
+			return "a message for the other process"
+		case e.Sender < 0 || int(e.Sender) > len(b.GetSenders()) || e.TargetRequestId != 0:
+			return "a sender out of range, or a request"
+		case b.TypeNames[e.TypeId] == packetType && (e.Sender != 0 || e.SenderRequestId != 0):
+			return "a packet with a sender"
+		case b.TypeNames[e.TypeId] == clientRequestType && e.Sender == 0:
+			return "a client's request with nobody to be answered"
 		case e.SerializerId != 0:
 			return "a serializer that is not protobuf"
 		}

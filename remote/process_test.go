@@ -8,20 +8,26 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
+	protoremote "github.com/asynkron/protoactor-go/remote"
+
 	"github.com/castaway-go/castaway/actors"
 	"github.com/castaway-go/castaway/persistence"
 	"github.com/castaway-go/castaway/persistence/badgerstore"
 	"github.com/castaway-go/castaway/persistence/snapshots"
 	"github.com/castaway-go/castaway/raftcore"
+	"github.com/castaway-go/castaway/remote/raftpb"
 )
 
 // The hosts of this file are processes of their own: this test binary, started
@@ -31,11 +37,20 @@ const (
 	diskEnv  = "CASTAWAY_TEST_DISK" // a directory; without it the disk is memory
 	joinEnv  = "CASTAWAY_TEST_JOIN" // set: it is not among the founders
 	dirEnv   = "CASTAWAY_TEST_DIR"  // where a host keeps its snapshots
+	// the requests and the bytes of clients that a host takes
+	boundsEnv = "CASTAWAY_TEST_BOUNDS"
+	// the address of a process that has nothing but protoactor remote, as it is shipped
+	plainEnv = "CASTAWAY_TEST_PLAIN"
 )
 
 func TestMain(m *testing.M) {
-	if spec := os.Getenv(childEnv); spec != "" {
-		if err := child(spec); err != nil {
+	run := child
+	spec := os.Getenv(childEnv)
+	if address := os.Getenv(plainEnv); address != "" {
+		run, spec = plain, address
+	}
+	if spec != "" {
+		if err := run(spec); err != nil {
 			fmt.Println("error", err)
 			os.Exit(1)
 		}
@@ -83,8 +98,12 @@ func child(spec string) error {
 	if dir := os.Getenv(diskEnv); dir != "" {
 		store = badgerstore.Dir(dir)
 	}
+	refusals := make(refusals, 1000)
+	transport := Config{Listen: fields[id], MaxClients: 8, Logger: slog.New(refusals)}
+	_, _ = fmt.Sscan(os.Getenv(boundsEnv), &transport.MaxClientRequests, &transport.MaxClientBytes)
+	wire := New(transport)
 	host, err := actors.Start(quietSystem(), actors.HostConfig{
-		ID: raftcore.NodeID(id), Store: store, Transport: New(Config{Listen: fields[id], MaxClients: 64}), Peers: peersAt(fields[1:]),
+		ID: raftcore.NodeID(id), Store: store, Transport: wire, Peers: peersAt(fields[1:]),
 		Raft: raftcore.Config{ElectionTimeout: 500 * time.Millisecond, SnapshotEntries: 5, KeepEntries: -1},
 	})
 	if err != nil {
@@ -110,6 +129,15 @@ func child(spec string) error {
 		case "local":
 			answer, err := group.Do(ctx, &actors.Request{Operation: actors.Read, Consistency: actors.Local})
 			fmt.Println(string(answer.Data), err)
+		case "refused":
+			fmt.Println(wire.Refused())
+		case "why":
+			fmt.Println(<-refusals)
+		case "memory": // in MiB
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&m)
+			fmt.Println(m.HeapAlloc>>20, m.Sys>>20)
 		case "first":
 			s, err := group.Status(ctx)
 			fmt.Println(uint64(s.First), err)
@@ -143,9 +171,69 @@ func peersAt(addresses []string) map[raftcore.NodeID]string {
 	return peers
 }
 
+// refusals are why something was refused, as a Logger is told.
+type refusals chan string
+
+func (r refusals) Enabled(context.Context, slog.Level) bool  { return true }
+func (r refusals) WithGroup(string) slog.Handler             { return r }
+func (r refusals) Handle(context.Context, slog.Record) error { return nil }
+
+func (r refusals) WithAttrs(attrs []slog.Attr) slog.Handler {
+	for _, a := range attrs {
+		if a.Key == "why" {
+			select {
+			case r <- a.Value.String():
+			default:
+			}
+		}
+	}
+	return r
+}
+
+// plain is a process of a user who has actors, and no host.
+func plain(address string) error {
+	host, p, err := net.SplitHostPort(address)
+	if err != nil {
+		return err
+	}
+	port, err := strconv.Atoi(p)
+	if err != nil {
+		return err
+	}
+	system := quietSystem()
+	protoremote.NewRemote(system, protoremote.Configure(host, port)).Start()
+	_, err = system.Root.SpawnNamed(actor.PropsFromFunc(func(ctx actor.Context) {
+		if r, is := ctx.Message().(*raftpb.ClientRequest); is {
+			ctx.Respond(&raftpb.ClientResponse{Version: 1, Id: r.Id, Outcome: 1, Data: r.Data})
+		}
+	}), "echo")
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		var gateway, group string
+		var operation uint32
+		data := ""
+		if _, err := fmt.Sscan(in.Text(), &gateway, &group, &operation, &data); err != nil && data != "" {
+			return err
+		}
+		r := &raftpb.ClientRequest{Version: 1, Id: 7, Group: group, Operation: operation, Data: []byte(data)}
+		answer, err := system.Root.RequestFuture(actor.NewPID(gateway, "castaway-gateway"), r, 20*time.Second).Result()
+		if err != nil {
+			fmt.Println("error", err)
+			continue
+		}
+		a := answer.(*raftpb.ClientResponse)
+		fmt.Println(a.Id, a.Outcome, string(a.Data), a.Failure.GetReasons())
+	}
+	return nil
+}
+
 // process is a host's process, seen from the test.
 type process struct {
-	t    *testing.T
+	t    testing.TB
 	spec string
 	env  []string // more of it
 	cmd  *exec.Cmd
@@ -222,7 +310,7 @@ func threeHosts(t *testing.T) []*process {
 	return hosts
 }
 
-func freeAddresses(t *testing.T, n int) []string {
+func freeAddresses(t testing.TB, n int) []string {
 	t.Helper()
 	addresses := make([]string, n)
 	for i := range addresses {

@@ -190,6 +190,7 @@ func (t *Transport) Link(address string, notify func(actors.LinkEvent)) actors.L
 	}
 	t.links[address] = l
 	t.mu.Unlock()
+	t.gateway.lost(address)
 	l.greet()
 	return l
 }
@@ -235,6 +236,7 @@ func (t *Transport) endpointChanged(e any) {
 		if l := t.link(e.Address); l != nil {
 			l.disconnected()
 		}
+		t.gateway.lost(e.Address)
 	}
 }
 
