@@ -78,7 +78,6 @@ var causes = slices.Concat([]cause{
 	{ResponseCatchingUp, errCatchingUp},
 	{ResponseRemoved, ErrRemoved},
 	{ResponseNoGroup, ErrNoGroup},
-	{ResponseNotAllowed, ErrNotAllowed},
 	{ResponseSessionExpired, ErrSessionExpired},
 	{ResponseQuarantined, ErrQuarantined},
 	{ResponseSkipped, ErrSkipped},
@@ -273,7 +272,8 @@ func (h *Host) Ask(ctx context.Context, r *ClientRequest, answer func(*ClientRes
 	g.take(c, &r.Request)
 }
 
-// asked returns the group that a client means.
+// asked returns the group that a client means. Whether this client may ask that of the group
+// is to be asked here: nothing was taken yet.
 func (h *Host) asked(r *ClientRequest) (*Group, error) {
 	if r.Cluster != h.cfg.Cluster {
 		return nil, fmt.Errorf("%w: this host is of another cluster", ErrNoGroup)

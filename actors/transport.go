@@ -202,7 +202,6 @@ const (
 	ResponseCatchingUp
 	ResponseRemoved
 	ResponseNoGroup
-	ResponseNotAllowed
 	ResponseMachineFault
 	ResponseStorageFault
 	ResponseInvariantFault

@@ -3,7 +3,9 @@ package remote
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,8 +72,8 @@ func encodeClientResponse(id uint64, r *actors.ClientResponse) *raftpb.ClientRes
 	if r.Status != nil {
 		out.Status = encodeStatus(r.Status, r.StatusFault)
 	}
-	for id, address := range r.Hosts { // in any order
-		out.Hosts = append(out.Hosts, &raftpb.HostAddress{Id: uint64(id), Address: valid(address)})
+	for _, id := range slices.Sorted(maps.Keys(r.Hosts)) {
+		out.Hosts = append(out.Hosts, &raftpb.HostAddress{Id: uint64(id), Address: valid(r.Hosts[id])})
 	}
 	return out
 }

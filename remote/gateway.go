@@ -56,10 +56,6 @@ var clientResponseType = string((*raftpb.ClientResponse)(nil).ProtoReflect().Des
 // Serve lets clients in. See actors.Gateway.
 func (t *Transport) Serve(h *actors.Host) { t.gateway.host.Store(h) }
 
-// authorize returns why a client may not ask that, or nil. ctx is that of its stream, and
-// has what is known of who it is.
-func (g *gateway) authorize(_ context.Context, _ *actors.ClientRequest) error { return nil }
-
 // admit takes a request of so many bytes, or returns why not.
 func (g *gateway) admit(bytes int64) error {
 	limit := int64(g.t.cfg.MaxClientRequests)
@@ -213,7 +209,7 @@ func (c *client) request(in *raftpb.ClientRequest, bytes int64, to *actor.PID) e
 	if err != nil {
 		c.g.t.refuse(err.Error())
 		err = fmt.Errorf("%w: %w", actors.ErrBadRequest, err)
-	} else if err = c.g.authorize(c.ctx, r); err == nil {
+	} else { // c.ctx has what is known of who asks: it goes with r, for Host.Ask to judge
 		err = c.g.admit(bytes)
 	}
 	if err != nil {
