@@ -243,6 +243,15 @@
 // It is told the outcome of one try: what Group's methods do when a leader is lost, to ask
 // again, is the actor's. A member that has stopped is a dead letter.
 //
+// # From another process
+//
+// Everything that Group does for its callers is a Client's (client.go), with the same
+// outcomes, retries and sessions. Where the group is open on a host of the same process, one
+// try is a call to the node. In a process that has no host an Asker makes it; package remote
+// has one (remote.Dial), and on the hosts a Gateway, which has Host.Ask do what it is asked
+// (gateway.go). A try goes to the host that leads, as far as the client knows, and to others
+// as long as those who are asked do not lead, are down, or have gone.
+//
 // # Transport
 //
 // The hosts of different processes speak through a Transport. Package remote has

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -132,6 +133,25 @@ func TestAClientElsewhereDoesWhatAGroupDoes(t *testing.T) {
 	in := actors.InSession{ID: session.ID(), Sequence: 2, Done: 1}
 	if _, err := sum.Do(ctx, &actors.Request{Operation: actors.Propose, Data: []byte("1"), Session: in}); !errors.Is(err, actors.ErrSessionExpired) || !errors.Is(err, actors.ErrRejected) {
 		t.Errorf("a session that was closed: %v", err)
+	}
+}
+
+// One seed is enough, also one that is no member, and knows only where others are.
+func TestAClientElsewhereStartsFromAHostThatIsNoMember(t *testing.T) {
+	hosts := startThree(t)
+	fields := append(strings.Split(hosts[0].spec, ",")[1:], freeAddresses(t, 1)[0])
+	stranger := &process{t: t, spec: "4," + strings.Join(fields, ","), env: []string{joinEnv + "=yes"}}
+	stranger.start()
+	t.Cleanup(stranger.kill)
+	sum := dial(t, "127.0.0.1:1", stranger.address()) // nobody listens at the first
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if answer, err := sum.Propose(ctx, []byte("3")); err != nil || string(answer) != "3" {
+		t.Errorf("Propose: %q, %v", answer, err)
+	}
+	stranger.kill() // is not needed any more
+	if answer, err := sum.Read(ctx, nil); err != nil || string(answer) != "3" {
+		t.Errorf("Read: %q, %v", answer, err)
 	}
 }
 

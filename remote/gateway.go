@@ -392,6 +392,8 @@ func uncleanOfClient(b *protoremote.MessageBatch) string {
 		return "a client's message that is no request"
 	case len(b.Targets) != 1 || b.Targets[0].GetId() != gatewayName:
 		return "a client's message that is not for the gateway"
+	case len(b.Envelopes) > maxBatch:
+		return "too many requests of a client in one message"
 	}
 	for _, e := range b.Envelopes {
 		if e == nil || e.TypeId != 0 || e.Target != 0 || e.Sender != 0 || e.SenderRequestId != 0 || e.TargetRequestId != 0 || e.SerializerId != 0 || e.MessageHeader != nil {

@@ -150,6 +150,11 @@ func TestP6_ClientsOfNoGoodWillChangeNothing(t *testing.T) {
 		"a header": changed(func(b *protoremote.MessageBatch) {
 			b.Envelopes[0].MessageHeader = &protoremote.MessageHeader{HeaderData: map[string]string{"a": "b"}}
 		}),
+		"too many": changed(func(b *protoremote.MessageBatch) {
+			for len(b.Envelopes) <= maxBatch {
+				b.Envelopes = append(b.Envelopes, b.Envelopes[0])
+			}
+		}),
 		"no protobuf": changed(func(b *protoremote.MessageBatch) { b.Envelopes[0].MessageData = []byte{0xff, 1, 2} }),
 	}
 	refused := 0
@@ -240,8 +245,10 @@ func TestP5_WhatClientsHaveUnderWayIsBounded(t *testing.T) {
 	for id := range uint64(300) { // none of them is ever answered
 		requests = append(requests, &raftpb.ClientRequest{Version: 1, Id: id + 1, Group: "sum", Operation: 2, Consistency: 3, After: 1 << 40})
 	}
-	if err := flood.Send(batch(asked(t, requests...))); err != nil {
-		t.Fatal(err)
+	for _, some := range [][]*raftpb.ClientRequest{requests[:150], requests[150:]} {
+		if err := flood.Send(batch(asked(t, some...))); err != nil {
+			t.Fatal(err)
+		}
 	}
 	busy := map[uint64]bool{}
 	for len(busy) < 200 {
