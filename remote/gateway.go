@@ -30,17 +30,16 @@ import (
 // systems are answered as protoactor does it: see foreign.go.
 //
 // Clients are bounded together, by the number and the bytes of what they have asked and not
-// been sent the answer to; beyond it the answer is ErrBusy, which is bounded for each by
-// not reading on. A client that takes no answers is cut off.
+// been sent the answer to, and none has more than half of that; beyond it the answer is
+// ErrBusy. How many of those wait for a client to take them is bounded by not reading on. A client that takes no answers is cut off.
 type gateway struct {
 	t    *Transport
 	host atomic.Pointer[actors.Host]
 
-	clients  atomic.Int64
-	requests atomic.Int64
-	bytes    atomic.Int64
-	foreign  foreign
-	ended    sync.WaitGroup
+	clients atomic.Int64
+	usage   usage
+	foreign foreign
+	ended   sync.WaitGroup
 }
 
 const (
@@ -56,18 +55,36 @@ var clientResponseType = string((*raftpb.ClientResponse)(nil).ProtoReflect().Des
 // Serve lets clients in. See actors.Gateway.
 func (t *Transport) Serve(h *actors.Host) { t.gateway.host.Store(h) }
 
-// admit takes a request of so many bytes, or returns why not.
-func (g *gateway) admit(bytes int64) error {
-	limit := int64(g.t.cfg.MaxClientRequests)
-	if used := g.requests.Add(1); used > limit {
-		g.requests.Add(-1)
-		return &actors.BusyError{What: "requests of clients on the host", Used: limit, Limit: limit, RetryAfter: retryAfter}
+// usage is what clients, or one of them, have asked and not been sent the answer to.
+type usage struct{ requests, bytes atomic.Int64 }
+
+// count counts with the client, and with all of them.
+func (c *client) count(requests, bytes int64) {
+	for _, u := range []*usage{&c.usage, &c.g.usage} {
+		u.requests.Add(requests)
+		u.bytes.Add(bytes)
 	}
-	limit = int64(g.t.cfg.MaxClientBytes)
-	if used := g.bytes.Add(bytes); used > limit {
-		g.bytes.Add(-bytes)
-		g.requests.Add(-1)
-		return &actors.BusyError{What: "bytes of clients on the host", Used: used - bytes, Limit: limit, RetryAfter: retryAfter}
+}
+
+// admit counts a request of so many bytes, or returns why it is not taken. No client has
+// more than half of what there is for all.
+func (c *client) admit(bytes int64) error {
+	c.count(1, bytes)
+	requests, most := int64(c.g.t.cfg.MaxClientRequests), int64(c.g.t.cfg.MaxClientBytes)
+	for _, b := range []struct {
+		used  *atomic.Int64
+		limit int64
+		what  string
+	}{
+		{&c.g.usage.requests, requests, "requests of all clients on the host"},
+		{&c.usage.requests, (requests + 1) / 2, "requests of this client on the host"},
+		{&c.g.usage.bytes, most, "bytes of all clients on the host"},
+		{&c.usage.bytes, (most + 1) / 2, "bytes of this client on the host"},
+	} {
+		if used := b.used.Load(); used > b.limit {
+			c.count(-1, -bytes)
+			return &actors.BusyError{What: b.what, Used: used, Limit: b.limit, RetryAfter: retryAfter}
+		}
 	}
 	return nil
 }
@@ -80,6 +97,8 @@ type client struct {
 	ctx  context.Context
 	end  context.CancelCauseFunc
 	send func([]answer) error
+
+	usage usage
 
 	mu       sync.Mutex
 	underWay map[uint64]context.CancelFunc // by the client's ID
@@ -210,7 +229,7 @@ func (c *client) request(in *raftpb.ClientRequest, bytes int64, to *actor.PID) e
 		c.g.t.refuse(err.Error())
 		err = fmt.Errorf("%w: %w", actors.ErrBadRequest, err)
 	} else { // c.ctx has what is known of who asks: it goes with r, for Host.Ask to judge
-		err = c.g.admit(bytes)
+		err = c.admit(bytes)
 	}
 	if err != nil {
 		c.answer(in.Id, actors.Refused(err), answer{to: to})
@@ -220,8 +239,7 @@ func (c *client) request(in *raftpb.ClientRequest, bytes int64, to *actor.PID) e
 	if !c.begin(in.Id, withdraw, to) {
 		withdraw()
 		c.g.t.refuse("a client's request with the ID of another")
-		c.g.requests.Add(-1)
-		c.g.bytes.Add(-bytes)
+		c.count(-1, -bytes)
 		return status.Error(codes.InvalidArgument, "castaway: two requests have one ID")
 	}
 	c.g.host.Load().Ask(ctx, r, func(response *actors.ClientResponse) {
@@ -260,7 +278,7 @@ func (c *client) answer(id uint64, r *actors.ClientResponse, a answer) {
 	a.ClientResponse = encodeClientResponse(id, r)
 	more := int64(len(a.Data))
 	a.bytes += more
-	c.g.bytes.Add(more)
+	c.count(0, more)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.gone {
@@ -272,10 +290,11 @@ func (c *client) answer(id uint64, r *actors.ClientResponse, a answer) {
 }
 
 func (c *client) release(a answer) {
-	c.g.bytes.Add(-a.bytes)
+	requests := int64(0)
 	if a.request {
-		c.g.requests.Add(-1)
+		requests = 1
 	}
+	c.count(-requests, -a.bytes)
 }
 
 func signal(wake chan struct{}) {

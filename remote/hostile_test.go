@@ -239,7 +239,7 @@ func TestP6_ClientsOfNoGoodWillChangeNothing(t *testing.T) {
 // P5: a client has more under way than the host takes, and more connections than it
 // serves. What is beyond the bounds is refused, and with the client all that it had goes.
 func TestP5_WhatClientsHaveUnderWayIsBounded(t *testing.T) {
-	host := lone(t, "100 1000000")
+	host := lone(t, "200 2000000")
 	flood := connected(t, bareStream(t, host.address(), asClient))
 	var requests []*raftpb.ClientRequest
 	for id := range uint64(300) { // none of them is ever answered
@@ -260,10 +260,24 @@ func TestP5_WhatClientsHaveUnderWayIsBounded(t *testing.T) {
 		}
 	}
 	sum := dial(t, host.address())
+	if _, err := sum.Propose(context.Background(), []byte("1")); err != nil {
+		t.Errorf("a client beside a flood: %v", err)
+	}
+	second := connected(t, bareStream(t, host.address(), asClient))
+	if err := second.Send(batch(asked(t, requests[:100]...))); err != nil {
+		t.Fatal(err)
+	}
+	// All are under way when the next is refused.
+	if err := second.Send(batch(asked(t, requests[200]))); err != nil {
+		t.Fatal(err)
+	}
+	if a := answers(t, second); len(a) != 1 || a[0].Busy == nil {
+		t.Fatalf("answered is %v", a)
+	}
 	_, err := sum.Propose(context.Background(), []byte("1"))
 	var full *actors.BusyError
-	if !errors.Is(err, actors.ErrBusy) || !errors.Is(err, actors.ErrRejected) || !errors.As(err, &full) || full.Limit != 100 {
-		t.Errorf("a client beside a flood: %v", err)
+	if !errors.Is(err, actors.ErrBusy) || !errors.Is(err, actors.ErrRejected) || !errors.As(err, &full) || full.Limit != 200 {
+		t.Errorf("a client beside two floods: %v", err)
 	}
 	// What is withdrawn makes room.
 	if err := flood.Send(batch(asked(t, &raftpb.ClientRequest{Version: 1, Id: 7, Cancel: true}))); err != nil {
@@ -296,7 +310,7 @@ func TestP5_WhatClientsHaveUnderWayIsBounded(t *testing.T) {
 	}
 
 	var streams []protoremote.Remoting_ReceiveClient
-	for range 7 { // with that of sum, eight
+	for range 6 { // with that of sum, and the second, eight
 		streams = append(streams, connected(t, bareStream(t, host.address(), asClient)))
 	}
 	if _, err := bareStream(t, host.address(), asClient).Recv(); status.Code(err) != codes.ResourceExhausted {

@@ -42,7 +42,8 @@ type Config struct {
 	// Default: none.
 	MaxClients int
 	// MaxClientRequests and MaxClientBytes bound what all clients have asked and not been
-	// sent the answer to; beyond it they are told ErrBusy. Default: 8,192, and 64 MiB.
+	// sent the answer to, one of them half as much; beyond it they are told ErrBusy.
+	// Default: 8,192, and 64 MiB.
 	MaxClientRequests, MaxClientBytes int
 	// Logger is told what an operator wants to know. Default: nobody.
 	Logger *slog.Logger

@@ -28,15 +28,18 @@ var gatewayMutants = []mutant{
 		{"conn.go", "if a.acts && a.sent {", "if false {"},
 	}},
 	{"P5", "a host takes any number of clients' requests", []edit{
-		{"gateway.go", "if used := g.requests.Add(1); used > limit {", "if used := g.requests.Add(1); used > limit && false {"},
+		{"gateway.go", "{&c.g.usage.requests, requests,", "{&c.g.usage.requests, 1 << 40,"},
+	}},
+	{"P5", "a client may have all that there is for clients", []edit{
+		{"gateway.go", "(requests + 1) / 2", "requests"},
 	}},
 	{"P5", "a request that has gone counts on", []edit{
-		{"gateway.go", "if a.request {\n\t\tc.g.requests.Add(-1)", "if false {\n\t\tc.g.requests.Add(-1)"},
+		{"gateway.go", "c.count(-requests, -a.bytes)", "c.count(0, -a.bytes)"},
 	}},
 	{"P5", "a client that has gone keeps its place", []edit{
 		{"gateway.go", "defer g.clients.Add(-1)\n", ""},
 	}},
 	{"P6", "an actor has the answer sent to a third", []edit{
-		{"guard.go", "if !clients || sender.GetAddress() != s.from {", "if !clients {"},
+		{"guard.go", "if !clients || sender.GetAddress() != s.from {", "if !clients || sender.GetAddress() != s.from && false {"},
 	}},
 }
