@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/castaway-go/castaway/persistence"
@@ -153,5 +155,69 @@ func TestC1_AClientElsewhereAsksAgainOnlyWhatIsSafe(t *testing.T) {
 	s = &script{answers: []func(*ClientRequest) (*ClientResponse, error){led(1), fails(ErrUnknown), led(raftcore.Nobody), led(2)}}
 	if err := NewClient("g", s).Transfer(ctx, raftcore.Nobody); err != nil || len(s.answers) > 0 {
 		t.Errorf("Transfer: %v, and %d answers were not asked for", err, len(s.answers))
+	}
+}
+
+// askerFunc is an Asker.
+type askerFunc func(ctx context.Context, r *ClientRequest) (*ClientResponse, error)
+
+func (f askerFunc) Ask(ctx context.Context, r *ClientRequest) (*ClientResponse, error) {
+	return f(ctx, r)
+}
+
+// C1: a session lives on while all that are asked for a sign of life say that they have
+// stopped: they are not the group. It ends when the client is closed.
+func TestC1_ASessionElsewhereOutlivesMembersThatStop(t *testing.T) {
+	synctest.Test(t, sessionElsewhere)
+}
+
+func sessionElsewhere(t *testing.T) {
+	var stopped, closed atomic.Bool
+	signs := make(chan bool, 100) // of life, and whether they were refused
+	asker := askerFunc(func(ctx context.Context, r *ClientRequest) (*ClientResponse, error) {
+		switch {
+		case closed.Load():
+			return nil, ErrStopped
+		case r.Operation == OpenSession:
+			return &ClientResponse{Outcome: ResponseOK, Session: 5}, nil
+		case r.Operation == KeepSession && stopped.Load():
+			select {
+			case signs <- true:
+			default:
+			}
+			return Refused(ErrStopped), nil
+		}
+		if r.Operation == KeepSession {
+			select {
+			case signs <- false:
+			default:
+			}
+		}
+		return &ClientResponse{Outcome: ResponseOK}, nil
+	})
+	ctx := context.Background()
+	session, err := NewClient("g", asker).OpenSession(ctx, 3*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	await := func(refused bool, n int) {
+		for n > 0 {
+			if <-signs == refused {
+				n--
+			}
+		}
+	}
+	await(false, 2)
+	stopped.Store(true)
+	await(true, 20)
+	stopped.Store(false)
+	await(false, 2)
+	if _, err := session.Propose(ctx, nil); err != nil {
+		t.Errorf("a session that goes on: %v", err)
+	}
+	closed.Store(true)
+	time.Sleep(10 * time.Second) // of the bubble's time: a sign of life is due
+	if _, err := session.Propose(ctx, nil); !errors.Is(err, ErrStopped) {
+		t.Errorf("a session of a client that was closed: %v", err)
 	}
 }

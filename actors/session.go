@@ -277,7 +277,7 @@ func (s *Session) keepAlive() {
 		case err == nil:
 			s.spoken()
 			silent = 0
-		case errors.Is(err, ErrSessionExpired), errors.Is(err, ErrStopped), errors.Is(err, ErrFaulted):
+		case errors.Is(err, ErrSessionExpired), (errors.Is(err, ErrStopped) || errors.Is(err, ErrFaulted)) && !s.client.worthAsking(err):
 			s.end(err)
 			return
 		default:
