@@ -292,8 +292,8 @@ func (h *Host) ID() raftcore.NodeID { return h.cfg.ID }
 func (h *Host) System() *actor.ActorSystem { return h.system }
 
 // Open opens a group on this host. It returns when the member has recovered
-// from the disk; who leads is found out later. Founding a group that exists is
-// the same as opening it.
+// from the disk, or waits for the others because its snapshot is damaged; who leads is
+// found out later. Founding a group that exists is the same as opening it.
 func (h *Host) Open(ctx context.Context, cfg GroupConfig) (*Group, error) {
 	g, err := h.newGroup(cfg)
 	if err != nil {
@@ -310,6 +310,10 @@ func (h *Host) Open(ctx context.Context, cfg GroupConfig) (*Group, error) {
 		switch s.State {
 		case Running:
 			return g, nil
+		case Recovering:
+			if errors.As(s.Fault, new(*lostSnapshot)) { // the others may have something to open, too, before they are well
+				return g, nil
+			}
 		case Faulted, Stopped:
 			return g, g.unavailable()
 		}
