@@ -153,7 +153,7 @@ func TestR4_AWriteComesBackWithItsTermAndIndex(t *testing.T) {
 }
 
 func TestR5_AReadSeesWhatWasWrittenBefore(t *testing.T) {
-	inWorld(t, 3, func(w *world) {
+	inWorld(t, 3, func(t *testing.T, w *world) {
 		l := w.start()
 		l.propose("1")
 		for _, h := range w.hosts {
@@ -292,7 +292,7 @@ func (g *gate) Query(ctx context.Context, question []byte) ([]byte, error) {
 }
 
 func TestR9_NothingIsAppliedWhileTheStateIsRead(t *testing.T) {
-	inWorld(t, 1, func(w *world) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
 		m := &gate{asked: make(chan struct{}), answer: make(chan struct{})}
 		w.group = func(c *actors.GroupConfig) { c.Machine = func() actors.StateMachine { return m } }
 		h := w.start()
@@ -368,7 +368,7 @@ func collector(w *world, h *hostUp) (ask func(*actors.Request), answers func() m
 }
 
 func TestR12_EveryRequestIsAnsweredOnceAlsoByAShutdown(t *testing.T) {
-	inWorld(t, 3, func(w *world) {
+	inWorld(t, 3, func(t *testing.T, w *world) {
 		l := w.start()
 		ask, answers := collector(w, l)
 		l.propose("1")
@@ -416,7 +416,7 @@ func TestR13_WhoDoesNotLeadSaysWhoDoes(t *testing.T) {
 		want(t, "leader", replies[0].Leader, 3)
 	})
 	t.Run("and a host that knows of none says that", func(t *testing.T) {
-		inWorld(t, 3, func(w *world) {
+		inWorld(t, 3, func(t *testing.T, w *world) {
 			l := w.start()
 			w.net.Isolate(w.peers[l.id])
 			ctx, cancel := context.WithTimeout(w.ctx, 10*electionTimeout)
@@ -430,7 +430,7 @@ func TestR13_WhoDoesNotLeadSaysWhoDoes(t *testing.T) {
 		})
 	})
 	t.Run("a shutdown has no hint", func(t *testing.T) {
-		inWorld(t, 1, func(w *world) {
+		inWorld(t, 1, func(t *testing.T, w *world) {
 			h := w.start()
 			if err := h.group.Stop(w.ctx); err != nil {
 				t.Fatal(err)
@@ -445,7 +445,7 @@ func TestR13_WhoDoesNotLeadSaysWhoDoes(t *testing.T) {
 }
 
 func TestR14_LeadershipIsHandedOver(t *testing.T) {
-	inWorld(t, 3, func(w *world) {
+	inWorld(t, 3, func(t *testing.T, w *world) {
 		l := w.start()
 		to := w.other(l)
 		term := l.status().Term
@@ -570,7 +570,7 @@ func TestR19_PayloadsAreNeverCopiedByTheCore(t *testing.T) {
 
 // The published example: write "1", read "1", with everything that comes with the library.
 func TestR20_BatteriesAreIncluded(t *testing.T) {
-	inWorld(t, 1, func(w *world) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
 		system := newSystem()
 		host, err := actors.Start(system, actors.HostConfig{ID: 1, Store: persistence.Memory()})
 		if err != nil {
@@ -592,7 +592,7 @@ func TestR20_BatteriesAreIncluded(t *testing.T) {
 
 func TestR21_ANetworkAndADiskInMemory(t *testing.T) {
 	t.Run("the network delivers to who is registered", func(t *testing.T) {
-		inWorld(t, 3, func(w *world) {
+		inWorld(t, 3, func(t *testing.T, w *world) {
 			l := w.start()
 			l.propose("1")
 			w.net.Isolate(w.peers[l.id])
@@ -640,7 +640,7 @@ func TestR21_ANetworkAndADiskInMemory(t *testing.T) {
 }
 
 func TestR22_AGroupIsAClientForAnyNumberOfGoroutines(t *testing.T) {
-	inWorld(t, 3, func(w *world) {
+	inWorld(t, 3, func(t *testing.T, w *world) {
 		w.start()
 		var all sync.WaitGroup
 		for i := range 30 {
@@ -765,7 +765,7 @@ func TestR25_WhatWasLeftToBeDoneIsDone(t *testing.T) {
 		want(t, "entries to save again", len(drain(n).Save.Entries), 0)
 	})
 	t.Run("read, modify, write", func(t *testing.T) {
-		inWorld(t, 3, func(w *world) {
+		inWorld(t, 3, func(t *testing.T, w *world) {
 			w.group = func(c *actors.GroupConfig) { c.Machine = func() actors.StateMachine { return &cell{} } }
 			l := w.start()
 			want(t, "from nothing to 1", l.propose(" 1"), "1")
@@ -775,7 +775,7 @@ func TestR25_WhatWasLeftToBeDoneIsDone(t *testing.T) {
 		})
 	})
 	t.Run("a machine that panics", func(t *testing.T) {
-		inWorld(t, 1, func(w *world) {
+		inWorld(t, 1, func(t *testing.T, w *world) {
 			panics := true
 			w.group = func(c *actors.GroupConfig) {
 				c.Machine = func() actors.StateMachine { return &poisoned{panics: panics} }

@@ -432,7 +432,7 @@ func newWorld(t *testing.T, n int) *world {
 
 // inWorld runs f with n hosts in a bubble of fake time; who is up in the end is stopped.
 // f starts them.
-func inWorld(t *testing.T, n int, f func(w *world)) {
+func inWorld(t *testing.T, n int, f func(t *testing.T, w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, n)
 		defer time.Sleep(time.Minute) // fake: protoactor's dead-letter throttle outlives what it counts
@@ -441,7 +441,7 @@ func inWorld(t *testing.T, n int, f func(w *world)) {
 				h.stop()
 			}
 		}()
-		f(w)
+		f(t, w)
 	})
 }
 
