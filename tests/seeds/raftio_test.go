@@ -966,7 +966,7 @@ func (k table) Restore(r io.Reader) error {
 	return err
 }
 
-func TestI23_WhatItLeftOutIsHere(t *testing.T) {
+func TestI23_WhatItLeftOutIsHereButForWitnesses(t *testing.T) {
 	t.Run("reads without a write, by a round or a lease", func(t *testing.T) {
 		inWorld(t, 3, func(t *testing.T, w *world) {
 			w.host = func(c *actors.HostConfig) { c.Raft.LeaseReads = true }
