@@ -225,9 +225,8 @@ func TestL6_SendingDoesNotBlockAndMayFailSilently(t *testing.T) {
 func TestL7_ReceivingDoesNotWaitForAMachineThatIsBusy(t *testing.T) {
 	inWorld(t, 3, func(t *testing.T, w *world) {
 		busy := make(chan struct{})
-		var stall *stalled
 		w.group = func(c *actors.GroupConfig) {
-			c.Machine = func() actors.StateMachine { stall = &stalled{busy: busy}; return stall }
+			c.Machine = func() actors.StateMachine { return &stalled{busy: busy} }
 		}
 		l := w.start()
 		follower := w.other(l)
