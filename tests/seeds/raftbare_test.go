@@ -86,6 +86,21 @@ func TestB3_AGroupIsFoundedOnPristineNodesOnly(t *testing.T) {
 	drain(outside)
 	outside.Step(raftcore.Tick{Now: raftcore.Instant(2 * time.Hour)})
 	want(t, "messages of who is outside", len(drain(outside).Send), 0)
+
+	// The published example: one node founds a group of three, is asked until that is
+	// committed, and takes a command. The others hear of it from that one alone.
+	g := newCores(t, 3, 0, func(c *raftcore.Config) { c.Joins = false })
+	first := g.node(1)
+	first.Step(raftcore.Bootstrap{Cluster: 7, Conf: conf})
+	g.settle()
+	founding := raftcore.EntryID{Term: 1, Index: 1}
+	want(t, "status", first.CommitStatus(founding), raftcore.CommitInProgress)
+	for first.CommitStatus(founding) == raftcore.CommitInProgress {
+		g.pass(5 * time.Millisecond)
+	}
+	want(t, "status", first.CommitStatus(founding), raftcore.CommitCommitted)
+	g.propose(first, "a command")
+	want(t, "log", strings.Join(g.same(), ","), "a command")
 }
 
 func TestB4_ACommandGetsAPositionAndItsPayloadStaysOutside(t *testing.T) {
