@@ -145,6 +145,23 @@ func TestB5_AConfigurationThatMakesNoSenseIsRefused(t *testing.T) {
 	want(t, "another one is under way", change(l, raftcore.ConfState{Voters: ids(2)}, 0), raftcore.ChangeInProgress)
 	g.heal()
 	want(t, "the same again", change(l, four, 0), raftcore.Done)
+
+	// Of a leader that has committed nothing yet nobody knows which members are the newest.
+	n := bare(t, nil)
+	n.Step(raftcore.Tick{Now: 1})
+	n.Step(raftcore.Campaign{})
+	for _, pre := range []bool{true, false} {
+		out := drain(n)
+		for out.Save.Token.Sequence != 0 {
+			n.Step(raftcore.Saved{Token: out.Save.Token})
+			out = drain(n)
+		}
+		v := out.Send[0].Body.(*raftcore.VoteRequest)
+		hears(n, 2, n.Status().Term, &raftcore.VoteReply{Pre: pre, Granted: true, Campaign: v.Campaign})
+	}
+	n.Step(raftcore.ChangeConfig{Tag: 1, Conf: four})
+	want(t, "role", n.Status().Role, raftcore.Leader)
+	want(t, "not ready", drain(n).Replies[0].Outcome, raftcore.NotReady)
 }
 
 func TestB6_JointConsensusEndsByItself(t *testing.T) {

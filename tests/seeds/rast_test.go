@@ -246,6 +246,18 @@ func TestR7_TheDiskIsAskedAndAnswersLaterInOrder(t *testing.T) {
 	want(t, "it leads", l.Status().Readable, true)
 	want(t, "saves under way", len(l.saves) > 0, true)
 	want(t, "committed, by the disks of the others", l.Status().Commit, l.Status().Last)
+
+	// Without others its own disk is what it waits for.
+	g = newCores(t, 1, 1, nil)
+	l = g.settled()
+	l.slow = true
+	tag := g.tag()
+	l.Step(raftcore.Propose{Tag: tag, Data: []byte("1")})
+	g.pass(electionTimeout)
+	want(t, "applied before it is durable", l.done[tag], 0)
+	g.saved(l)
+	g.settle()
+	want(t, "applied when it is", l.done[tag], l.Status().Last)
 }
 
 func TestR8_WhatIsCommittedIsHandedOutToBeAppliedInOrder(t *testing.T) {
@@ -717,6 +729,55 @@ func TestR24_ADeterministicGroupAndAJudgeOfItsHistory(t *testing.T) {
 		g.until("who has asked is told", func() bool { return old.replies[tag].Tag != 0 })
 		want(t, "outcome", old.replies[tag].Outcome, raftcore.Overwritten)
 	})
+	t.Run("half of a group is no majority", func(t *testing.T) {
+		for n := 2; n <= 6; n++ {
+			g := newCores(t, n, n, nil)
+			g.settled()
+			for _, c := range g.nodes[:(n+1)/2] { // the rest is less than a majority, or half
+				g.crash(c)
+			}
+			g.pass(20 * electionTimeout)
+			for _, c := range g.nodes[(n+1)/2:] {
+				want(t, fmt.Sprintf("role of %d among %d", c.cfg.ID, n), c.Status().Role == raftcore.Leader, false)
+			}
+		}
+	})
+	t.Run("a vote that comes twice is one", func(t *testing.T) {
+		five, err := raftcore.New(raftcore.Config{ID: 1, Boot: 1, ElectionTimeout: electionTimeout}, raftcore.Recovered{
+			HardState: raftcore.HardState{Term: 1, Cluster: 7, Joined: true}, Incarnation: 101,
+			BaseConf: raftcore.ConfigAt{Conf: raftcore.ConfState{Voters: ids(5)}},
+		})
+		want(t, "error", err, nil)
+		five.Step(raftcore.Tick{Now: 1})
+		drain(five)
+		five.Step(raftcore.Tick{Now: raftcore.Instant(2 * electionTimeout)})
+		campaign := drain(five).Send[0].Body.(*raftcore.VoteRequest).Campaign
+		for range 4 {
+			hears(five, 2, 1, &raftcore.VoteReply{Pre: true, Granted: true, Campaign: campaign})
+		}
+		drain(five)
+		want(t, "role", five.Status().Role, raftcore.PreCandidate)
+		hears(five, 3, 1, &raftcore.VoteReply{Pre: true, Granted: true, Campaign: campaign})
+		drain(five)
+		want(t, "role, with a third one", five.Status().Role, raftcore.Candidate)
+	})
+	t.Run("a vote goes to a later term, however short its log, and to no earlier one", func(t *testing.T) {
+		for last, granted := range map[raftcore.EntryID]bool{
+			{Term: 3, Index: 1}: true, {Term: 2, Index: 3}: true, {Term: 2, Index: 2}: false, {Term: 1, Index: 99}: false,
+		} {
+			n := bare(t, nil)
+			n.Step(raftcore.Tick{Now: 1})
+			hears(n, 2, 2, &raftcore.AppendRequest{Round: 1, Entries: []raftcore.Entry{
+				{EntryID: raftcore.EntryID{Term: 1, Index: 1}, Kind: raftcore.EntryNoop}, {EntryID: raftcore.EntryID{Term: 2, Index: 2}, Kind: raftcore.EntryNoop}, {EntryID: raftcore.EntryID{Term: 2, Index: 3}, Kind: raftcore.EntryNoop},
+			}})
+			n.Step(raftcore.Saved{Token: drain(n).Save.Token})
+			drain(n)
+			n.Step(raftcore.Tick{Now: raftcore.Instant(4 * electionTimeout)})
+			drain(n)
+			hears(n, 3, 9, &raftcore.VoteRequest{Last: last, Campaign: 1})
+			want(t, fmt.Sprint("a vote for ", last), drain(n).Save.HardState.Vote == 3, granted)
+		}
+	})
 	t.Run("the same seed is the same history", func(t *testing.T) {
 		history := func() (lines []string) {
 			plan := rafttest.DrawPlan(24)
@@ -763,6 +824,11 @@ func TestR25_WhatWasLeftToBeDoneIsDone(t *testing.T) {
 		want(t, "entries to save", len(drain(n).Save.Entries), 1)
 		hears(n, 2, 2, m)
 		want(t, "entries to save again", len(drain(n).Save.Entries), 0)
+		// One that was under way for long cuts off nothing that came after it.
+		hears(n, 2, 2, &raftcore.AppendRequest{Prev: raftcore.EntryID{Term: 2, Index: 1}, Entries: []raftcore.Entry{{EntryID: raftcore.EntryID{Term: 2, Index: 2}, Kind: raftcore.EntryCommand}}, Round: 2})
+		hears(n, 2, 2, m)
+		drain(n)
+		want(t, "last", n.Status().Last, 2)
 	})
 	t.Run("read, modify, write", func(t *testing.T) {
 		inWorld(t, 3, func(t *testing.T, w *world) {
