@@ -187,6 +187,27 @@ func TestB6_JointConsensusEndsByItself(t *testing.T) {
 	conf := next.Status().Conf
 	want(t, "members", conf.Equal(&target), true)
 
+	t.Run("both majorities decide, as long as there are two", func(t *testing.T) {
+		g := newCores(t, 5, 3, nil)
+		l := g.settled()
+		old := func(id raftcore.NodeID) bool { return id <= 3 && id != l.cfg.ID }
+		var joint raftcore.Index
+		l.Trace(func(e raftcore.TraceEvent) {
+			if e.Kind == raftcore.TraceConfig && e.Conf.Joint() && joint == 0 {
+				joint = e.Last.Index
+				g.lost = func(m raftcore.Message) bool { return old(m.From) || old(m.To) }
+			}
+		})
+		target := raftcore.ConfState{Voters: []raftcore.NodeID{l.cfg.ID, 4, 5}}
+		l.Step(raftcore.ChangeConfig{Conf: target})
+		g.until("it is joint", func() bool { return joint != 0 })
+		g.pass(5 * electionTimeout)
+		for _, c := range g.nodes {
+			want(t, "committed by the new majority alone", c.Status().Commit >= joint, false)
+		}
+		g.heal()
+		g.until("it is left", func() bool { conf := g.leader().Status().Conf; return conf.Equal(&target) })
+	})
 	t.Run("those who do not vote come and go without it", func(t *testing.T) {
 		with := raftcore.ConfState{Voters: target.Voters, Learners: []raftcore.NodeID{l.cfg.ID}}
 		joint := false

@@ -234,6 +234,21 @@ func TestI7_WhoComesBackNeitherRaisesTermsNorDeposesALeader(t *testing.T) {
 	g.pass(10 * electionTimeout)
 	want(t, "the leader, and its term", fmt.Sprint(g.leader().cfg.ID, g.leader().Status().Term), fmt.Sprint(l.cfg.ID, term))
 
+	// Who is asked answers as he would vote, and nothing comes of it.
+	for last, granted := range map[raftcore.EntryID]bool{{Term: 2, Index: 1}: true, {Term: 1, Index: 9}: false} {
+		n := bare(t, nil)
+		n.Step(raftcore.Tick{Now: 1})
+		hears(n, 2, 2, &raftcore.AppendRequest{Round: 1, Entries: []raftcore.Entry{{EntryID: raftcore.EntryID{Term: 2, Index: 1}, Kind: raftcore.EntryNoop}}})
+		n.Step(raftcore.Saved{Token: drain(n).Save.Token})
+		n.Step(raftcore.Tick{Now: raftcore.Instant(5 * electionTimeout)})
+		drain(n)
+		hears(n, 3, 5, &raftcore.VoteRequest{Pre: true, Last: last, Campaign: 1})
+		out := drain(n)
+		want(t, "messages", len(out.Send), 1)
+		want(t, fmt.Sprint("a pre-vote for ", last), out.Send[0].Body.(*raftcore.VoteReply).Granted, granted)
+		want(t, "vote", n.Status().Vote == 3, false)
+	}
+
 	// An answer to an earlier question is not counted.
 	n := bare(t, nil)
 	n.Step(raftcore.Tick{Now: 1})

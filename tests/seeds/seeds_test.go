@@ -313,18 +313,6 @@ func (g *cores) other(not ...*core) *core {
 	return nil
 }
 
-// lead makes a node the leader.
-func (g *cores) lead(c *core) {
-	g.t.Helper()
-	g.until("it leads", func() bool {
-		if l := g.leader(); l != c {
-			l.Step(raftcore.Transfer{To: c.cfg.ID})
-			g.settle()
-		}
-		return c.Status().Readable
-	})
-}
-
 // propose has a node take a command, and returns where that has its place when it is
 // applied there.
 func (g *cores) propose(c *core, command string) raftcore.Index {
