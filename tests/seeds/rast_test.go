@@ -756,9 +756,25 @@ func TestR24_ADeterministicGroupAndAJudgeOfItsHistory(t *testing.T) {
 		}
 		drain(five)
 		want(t, "role", five.Status().Role, raftcore.PreCandidate)
+		hears(five, 9, 1, &raftcore.VoteReply{Pre: true, Granted: true, Campaign: campaign}) // who is none of them
+		drain(five)
+		want(t, "role, with a stranger", five.Status().Role, raftcore.PreCandidate)
 		hears(five, 3, 1, &raftcore.VoteReply{Pre: true, Granted: true, Campaign: campaign})
 		drain(five)
 		want(t, "role, with a third one", five.Status().Role, raftcore.Candidate)
+	})
+	t.Run("a candidate follows who has won its term", func(t *testing.T) {
+		n := bare(t, nil)
+		n.Step(raftcore.Tick{Now: 1})
+		n.Step(raftcore.Campaign{})
+		campaign := drain(n).Send[0].Body.(*raftcore.VoteRequest).Campaign
+		hears(n, 2, 1, &raftcore.VoteReply{Pre: true, Granted: true, Campaign: campaign})
+		n.Step(raftcore.Saved{Token: drain(n).Save.Token})
+		drain(n)
+		want(t, "role", n.Status().Role, raftcore.Candidate)
+		hears(n, 3, 2, &raftcore.AppendRequest{Round: 1})
+		drain(n)
+		want(t, "role, and leader", fmt.Sprint(n.Status().Role, n.Leader()), "follower 3")
 	})
 	t.Run("a vote goes to a later term, however short its log, and to no earlier one", func(t *testing.T) {
 		for last, granted := range map[raftcore.EntryID]bool{
