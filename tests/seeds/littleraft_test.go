@@ -409,22 +409,58 @@ func TestL13_ACommandIsSentAtOnceAndNotWithTheNextHeartbeat(t *testing.T) {
 
 func TestL14_AStrayRejectionChangesNothing(t *testing.T) {
 	n := leads(t, nil)
+	peer := func() string {
+		p := n.Status().Peers[0]
+		return fmt.Sprintf("%s %d %d", p.State, p.Match, p.Next)
+	}
+	stray := func(what string, probed ...raftcore.Index) {
+		t.Helper()
+		before := peer()
+		for _, i := range probed {
+			hears(n, 2, 2, &raftcore.AppendReply{Rejected: true, Round: 1, Probed: raftcore.EntryID{Term: 2, Index: i}})
+			drain(n)
+			want(t, fmt.Sprintf("%s: state, match and next, when %d was rejected", what, i), peer(), before)
+		}
+	}
+	// It has three entries of six, and the others are on their way.
 	for range 5 {
 		n.Step(raftcore.Propose{Data: []byte("x")})
 	}
 	out := drain(n)
 	round := out.Send[0].Body.(*raftcore.AppendRequest).Round
 	n.Step(raftcore.Saved{Token: out.Save.Token})
-	hears(n, 2, 2, &raftcore.AppendReply{Match: 6, Round: round})
+	hears(n, 2, 2, &raftcore.AppendReply{Match: 3, Round: round})
 	drain(n)
-	peer := func() raftcore.PeerStatus { return n.Status().Peers[0] }
-	before := peer()
-	want(t, "match and next", fmt.Sprint(before.Match, before.Next), "6 7")
-	for _, probed := range []raftcore.Index{0, 1, 3, 6} {
-		hears(n, 2, 2, &raftcore.AppendReply{Rejected: true, Round: round, Probed: raftcore.EntryID{Term: 2, Index: probed}})
-		drain(n)
-		want(t, fmt.Sprintf("match and next, after %d was rejected", probed), fmt.Sprint(peer().Match, peer().Next), "6 7")
+	want(t, "state, match and next", peer(), "replicate 3 7")
+	stray("who follows", 0, 1, 3, 7, 99)
+
+	// Of a new leader with a log it is not known yet what it has: one question is asked.
+	r := raftcore.Recovered{
+		HardState: raftcore.HardState{Term: 1, Cluster: 7, Joined: true}, Incarnation: 101,
+		BaseConf: raftcore.ConfigAt{Conf: raftcore.ConfState{Voters: ids(3)}},
 	}
+	for i := range raftcore.Index(9) {
+		r.Note(&raftcore.Entry{EntryID: raftcore.EntryID{Term: 1, Index: i + 1}, Kind: raftcore.EntryCommand})
+	}
+	again, err := raftcore.New(raftcore.Config{ID: 1, Boot: 1, ElectionTimeout: electionTimeout}, r)
+	want(t, "error", err, nil)
+	n = again
+	n.Step(raftcore.Tick{Now: 1})
+	n.Step(raftcore.Campaign{})
+	for _, pre := range []bool{true, false} {
+		out := drain(n)
+		for out.Save.Token.Sequence != 0 {
+			n.Step(raftcore.Saved{Token: out.Save.Token})
+			out = drain(n)
+		}
+		hears(n, 3, n.Status().Term, &raftcore.VoteReply{Pre: pre, Granted: true, Campaign: out.Send[0].Body.(*raftcore.VoteRequest).Campaign})
+	}
+	drain(n)
+	want(t, "state, match and next", peer(), "probe 0 10")
+	stray("who is asked", 3, 5, 8, 10)
+	hears(n, 2, 2, &raftcore.AppendReply{Rejected: true, Round: 1, Probed: raftcore.EntryID{Term: 1, Index: 9}, Hint: raftcore.EntryID{Term: 1, Index: 4}})
+	drain(n)
+	want(t, "state, match and next, when the question is answered", peer(), "probe 0 5")
 }
 
 func TestL15_AGroupOfOneWorks(t *testing.T) {
