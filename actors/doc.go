@@ -153,8 +153,8 @@
 //	number    of a group in the store
 //	peer      the ID of another host
 //	address   of another host
-//	why       a packet was refused
-//	refused   how many packets were
+//	why       something was refused, or is as it is
+//	refused   how many times that was
 //	bytes     the size of something
 //	max       how large it may be
 //	actor     the ID of an actor

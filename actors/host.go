@@ -36,6 +36,11 @@ type HostConfig struct {
 	// Peers are the addresses of the other hosts. This host's own may be among
 	// them: then all hosts can be given the same map. SetPeers changes them later.
 	Peers map[raftcore.NodeID]string
+	// Authorize, if it is not nil, is asked about every request that a client in another
+	// process makes of a group of this host, or has the host there make: an error is why it
+	// is refused, and what the client is told (ErrNotAllowed). It must not block, and may be
+	// called concurrently. Whoever leads a group is asked, so all hosts are to have the same.
+	Authorize func(Asked) error
 	// Cluster tells groups of the same name in different installations apart.
 	Cluster string
 	// Raft has the timeouts and the bounds of every group. ID, Boot, Seed and Quiesce
@@ -535,7 +540,7 @@ func (h *Host) deliver(p *Packet) {
 		from.tell(p.Responses)
 	}
 	for i := range p.Requests {
-		h.request(from, &p.Requests[i])
+		h.request(from, p, &p.Requests[i])
 	}
 	if len(removed) > 0 {
 		slices.Sort(removed)
@@ -545,7 +550,7 @@ func (h *Host) deliver(p *Packet) {
 }
 
 // request hands a request from another host to the node it is for.
-func (h *Host) request(from *channel, r *GroupRequest) {
+func (h *Host) request(from *channel, p *Packet, r *GroupRequest) {
 	c := &call{operation: r.Operation, data: r.Data, foreign: true, ctx: h.spanFrom(r)}
 	if r.Members != nil || r.To != raftcore.Nobody {
 		c.more = &particulars{members: r.Members, to: r.To}
@@ -560,6 +565,10 @@ func (h *Host) request(from *channel, r *GroupRequest) {
 	g, removed := h.find(r.Group)
 	if g != nil {
 		if node := g.node.Load(); node != nil {
+			if err := h.authorize(Asked{Group: g.name, Operation: r.Operation, Host: p.From, Names: p.Names}, r.Data); err != nil {
+				c.finish(nil, err)
+				return
+			}
 			if err := g.admit(c); err != nil {
 				c.finish(nil, err)
 				return
