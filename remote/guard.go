@@ -23,53 +23,63 @@ var packetType = string((*raftpb.Packet)(nil).ProtoReflect().Descriptor().FullNa
 // guardCall refuses every call that is not the stream: listing processes, and
 // their diagnostics, are not for the network.
 func (t *Transport) guardCall(_ context.Context, _ any, info *grpc.UnaryServerInfo, _ grpc.UnaryHandler) (any, error) {
-	t.refuse("a call of " + info.FullMethod)
+	t.refuse(badMessage, "a call of "+info.FullMethod)
 	return nil, status.Error(codes.PermissionDenied, "castaway: not offered")
 }
 
-// guardStream lets only clean messages through, and survives what gets past it.
+// guardStream lets only clean messages through, and survives what gets past it. Each stream
+// has an inbox of its own, which knows who is at the other end.
 func (t *Transport) guardStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
-			t.refuse(fmt.Sprintf("a message that made protoactor panic: %v", reason))
+			t.refuse(badMessage, fmt.Sprintf("a message that made protoactor panic: %v", reason))
 			err = status.Error(codes.InvalidArgument, "castaway: malformed")
 		}
 	}()
-	return handler(srv, &guardedStream{stream, t})
+	in, err := t.newInbox(stream)
+	if err != nil {
+		return err
+	}
+	defer t.system.ProcessRegistry.Remove(in.pid)
+	err = handler(srv, &guardedStream{stream, in})
+	if _, told := status.FromError(err); !told { // protoactor could not read a packet
+		err = in.end(badMessage, codes.InvalidArgument, err.Error())
+	}
+	return err
 }
 
 type guardedStream struct {
 	grpc.ServerStream
-	t *Transport
+	*inbox
 }
 
 func (s *guardedStream) RecvMsg(m any) error {
+	if s.ended != nil {
+		return s.ended
+	}
 	if err := s.ServerStream.RecvMsg(m); err != nil {
 		return err
 	}
 	message, ok := m.(*protoremote.RemoteMessage)
 	if !ok {
-		return s.refuse("not a remote message")
+		return s.end(badMessage, codes.PermissionDenied, "not a remote message")
 	}
 	switch m := message.GetMessageType().(type) {
 	case *protoremote.RemoteMessage_ConnectRequest:
 		if m.ConnectRequest.GetServerConnection() == nil {
-			return s.refuse("a connect request that is not a host's")
+			return s.end(badMessage, codes.PermissionDenied, "a connect request that is not a host's")
 		}
 		return nil
 	case *protoremote.RemoteMessage_MessageBatch:
-		if why := s.t.unclean(m.MessageBatch); why != "" {
-			return s.refuse(why)
+		if why := s.unclean(m.MessageBatch); why != "" {
+			return s.end(badMessage, codes.PermissionDenied, why)
+		}
+		for _, target := range m.MessageBatch.Targets { // from here on it is for this stream's inbox
+			target.Id = s.pid.Id
 		}
 		return nil
 	}
-	return s.refuse("not a batch of messages")
-}
-
-// refuse ends the stream: a host of ours never sends such a thing.
-func (s *guardedStream) refuse(why string) error {
-	s.t.refuse(why)
-	return status.Error(codes.PermissionDenied, "castaway: "+why)
+	return s.end(badMessage, codes.PermissionDenied, "not a batch of messages")
 }
 
 // unclean says what is wrong with a batch, or nothing.
@@ -85,7 +95,7 @@ func (t *Transport) unclean(b *protoremote.MessageBatch) string {
 	address := t.Address()
 	for _, target := range b.GetTargets() {
 		if target.GetAddress() != address || target.GetId() != inboxName {
-			return "a message for " + target.GetAddress() + "/" + target.GetId()
+			return "a message for " + target.GetAddress() + "/" + target.GetId() + ", and not for " + address + "/" + inboxName
 		}
 	}
 	for _, e := range b.GetEnvelopes() {

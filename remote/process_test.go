@@ -31,9 +31,19 @@ const (
 	diskEnv  = "CASTAWAY_TEST_DISK" // a directory; without it the disk is memory
 	joinEnv  = "CASTAWAY_TEST_JOIN" // set: it is not among the founders
 	dirEnv   = "CASTAWAY_TEST_DIR"  // where a host keeps its snapshots
+
+	listenEnv = "CASTAWAY_TEST_LISTEN" // where it listens, if not where the others know it
+	tlsEnv    = "CASTAWAY_TEST_TLS"    // the directory of its certificates
 )
 
 func TestMain(m *testing.M) {
+	if spec := os.Getenv(wireEnv); spec != "" {
+		if err := wireChild(spec); err != nil {
+			fmt.Println("error", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if spec := os.Getenv(childEnv); spec != "" {
 		if err := child(spec); err != nil {
 			fmt.Println("error", err)
@@ -79,12 +89,16 @@ func child(spec string) error {
 	if err != nil {
 		return err
 	}
+	wire := Config{Listen: fields[id], TLS: tlsFromEnv()}
+	if listen := os.Getenv(listenEnv); listen != "" {
+		wire.Listen, wire.Advertise = listen, fields[id]
+	}
 	store := snapshots.Beside(persistence.Memory(), dir, snapshots.Options{})
 	if dir := os.Getenv(diskEnv); dir != "" {
 		store = badgerstore.Dir(dir)
 	}
 	host, err := actors.Start(quietSystem(), actors.HostConfig{
-		ID: raftcore.NodeID(id), Store: store, Transport: New(Config{Listen: fields[id]}), Peers: peersAt(fields[1:]),
+		ID: raftcore.NodeID(id), Store: store, Transport: New(wire), Peers: peersAt(fields[1:]),
 		Raft: raftcore.Config{ElectionTimeout: 500 * time.Millisecond, SnapshotEntries: 5, KeepEntries: -1},
 	})
 	if err != nil {

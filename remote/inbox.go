@@ -1,0 +1,111 @@
+package remote
+
+import (
+	"fmt"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/castaway-go/castaway/raftcore"
+	"github.com/castaway-go/castaway/remote/raftpb"
+)
+
+// inboxName is what the outside calls the inbox, the only process that it can reach.
+const inboxName = "castaway"
+
+// inbox is where the packets of a stream arrive. It is a protoactor process, but no actor:
+// it runs in the goroutine of the stream, so a host that sends faster than it is heard is
+// held back by its own connection, and fills no mailbox here.
+type inbox struct {
+	*Transport
+	pid    *actor.PID
+	names  []string // those of the other side's certificate
+	spoken speech
+	ended  error // nothing is taken from the stream any more
+}
+
+// newInbox returns the inbox for a stream, or why there is none.
+func (t *Transport) newInbox(stream grpc.ServerStream) (*inbox, error) {
+	select {
+	case <-t.started:
+	case <-stream.Context().Done():
+		return nil, stream.Context().Err()
+	}
+	in := &inbox{Transport: t, names: peerNames(stream.Context())}
+	if err := stream.SetHeader(ours.metadata()); err != nil {
+		return nil, err
+	}
+	md, _ := metadata.FromIncomingContext(stream.Context())
+	theirs, err := readSpeech(md)
+	if err == nil {
+		in.spoken, err = ours.with(theirs)
+	}
+	if err != nil {
+		return nil, in.end(badVersion, codes.FailedPrecondition, err.Error())
+	}
+	pid, _ := t.system.ProcessRegistry.Add(in, fmt.Sprintf("%s/%d", inboxName, t.streams.Add(1)))
+	in.pid = pid
+	return in, nil
+}
+
+// end ends the stream, and tells the other side why. A host of ours gives no reason to.
+func (in *inbox) end(r reason, code codes.Code, why string) error {
+	in.refuse(r, why)
+	in.ended = status.Error(code, "castaway: "+why)
+	return in.ended
+}
+
+func (in *inbox) SendUserMessage(_ *actor.PID, message any) {
+	if in.ended != nil {
+		return // it was sent together with what has ended it
+	}
+	packet, ok := actor.UnwrapEnvelopeMessage(message).(*raftpb.Packet)
+	if !ok {
+		in.refuse(badMessage, "not a packet", "type", fmt.Sprintf("%T", message))
+		return
+	}
+	from := raftcore.NodeID(packet.From)
+	switch {
+	case from == raftcore.Nobody:
+		in.end(badMessage, codes.PermissionDenied, "a packet from nobody")
+		return
+	case !in.cfg.TLS.speaksFor(in.names, from):
+		in.end(badIdentity, codes.PermissionDenied, fmt.Sprintf("the certificate is for %q, and the packet from host %d", in.names, from))
+		return
+	case packet.Sequence > 0 && packet.Version != in.spoken.newest:
+		in.end(badVersion, codes.FailedPrecondition, fmt.Sprintf("a packet of version %d, where %d is spoken", packet.Version, in.spoken.newest))
+		return
+	}
+	l := in.link(packet.Address)
+	if l != nil && !l.leadsTo(from) {
+		l = nil // what it says of another host's link is not heard
+	}
+	if packet.Sequence == 0 {
+		if l != nil {
+			l.heard(packet)
+		}
+		return
+	}
+	p, err := decode(packet)
+	if err != nil {
+		in.refuse(badMessage, err.Error(), "address", packet.GetAddress())
+		return
+	}
+	p.Names = in.names
+	if l != nil {
+		l.heard(packet)
+	}
+	in.deliver(p)
+	if l != nil {
+		l.took(packet)
+	}
+}
+
+// SendSystemMessage ignores what could stop an actor: nothing here can be
+// stopped from outside.
+func (in *inbox) SendSystemMessage(*actor.PID, any) {}
+
+func (in *inbox) Stop(*actor.PID) {}
