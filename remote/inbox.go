@@ -25,6 +25,8 @@ type inbox struct {
 	names  []string // those of the other side's certificate
 	spoken speech
 	ended  error // nothing is taken from the stream any more
+
+	session, taken uint64 // of the newest packet that was taken
 }
 
 // newInbox returns the inbox for a stream, or why there is none.
@@ -87,6 +89,9 @@ func (in *inbox) SendUserMessage(_ *actor.PID, message any) {
 		if l != nil {
 			l.heard(packet)
 		}
+		if l != nil && packet.Session == in.session && in.taken > 0 {
+			l.missed(in.session, in.taken)
+		}
 		return
 	}
 	p, err := decode(packet)
@@ -99,6 +104,7 @@ func (in *inbox) SendUserMessage(_ *actor.PID, message any) {
 		l.heard(packet)
 	}
 	in.deliver(p)
+	in.session, in.taken = packet.Session, packet.Sequence
 	if l != nil {
 		l.took(packet)
 	}

@@ -262,6 +262,20 @@ func (l *link) took(packet *raftpb.Packet) {
 	}
 }
 
+// missed notes what was taken before there was this link: the other side has come to another
+// address before SetPeers has said so, say, and waits for the credit.
+func (l *link) missed(session, taken uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.theirs != 0 {
+		return
+	}
+	l.theirs, l.taken = session, taken
+	if l.untold++; l.up {
+		l.tell()
+	}
+}
+
 // Close lets go of the link. See actors.Link.
 func (l *link) Close() {
 	l.end()
