@@ -498,6 +498,9 @@ func (h *Host) deliver(p *Packet) {
 	if from == nil {
 		return // nobody of ours, and nobody who could be answered
 	}
+	if p.Address != "" && p.Address != from.address {
+		from.tell(&moved{p.From, p.Address})
+	}
 	var removed removedHere
 	for i := range p.Messages {
 		m := &p.Messages[i]

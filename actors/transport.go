@@ -60,7 +60,10 @@ type Packet struct {
 	From raftcore.NodeID
 	// Names are those that the sender has proved to have, if the Transport can tell: it sets
 	// them on arrival.
-	Names     []string
+	Names []string
+	// Address, if it is not empty, is where packets for the sender go: the Transport sets it
+	// on arrival, if that is news, and if nobody else can say so in the sender's name.
+	Address   string
 	Messages  []GroupMessage
 	Requests  []GroupRequest
 	Responses []GroupResponse

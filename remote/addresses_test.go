@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"path/filepath"
 	"strconv"
@@ -16,6 +17,7 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/raftcore"
 	"github.com/castaway-go/castaway/remote/raftpb"
 )
 
@@ -77,8 +79,14 @@ func TestHostsAreKnownByOtherAddressesThanTheyListenOn(t *testing.T) {
 }
 
 // A host comes back on another address. It finds the others, which have the old one, and
-// speaks; they find it when SetPeers says so. The members are what they were.
+// speaks; they find it when SetPeers says so, or by themselves, because its certificate
+// says who it is. The members are what they were.
 func TestAHostComesBackOnAnotherAddress(t *testing.T) {
+	t.Run("SetPeers", func(t *testing.T) { comesBack(t, true) })
+	t.Run("by itself", func(t *testing.T) { comesBack(t, false) })
+}
+
+func comesBack(t *testing.T, told bool) {
 	ours := newAuthority(t)
 	addresses := freeAddresses(t, 4)
 	moved := strings.Join([]string{addresses[0], addresses[1], addresses[3]}, ",")
@@ -102,6 +110,9 @@ func TestAHostComesBackOnAnotherAddress(t *testing.T) {
 	hosts[2].spec = "3," + moved
 	hosts[2].start()
 	for _, h := range hosts[:2] {
+		if !told {
+			break
+		}
 		if got := h.ask("peers " + moved); got != "<nil>" {
 			t.Fatalf("SetPeers ends with %q", got)
 		}
@@ -112,6 +123,33 @@ func TestAHostComesBackOnAnotherAddress(t *testing.T) {
 	add(hosts[0], 5)
 	if got := hosts[0].ask("voters"); got != "[1 2 3] <nil>" {
 		t.Errorf("the voters are %s", got)
+	}
+}
+
+// Where a host is it may say itself, if nobody else can say so in its name.
+func TestOnlyWhoIsBoundToANameSaysWhereItIs(t *testing.T) {
+	ours := newAuthority(t)
+	for _, hosts := range []map[raftcore.NodeID]string{nil, threeNames} {
+		w := startWire(t, wireConfig{TLS: ours.issue(host(1)), Hosts: hosts})
+		o := listenAs(t, "127.0.0.1:0", grpc.Creds(credentials.NewTLS(ours.config(host(3)))))
+		w.tell("link %s", o.address)
+		w.await("link to " + o.address + ": 1")
+		s := newStranger(t, w, secured(ours.config(host(2))))
+		stream := s.stream()
+		for address, good := range map[string]bool{"two.test:7001": true, "[::1]:7001": true, "0.0.0.0:7001": false, "two.test": false, "": false, o.address: false} {
+			p := encode(&actors.Packet{From: 2, Requests: everything().Requests})
+			p.Sequence, p.Address = 1, address
+			if err := stream.Send(batch(s.of(p))); err != nil {
+				t.Fatal(err)
+			}
+			want := ""
+			if good && hosts != nil {
+				want = address
+			}
+			if line := w.await("packet from 2"); !strings.HasSuffix(line, fmt.Sprintf("at %q", want)) {
+				t.Errorf("at %q, names bound %v: %s", address, hosts != nil, line)
+			}
+		}
 	}
 }
 

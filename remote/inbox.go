@@ -82,6 +82,7 @@ func (in *inbox) SendUserMessage(_ *actor.PID, message any) {
 		return
 	}
 	l := in.link(packet.Address)
+	news := l == nil
 	if l != nil && !l.leadsTo(from) {
 		l = nil // what it says of another host's link is not heard
 	}
@@ -100,6 +101,9 @@ func (in *inbox) SendUserMessage(_ *actor.PID, message any) {
 		return
 	}
 	p.Names = in.names
+	if news && in.cfg.TLS.binds() && checkAdvertised(packet.Address) == nil {
+		p.Address = packet.Address
+	}
 	if l != nil {
 		l.heard(packet)
 	}

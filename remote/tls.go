@@ -36,8 +36,8 @@ type TLS struct {
 	// one of these Names.
 	Names []string
 	// HostName returns which of the names in its certificate tells a host from all others.
-	// A packet is taken only from who has it. Default: whoever is let in can speak as any
-	// host.
+	// A packet is taken only from who has it; and a host that comes back on another address
+	// is found there without SetPeers. Default: whoever is let in can speak as any host.
 	HostName func(raftcore.NodeID) string
 }
 
@@ -189,9 +189,12 @@ func (c *TLS) lists(names []string) bool {
 	})
 }
 
+// binds reports whether nobody can speak as another host.
+func (c *TLS) binds() bool { return c != nil && c.HostName != nil }
+
 // speaksFor reports whether who has these names may speak as a host.
 func (c *TLS) speaksFor(names []string, host raftcore.NodeID) bool {
-	if c == nil || c.HostName == nil {
+	if !c.binds() {
 		return true
 	}
 	want := c.HostName(host)

@@ -173,6 +173,32 @@ func TestALinkToALaterVersionSpeaksTheEarlier(t *testing.T) {
 	}
 }
 
+// What was agreed is what is written.
+func TestALinkWritesTheVersionThatIsSpoken(t *testing.T) {
+	v := newVictim(t)
+	o := listenAs(t, "127.0.0.1:0")
+	events := make(chan actors.LinkEvent, 10)
+	l := v.Link(o.address, func(e actors.LinkEvent) { events <- e }).(*link)
+	defer l.Close()
+	await(t, events, actors.LinkUp)
+	for _, version := range []uint32{1, 2} {
+		if version > 1 { // as if this side spoke it, too
+			l.met(speech{oldest: version, newest: version}, nil)
+		}
+		if !l.Send(everything()) {
+			t.Fatal("the link takes no packet")
+		}
+		for p := range o.packets {
+			if p.Sequence > 0 {
+				if p.Version != version {
+					t.Errorf("where %d is spoken it writes %d", version, p.Version)
+				}
+				break
+			}
+		}
+	}
+}
+
 // The other side ends the stream, because of what it was sent: it is told, and goes on
 // without haste.
 func TestARefusalIsLogged(t *testing.T) {

@@ -80,7 +80,7 @@ func wireChild(spec string) error {
 		}}
 	}
 	w := New(config)
-	if err := w.Start(quietSystem(), 1, func(p *actors.Packet) { say("packet from %d, who is %q", p.From, p.Names) }); err != nil {
+	if err := w.Start(quietSystem(), 1, func(p *actors.Packet) { say("packet from %d, who is %q, at %q", p.From, p.Names, p.Address) }); err != nil {
 		return err
 	}
 	say("address %s", w.Address())
