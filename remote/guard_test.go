@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -213,6 +214,26 @@ func TestP6_MessagesOfStrangersChangeNothing(t *testing.T) {
 	<-v.delivered
 	if err := v.system.Root.StopFuture(bystander).Wait(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A stream leaves nothing behind.
+func TestP5_AnInboxEndsWithItsStream(t *testing.T) {
+	v := newVictim(t)
+	s := newStranger(t, v)
+	stream := s.stream()
+	name := fmt.Sprintf("%s/%d", inboxName, v.streams.Load())
+	if _, there := v.system.ProcessRegistry.GetLocal(name); !there {
+		t.Fatalf("there is no %s", name)
+	}
+	if err := stream.Send(batch(s.of(&raftpb.Packet{Version: 1}))); err != nil { // from nobody
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); status.Code(err) != codes.PermissionDenied {
+		t.Fatal(err)
+	}
+	if _, there := v.system.ProcessRegistry.GetLocal(name); there {
+		t.Errorf("%s is still there", name)
 	}
 }
 
