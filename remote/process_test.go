@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -34,6 +35,7 @@ const (
 
 	listenEnv = "CASTAWAY_TEST_LISTEN" // where it listens, if not where the others know it
 	tlsEnv    = "CASTAWAY_TEST_TLS"    // the directory of its certificates
+	denyEnv   = "CASTAWAY_TEST_DENY"   // the name of whom it lets propose nothing
 )
 
 func TestMain(m *testing.M) {
@@ -97,8 +99,14 @@ func child(spec string) error {
 	if dir := os.Getenv(diskEnv); dir != "" {
 		store = badgerstore.Dir(dir)
 	}
+	authorize := func(a actors.Asked) error {
+		if deny := os.Getenv(denyEnv); a.Operation == actors.Propose && slices.Contains(a.Names, deny) {
+			return fmt.Errorf("%s proposes nothing in %s", deny, a.Group)
+		}
+		return nil
+	}
 	host, err := actors.Start(quietSystem(), actors.HostConfig{
-		ID: raftcore.NodeID(id), Store: store, Transport: New(wire), Peers: peersAt(fields[1:]),
+		Authorize: authorize, ID: raftcore.NodeID(id), Store: store, Transport: New(wire), Peers: peersAt(fields[1:]),
 		Raft: raftcore.Config{ElectionTimeout: 500 * time.Millisecond, SnapshotEntries: 5, KeepEntries: -1},
 	})
 	if err != nil {

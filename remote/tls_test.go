@@ -614,3 +614,26 @@ func TestHostsWithCertificatesServe(t *testing.T) {
 		t.Errorf("after a restart it reads %q", got)
 	}
 }
+
+// Who may do what can be said by the names in certificates.
+func TestWhoMayProposeIsSaidByName(t *testing.T) {
+	ours := newAuthority(t)
+	hosts := threeHosts(t)
+	for i, h := range hosts {
+		h.env = append(h.env, tlsEnv+"="+filepath.Dir(ours.issue(host(i+1)).CertFile), denyEnv+"=spiffe://test/host/2")
+		h.start()
+		defer h.kill()
+	}
+	for hosts[0].ask("leader") != "1 <nil>" {
+		hosts[0].ask("transfer 1") // it may lead already, or nobody yet
+	}
+	if got := hosts[2].ask("add 1"); got != "1 <nil>" {
+		t.Errorf("who may adds to %q", got)
+	}
+	if got, want := hosts[1].ask("add 1"), "rejected: not allowed: spiffe://test/host/2 proposes nothing in sum"; !strings.HasSuffix(got, want) {
+		t.Errorf("who may not is told %q", got)
+	}
+	if got := hosts[1].ask("read"); got != "1 <nil>" {
+		t.Errorf("it reads %q", got)
+	}
+}
