@@ -172,13 +172,17 @@ func TestWhoSpokeBeforeHisAddressWasKnownGetsHisCredit(t *testing.T) {
 		say(p)
 		<-v.delivered
 	}
-	l := v.Link(o.address, func(actors.LinkEvent) {})
+	l := v.Link(o.address, func(actors.LinkEvent) {}).(*link)
 	defer l.Close()
 	say(&raftpb.Packet{From: 2})
 	for {
 		select {
 		case p := <-o.packets:
 			if p.TakenSession == 99 && p.Taken == 3 {
+				l.missed(98, 7) // a connection of before is slow to break
+				if l.theirs != 99 || l.taken != 3 {
+					t.Errorf("of session %d, %d are said to be taken", l.theirs, l.taken)
+				}
 				return
 			}
 		case <-time.After(30 * time.Second):

@@ -96,7 +96,7 @@ func (c *TLS) harden(from *tls.Config) *tls.Config {
 		out.ClientCAs = out.RootCAs
 	}
 	// A session that is resumed shows no certificate, and may be older than the CA.
-	out.SessionTicketsDisabled, out.ClientSessionCache = true, nil
+	out.SessionTicketsDisabled = true
 	return out
 }
 

@@ -349,45 +349,44 @@ func TestWhoIsDialledMustBeWhoWasMeant(t *testing.T) {
 	}
 }
 
-// Who resumes a session shows no certificate: it may have expired, and its CA be gone.
+// Who resumes a session shows no certificate: it may have expired, and its CA be gone. So
+// nobody does, whatever a Config asks for.
 func TestSessionsAreNotResumed(t *testing.T) {
 	ours := newAuthority(t)
-	w := startWire(t, wireConfig{TLS: ours.issue(host(1))})
-	c := ours.config(host(2))
-	c.ClientSessionCache, c.NextProtos = tls.NewLRUClientSessionCache(10), []string{"h2"}
-	for range 3 {
-		conn, err := tls.Dial("tcp", w.address, c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := conn.Read(make([]byte, 1)); err != nil { // by then a ticket would have come
-			t.Fatal(err)
-		}
-		if conn.ConnectionState().DidResume {
-			t.Error("who connects has resumed a session")
-		}
-		conn.Close()
+	willing := func(id int) *tls.Config {
+		c := ours.config(host(id))
+		c.ServerName, c.ClientSessionCache, c.NextProtos = "127.0.0.1", tls.NewLRUClientSessionCache(10), []string{"h2"}
+		c.SetSessionTicketKeys([][32]byte{{byte(id)}})
+		return c
 	}
-	// Nor does this side ask for it, whatever Config says.
-	own := ours.config(host(1))
-	own.ClientSessionCache = tls.NewLRUClientSessionCache(10)
-	hooked, other := &TLS{Config: own}, ours.config(host(2))
-	for range 3 {
-		here, there := sockets(t)
-		conn := tls.Client(here, hooked.dialling(own, "127.0.0.1"))
-		ends := make(chan error, 1)
-		go func() {
-			_, err := tls.Server(there, other).Write([]byte("x"))
-			ends <- err
-		}()
-		if _, err := conn.Read(make([]byte, 1)); err != nil {
-			t.Fatal(err)
+	one, two := willing(1), willing(2)
+	own := &TLS{Config: one}
+	for what, ends := range map[string]struct {
+		dials, listens func() *tls.Config
+		resumes        bool
+	}{
+		"two others":  {func() *tls.Config { return two }, func() *tls.Config { return two }, true},
+		"who dials":   {func() *tls.Config { c := own.dialling(one, "127.0.0.1"); c.ServerName = one.ServerName; return c }, func() *tls.Config { return two }, false},
+		"who listens": {func() *tls.Config { return willing(2) }, func() *tls.Config { return own.accepting(one) }, false},
+	} {
+		dials := ends.dials()
+		for i := range 2 {
+			here, there := sockets(t)
+			wrote := make(chan error, 1)
+			go func() {
+				_, err := tls.Server(there, ends.listens()).Write([]byte("x"))
+				wrote <- err
+			}()
+			conn := tls.Client(here, dials)
+			if _, err := conn.Read(make([]byte, 1)); err != nil { // and the ticket before it
+				t.Fatalf("%s: %v", what, err)
+			}
+			if err := <-wrote; err != nil || i > 0 && conn.ConnectionState().DidResume != ends.resumes {
+				t.Errorf("%s: resumed is %v, %v", what, !ends.resumes, err)
+			}
+			here.Close()
+			there.Close()
 		}
-		if err := <-ends; err != nil || conn.ConnectionState().DidResume {
-			t.Errorf("who dials has resumed a session; %v", err)
-		}
-		here.Close()
-		there.Close()
 	}
 }
 
