@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"github.com/castaway-go/castaway/raftcore"
@@ -23,6 +24,7 @@ type inbox struct {
 	*Transport
 	pid    *actor.PID
 	names  []string // those of the other side's certificate
+	socket string   // that it speaks from
 	spoken speech
 	ended  error // nothing is taken from the stream any more
 
@@ -37,6 +39,9 @@ func (t *Transport) newInbox(stream grpc.ServerStream) (*inbox, error) {
 		return nil, stream.Context().Err()
 	}
 	in := &inbox{Transport: t, names: peerNames(stream.Context())}
+	if p, is := peer.FromContext(stream.Context()); is {
+		in.socket = p.Addr.String()
+	}
 	if err := stream.SetHeader(ours.metadata()); err != nil {
 		return nil, err
 	}
@@ -55,7 +60,7 @@ func (t *Transport) newInbox(stream grpc.ServerStream) (*inbox, error) {
 
 // end ends the stream, and tells the other side why. A host of ours gives no reason to.
 func (in *inbox) end(r reason, code codes.Code, why string) error {
-	in.refuse(r, why)
+	in.refuse(r, why, "address", in.socket)
 	in.ended = status.Error(code, "castaway: "+why)
 	return in.ended
 }

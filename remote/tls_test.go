@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -247,6 +248,9 @@ func TestNobodySpeaksAsAnotherHost(t *testing.T) {
 			t.Errorf("as host %d: the stream ends with %v", id, err)
 		}
 		after, lines := w.more(before)
+		if id == 1 && !slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, "refused=1 address=127.0.0.1:") }) {
+			t.Errorf("the log does not say from where: %q", lines)
+		}
 		if after.Identities != before.Identities+1 {
 			t.Errorf("as host %d: refused %+v, then %+v", id, before, after)
 		}
