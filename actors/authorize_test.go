@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/actors"
@@ -51,10 +52,12 @@ func (w *warden) set(answer func(actors.Asked) error) (asked []actors.Asked) {
 func TestWhatIsNotAllowedIsNotDone(t *testing.T) {
 	inWorld(t, 3, func(w *world) {
 		var all warden
+		wires := map[*hostUp]*narrow{}
 		for _, h := range w.hosts {
 			h.stop()
 			cfg := h.config()
-			cfg.Transport, cfg.Authorize = named{cfg.Transport}, all.authorize
+			wires[h] = &narrow{Transport: named{cfg.Transport}}
+			cfg.Transport, cfg.Authorize = wires[h], all.authorize
 			h.startWith(cfg)
 		}
 		leader := w.leader()
@@ -117,6 +120,14 @@ func TestWhatIsNotAllowedIsNotDone(t *testing.T) {
 		}
 		if asked := all.set(nil); len(asked) > 0 {
 			t.Errorf("about a client in its own process it was asked %+v", asked)
+		}
+		// Nor is it asked about what hosts ask each other.
+		all.set(no)
+		wire := wires[leader]
+		wire.arrive(&actors.Packet{From: other.id, Requests: []actors.GroupRequest{{Group: wire.heard(), ID: 1, Operation: 49}}})
+		time.Sleep(10 * time.Millisecond) // fake
+		if asked := all.set(nil); len(asked) > 0 {
+			t.Errorf("about what hosts ask each other it was asked %+v", asked)
 		}
 		// One may be refused, and others not; and who panics has not said yes.
 		all.set(func(a actors.Asked) error {
