@@ -180,8 +180,11 @@ func TestWhoSpokeBeforeHisAddressWasKnownGetsHisCredit(t *testing.T) {
 		case p := <-o.packets:
 			if p.TakenSession == 99 && p.Taken == 3 {
 				l.missed(98, 7) // a connection of before is slow to break
-				if l.theirs != 99 || l.taken != 3 {
-					t.Errorf("of session %d, %d are said to be taken", l.theirs, l.taken)
+				l.mu.Lock()
+				theirs, taken := l.theirs, l.taken
+				l.mu.Unlock()
+				if theirs != 99 || taken != 3 {
+					t.Errorf("of session %d, %d are said to be taken", theirs, taken)
 				}
 				return
 			}
