@@ -34,8 +34,10 @@
 //	    └── node-<n>     node       hosts raftcore.Node           node.go
 //
 // An actor takes everything that waits in its mailbox and then acts once
-// (mailbox.go): one Drain, one fsync, one packet. Its goroutine is kept warm
-// while there is work, and given back when there is none (dispatcher.go).
+// (mailbox.go): one Drain, one fsync, one packet. Those that do not block take
+// turns in one goroutine of the host, or in more when that is not enough; those
+// that do, and machines that take long, have others, kept warm while there is
+// work (dispatcher.go).
 //
 // What runs them is a Runtime, the third thing that a host is given from outside, beside
 // its Store and its Transport: it has an actor take its turn, and a timer go off, and
@@ -151,8 +153,8 @@
 //	number    of a group in the store
 //	peer      the ID of another host
 //	address   of another host
-//	why       a packet was refused
-//	refused   how many packets were
+//	why       something was refused, or is as it is
+//	refused   how many times that was
 //	bytes     the size of something
 //	max       how large it may be
 //	actor     the ID of an actor
@@ -204,6 +206,9 @@
 //	                    the disk is full            no failure: nothing is proposed until
 //	                                                there is room (ErrDiskFull)
 //	                    the log is damaged          Faulted at once: persistence.CorruptError
+//	                    the newest snapshot is      the same; but the member begins again as
+//	                    damaged                     a newcomer if the Store is to be repaired
+//	                                                and a quorum of others is well (rejoin.go)
 //	ErrInvariantFault   the core breaks a rule,     the member starts again: what the rule
 //	                    raftcore.InvariantError,    protects has not left it. How it came to
 //	                    or anything else panics     that is written down, to be played back:

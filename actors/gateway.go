@@ -30,6 +30,8 @@ type ClientRequest struct {
 	Request
 	// Hosts asks where the members are.
 	Hosts bool
+	// Names are those that the client has proved to have: see Asked.
+	Names []string
 }
 
 // ClientResponse answers a ClientRequest.
@@ -282,7 +284,10 @@ func (h *Host) asked(r *ClientRequest) (*Group, error) {
 	if g == nil {
 		return nil, fmt.Errorf("%w: %q", ErrNoGroup, r.Group)
 	}
-	return g, r.check(&h.cfg)
+	if err := r.check(&h.cfg); err != nil {
+		return g, err
+	}
+	return g, h.authorize(Asked{Group: r.Group, Operation: r.Operation, Names: r.Names}, r.Data)
 }
 
 // hosts returns where the members of a group are, or if it is nil, where all hosts are.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
-	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/raftcore"
@@ -215,20 +214,15 @@ func (g *Group) status(ctx context.Context) (Status, error) {
 	}
 	reply := make(chan raftcore.Status, 1)
 	node.tell(askStatus{reply})
-	retry := time.NewTicker(g.host.cfg.Raft.HeartbeatInterval)
-	defer retry.Stop()
-	for {
-		select {
-		case core := <-reply:
-			return *g.newest(s, core), nil
-		case <-retry.C:
-			if g.node.Load() != node { // it has been stopped, and will not answer
-				s, _ = g.board.latest()
-				return s, nil
-			}
-		case <-ctx.Done():
-			return s, ctx.Err()
+	select {
+	case core, running := <-reply:
+		if !running {
+			s, _ = g.board.latest()
+			return s, nil
 		}
+		return *g.newest(s, core), nil
+	case <-ctx.Done():
+		return s, ctx.Err()
 	}
 }
 

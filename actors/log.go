@@ -64,6 +64,7 @@ type (
 	openGroup struct {
 		name     string
 		replaces raftcore.Incarnation // see GroupConfig.Replaces
+		former   raftcore.Incarnation // a life that is of no use, and ends; 0: none
 		reply    func(*groupOpened)
 		log      ref  // to whom it was given, for closeGroup
 		isOpen   bool // this and the rest are the log's
@@ -132,6 +133,12 @@ func (l *log) start(ctx actor.Context) {
 		return
 	}
 	l.store = store
+	if owned, knows := store.(persistence.Owned); knows {
+		if err := owned.Own(l.host.cfg.ID); err != nil {
+			l.fail(ctx, err)
+			return
+		}
+	}
 	l.tombstones()
 	l.sweepFiles()
 	l.open = map[persistence.GroupID]uint64{}

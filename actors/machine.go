@@ -157,7 +157,7 @@ func (m *machine) restore(meta *raftcore.SnapshotMeta) {
 		err = fmt.Errorf("%w: %w", ErrStorageFault, err)
 	}
 	if err != nil {
-		panic(fmt.Errorf("restoring the snapshot of entry %d: %w", meta.Last.Index, err))
+		panic(fmt.Errorf("restoring the snapshot of entry %d: %w", meta.Last.Index, m.lost(meta.Last, err)))
 	}
 	m.group.skips.add(head.skips...)
 	m.act(0) // the table of effects is another one

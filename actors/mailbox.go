@@ -2,7 +2,6 @@ package actors
 
 import (
 	"errors"
-	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -165,11 +164,6 @@ func (m *mailbox) process() {
 		}
 	}()
 	for {
-		// Let others onto the processor first: a little later more of them will have
-		// said what they want, and it is dealt with together. With 256 clients that is
-		// a third more a second on two idle processors, three times as much on two that
-		// others use, too, and a fifth of the allocations. One client does not notice.
-		runtime.Gosched()
 		m.run()
 		m.scheduled.Store(false)
 		if !m.pending() || !m.scheduled.CompareAndSwap(false, true) {

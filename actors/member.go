@@ -45,6 +45,7 @@ type member struct {
 	pauses    int
 	restarts  restarts
 	lastFault error
+	rejoin    *rejoining // it is to begin again; nil: it is not
 }
 
 // The messages of a member.
@@ -89,6 +90,12 @@ func (m *member) Receive(ctx actor.Context) {
 		}
 	case *beginAnew:
 		m.beginAnew(ctx, msg)
+	case *fitness:
+		m.heardFrom(msg)
+	case *askAgain:
+		if m.rejoin != nil && msg.round == m.rejoin.round && m.state == Recovering {
+			m.askOthers(ctx)
+		}
 	case *storeLost:
 		m.lastFault = fmt.Errorf("%w: %w", ErrStorageFault, msg.err)
 		m.down(ctx, m.host.cfg.Restarts.FirstPause)
@@ -145,9 +152,18 @@ func (lastWord) MailboxEmpty()     {}
 // recover asks the log for what the disk holds.
 func (m *member) recover(ctx actor.Context) {
 	m.set(Recovering, m.lastFault)
-	system, self := ctx.ActorSystem(), ctx.Self()
+	if m.rejoin != nil {
+		m.askOthers(ctx)
+		return
+	}
+	m.open(0)
+}
+
+// open has the log open the group, and end this life of it before, unless it is 0.
+func (m *member) open(former raftcore.Incarnation) {
+	system, self := m.host.system, m.self
 	m.order = &openGroup{
-		name: m.group.name, replaces: m.group.cfg.Replaces, log: m.host.log.ref(),
+		name: m.group.name, replaces: m.group.cfg.Replaces, former: former, log: m.host.log.ref(),
 		reply: func(o *groupOpened) { system.Root.Send(self, o) },
 	}
 	m.order.log.tell(m.order)
@@ -175,6 +191,9 @@ func (m *member) start(ctx actor.Context, o *groupOpened) {
 	if removed := (*persistence.RemovedError)(nil); errors.As(o.err, &removed) {
 		m.fault(ctx, removedError(removed.Tombstone)) // by somebody who was not told that he has
 		return
+	}
+	if o.err == nil {
+		m.rejoin = nil
 	}
 	cfg := m.host.cfg.Raft
 	cfg.ID, cfg.Boot, cfg.Seed = m.host.cfg.ID, o.opened.Boot, m.host.seed(m.group.key)
@@ -324,6 +343,9 @@ func (m *member) failed(ctx actor.Context, err error) {
 		return // two children failed together
 	}
 	m.lastFault = err
+	if lost := (*lostSnapshot)(nil); errors.As(err, &lost) && m.rejoins(ctx, lost) {
+		return
+	}
 	if errors.As(err, new(*persistence.CorruptError)) || errors.As(err, new(*SkippedError)) || errors.As(err, new(*VersionError)) || errors.As(err, new(*StateError)) {
 		m.fault(ctx, err)
 		return

@@ -120,6 +120,7 @@ var leadResponses = []cause{
 	{ResponseTransferFailed, ErrTransferFailed},
 	{ResponseNotReady, errNotReady},
 	{ResponseNotQuarantined, ErrNotQuarantined},
+	{ResponseNotAllowed, ErrNotAllowed},
 }
 
 // leadResponse returns what err is called on the wire, or zero if it is none of these.

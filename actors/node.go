@@ -74,6 +74,9 @@ type namingSave struct {
 // askStatus asks a node for its status.
 type askStatus struct{ reply chan raftcore.Status }
 
+// orphaned closes the channel: there is no answer, unless it has one already.
+func (a askStatus) orphaned() { close(a.reply) }
+
 func (n *node) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:

@@ -190,8 +190,18 @@ func (l *log) tombstones() {
 	h.mu.Unlock()
 }
 
-// openOrRevive opens a group, which comes back if it was removed and that is asked for.
+// openOrRevive opens a group, which comes back if it was removed and that is asked for, and
+// begins again if that is.
 func (l *log) openOrRevive(o *openGroup) (persistence.Opened, error) {
+	if o.former != 0 {
+		// The files first: if the group did not begin again it would only miss them, and ask for it once more.
+		if err := l.host.removeFiles(o.name); err != nil {
+			return persistence.Opened{}, err
+		}
+		if err := l.store.Revive(o.name, o.former); err != nil && !errors.Is(err, persistence.ErrNoGroup) { // it has been done
+			return persistence.Opened{}, err
+		}
+	}
 	opened, err := l.store.Open(o.name)
 	var removed *persistence.RemovedError
 	if !errors.As(err, &removed) || o.replaces != removed.Incarnation {

@@ -279,10 +279,13 @@ func (f *files) restore(sm StateMachine, last raftcore.EntryID, able Versions) (
 func restoreFrom(sm StateMachine, r *leavingReader) error {
 	defer panicsAt(0)
 	err := sm.Restore(r)
-	if err != nil && r.failed == nil && !errors.Is(err, ErrStorageFault) {
-		err = fmt.Errorf("%w: %w", ErrMachineFault, err)
+	switch {
+	case err == nil || errors.Is(err, ErrStorageFault):
+		return err
+	case r.failed != nil:
+		return fmt.Errorf("%w: %w", err, r.failed) // which the machine may have kept to itself
 	}
-	return err
+	return fmt.Errorf("%w: %w", ErrMachineFault, err)
 }
 
 // readHead reads what stands before the state, in a file of this size.

@@ -12,8 +12,8 @@ import (
 type Status struct {
 	Group string
 	State MemberState
-	// Fault is why the member pauses or is faulted: ErrMachineFault, ErrStorageFault or
-	// ErrInvariantFault; while it runs, why it cannot save what it is told at the moment:
+	// Fault is why the member pauses, recovers or is faulted: ErrMachineFault,
+	// ErrStorageFault or ErrInvariantFault; while it runs, why it cannot save what it is told at the moment:
 	// the disk is full, an ErrStorageFault; or why its machine applies nothing any more:
 	// ErrQuarantined, an ErrMachineFault.
 	Fault error

@@ -13,7 +13,8 @@
 //	Load        entries are wanted that left memory    everything but Close
 //	CloseGroup  a member stops                         Load of other groups
 //	Remove      a group leaves this host for good      Load of other groups
-//	Revive      such a group is to come back           Load of other groups
+//	Revive      such a group is to come back, or one
+//	            whose snapshot is damaged              Load of other groups
 //	Tombstones  the Store was opened                   Load
 //	Close       once, at the end                       nothing
 //

@@ -21,10 +21,14 @@ func Memory() Opener { return &memory{groups: map[string]*memoryGroup{}} }
 // memory is the disk.
 type memory struct {
 	mu     sync.Mutex
-	open   bool // somebody has it
+	open   bool            // somebody has it
+	host   raftcore.NodeID // whose it is
 	groups map[string]*memoryGroup
 	byID   []*memoryGroup // by GroupID - 1
 }
+
+// InMemory says that nobody waits for a disk here: hosts need no goroutine for that.
+func (*memory) InMemory() {}
 
 type memoryGroup struct {
 	boot        uint64     // 0: not open
@@ -213,7 +217,7 @@ func (s *memoryStore) Remove(r Removal) error {
 	return nil
 }
 
-func (s *memoryStore) Revive(group string, removed raftcore.Incarnation) error {
+func (s *memoryStore) Revive(group string, former raftcore.Incarnation) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -221,12 +225,24 @@ func (s *memoryStore) Revive(group string, removed raftcore.Incarnation) error {
 	}
 	g := s.groups[group]
 	switch {
-	case g == nil || g.removed == nil:
-		return fmt.Errorf("a tombstone of group %q: %w", group, ErrNoGroup)
-	case g.removed.Incarnation != removed:
+	case g == nil || g.removed == nil && g.incarnation != former:
+		return fmt.Errorf("incarnation %x of group %q: %w", uint64(former), group, ErrNoGroup)
+	case g.removed != nil && g.removed.Incarnation != former:
 		return &RemovedError{*g.removed}
+	case g.boot != 0:
+		return fmt.Errorf("group %q: %w", group, ErrGroupOpen)
 	}
 	*g = memoryGroup{incarnation: raftcore.Incarnation(random()), damaged: true}
+	return nil
+}
+
+func (s *memoryStore) Own(host raftcore.NodeID) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.host != raftcore.Nobody && s.host != host {
+		return fmt.Errorf("%w: it is host %d's, not host %d's", ErrOtherHost, s.host, host)
+	}
+	s.host = host
 	return nil
 }
 

@@ -41,12 +41,13 @@ type Store interface {
 	// come back later.
 	Remove(r Removal) error
 
-	// Revive has a group begin again of which there is a Tombstone: with nothing that was
-	// before, under a new incarnation, and Recovered.Damaged, so that it neither votes nor
-	// founds anything before a leader has admitted it. The incarnation is that of the
-	// Tombstone which is meant: with another the error is a *RemovedError, and with none
-	// ErrNoGroup.
-	Revive(group string, removed raftcore.Incarnation) error
+	// Revive has a group begin again of which there is a Tombstone, or that is of no use
+	// as it is, and not open: with nothing that was before, under a new incarnation, and
+	// Recovered.Damaged, so that it neither votes nor founds anything before a leader has
+	// admitted it. The incarnation is the one that ends: with another the error is a
+	// *RemovedError, or ErrNoGroup if there is no Tombstone. A group that is open is
+	// refused with ErrGroupOpen.
+	Revive(group string, former raftcore.Incarnation) error
 
 	// Tombstones returns those of all groups that were removed, by name.
 	Tombstones() ([]Tombstone, error)
@@ -61,6 +62,14 @@ type Founder interface {
 	// Found makes those of the groups that are new, all or none of them, as durably as
 	// Open does. A host that opens many groups at a time asks for it before.
 	Found(groups ...string) error
+}
+
+// Owned is a Store that knows whose it is.
+type Owned interface {
+	// Own notes durably which host a Store is of that is nobody's yet, and refuses with
+	// ErrOtherHost if it is another's. What was voted and acknowledged here was said under
+	// that one's ID: two hosts whose disks are mistaken for each other would vote twice.
+	Own(host raftcore.NodeID) error
 }
 
 // Opener opens a Store, again and again: a host opens its Store anew after a
@@ -154,7 +163,9 @@ var (
 	ErrNoGroup = errors.New("there is no such group")
 	// ErrStillVoter: the member that is to be removed votes in its group.
 	ErrStillVoter = errors.New("it votes in its group still")
-	// ErrClosed: the Store is closed.
+	// ErrOtherHost: the Store is another host's.
+	ErrOtherHost = errors.New("the store is another host's")
+	// ErrClosed: the store is closed.
 	ErrClosed = errors.New("the store is closed")
 )
 

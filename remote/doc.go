@@ -2,7 +2,9 @@
 // remote.
 //
 //	host, err := actors.Start(system, actors.HostConfig{
-//		Transport: remote.New(remote.Config{Listen: "10.0.0.1:7001", Insecure: true}),
+//		Transport: remote.New(remote.Config{Listen: "10.0.0.1:7001", TLS: &remote.TLS{
+//			CertFile: "cert.pem", KeyFile: "key.pem", CAFile: "ca.pem",
+//		}}),
 //		…
 //	})
 //
@@ -20,8 +22,14 @@
 //
 // protoactor remote as shipped trusts everyone and bounds nothing. This package
 // configures it (connect.go), lets nothing in but packets for one inbox, and clients'
-// requests for one gateway (guard.go, gateway.go, foreign.go), and keeps credit, so that a host that is down, stopped or
-// slow costs a window of memory and delays nobody else (link.go).
+// requests for one gateway (guard.go, inbox.go, gateway.go, foreign.go), and keeps credit,
+// so that a host that is down, stopped or slow costs a window of memory and delays nobody
+// else (link.go).
+//
+// With Config.TLS hosts and clients prove to one another who they are (tls.go,
+// credentials.go), with certificates that may be replaced at any time (files.go). What was
+// not let in is counted by the reason (refused.go). Two hosts agree on a version before they
+// say anything (versions.go).
 //
 // PROTOCOL.md says what crosses the wire. codec.go, entries.go and clients.go write and
 // read it; raftpb has the generated messages. hosts.go finds the members for a client, and

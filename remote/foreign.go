@@ -42,7 +42,7 @@ func (s *guardedStream) ask(b *protoremote.MessageBatch) error {
 			continue
 		}
 		if s.client == nil || s.client.ctx.Err() != nil {
-			c, err := s.t.gateway.foreigner(s.Context(), s.from)
+			c, err := s.gateway.foreigner(s.Context(), s.from)
 			if err != nil {
 				return err
 			}
@@ -62,7 +62,7 @@ func (s *guardedStream) ask(b *protoremote.MessageBatch) error {
 // yet to break.
 func (g *gateway) foreigner(ctx context.Context, address string) (*client, error) {
 	if address == "" || address == g.t.Address() || g.t.link(address) != nil {
-		g.t.refuse("a client at the address of a host", "address", address)
+		g.t.refuse(badMessage, "a client at the address of a host", "address", address)
 		return nil, status.Error(codes.PermissionDenied, "castaway: a host is no client")
 	}
 	if err := g.enter(); err != nil {

@@ -93,10 +93,11 @@ const retryAfter = 100 * time.Millisecond
 
 // client is a client, and its stream.
 type client struct {
-	g    *gateway
-	ctx  context.Context
-	end  context.CancelCauseFunc
-	send func([]answer) error
+	g     *gateway
+	names []string // those of its certificate
+	ctx   context.Context
+	end   context.CancelCauseFunc
+	send  func([]answer) error
 
 	usage usage
 
@@ -151,14 +152,14 @@ func (g *gateway) enter() error {
 	}
 	if n := g.clients.Add(1); n > int64(g.t.cfg.MaxClients) {
 		g.clients.Add(-1)
-		g.t.refuse("a client too many")
+		g.t.refuse(badMessage, "a client too many")
 		return status.Errorf(codes.ResourceExhausted, "castaway: this host serves %d clients", g.t.cfg.MaxClients)
 	}
 	return nil
 }
 
 func (g *gateway) newClient(ctx context.Context) *client {
-	c := &client{g: g, underWay: map[uint64]context.CancelFunc{}, wake: make(chan struct{}, 1), taken: make(chan struct{}, 1)}
+	c := &client{g: g, names: peerNames(ctx), underWay: map[uint64]context.CancelFunc{}, wake: make(chan struct{}, 1), taken: make(chan struct{}, 1)}
 	c.ctx, c.end = context.WithCancelCause(ctx)
 	return c
 }
@@ -168,7 +169,7 @@ func (c *client) run(f func() error) {
 	defer c.g.ended.Done()
 	defer func() {
 		if reason := recover(); reason != nil {
-			c.g.t.refuse(fmt.Sprintf("a client's message that made the gateway panic: %v", reason))
+			c.g.t.refuse(badMessage, fmt.Sprintf("a client's message that made the gateway panic: %v", reason))
 			c.end(status.Error(codes.InvalidArgument, "castaway: malformed"))
 		}
 	}()
@@ -193,7 +194,7 @@ func (c *client) read(stream grpc.ServerStream) error {
 			}
 		}
 		if why != "" {
-			c.g.t.refuse(why)
+			c.g.t.refuse(badMessage, why)
 			return status.Error(codes.PermissionDenied, "castaway: "+why)
 		}
 	}
@@ -203,7 +204,7 @@ func (c *client) read(stream grpc.ServerStream) error {
 func (c *client) data(data []byte, to *actor.PID) error {
 	in := new(raftpb.ClientRequest)
 	if err := proto.Unmarshal(data, in); err != nil {
-		c.g.t.refuse("a client's request that is not protobuf")
+		c.g.t.refuse(badMessage, "a client's request that is not protobuf")
 		return status.Error(codes.PermissionDenied, "castaway: a request that is not protobuf")
 	}
 	return c.request(in, int64(len(data)), to)
@@ -226,9 +227,10 @@ func (c *client) request(in *raftpb.ClientRequest, bytes int64, to *actor.PID) e
 	bytes += requestOverhead
 	r, err := decodeClientRequest(in)
 	if err != nil {
-		c.g.t.refuse(err.Error())
+		c.g.t.refuse(badMessage, err.Error())
 		err = fmt.Errorf("%w: %w", actors.ErrBadRequest, err)
-	} else { // c.ctx has what is known of who asks: it goes with r, for Host.Ask to judge
+	} else {
+		r.Names = c.names
 		err = c.admit(bytes)
 	}
 	if err != nil {
@@ -238,7 +240,7 @@ func (c *client) request(in *raftpb.ClientRequest, bytes int64, to *actor.PID) e
 	ctx, withdraw := context.WithCancel(c.ctx)
 	if !c.begin(in.Id, withdraw, to) {
 		withdraw()
-		c.g.t.refuse("a client's request with the ID of another")
+		c.g.t.refuse(badMessage, "a client's request with the ID of another")
 		c.count(-1, -bytes)
 		return status.Error(codes.InvalidArgument, "castaway: two requests have one ID")
 	}
@@ -325,7 +327,7 @@ func (c *client) awaitRoom() error {
 func (c *client) write() error {
 	defer c.releaseUnsent()
 	stalled := time.AfterFunc(time.Hour, func() {
-		c.g.t.refuse("a client that takes no answers")
+		c.g.t.refuse(badMessage, "a client that takes no answers")
 		c.end(status.Error(codes.ResourceExhausted, "castaway: answers are not taken"))
 	})
 	stalled.Stop()

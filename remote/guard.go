@@ -25,48 +25,62 @@ var packetType = string((*raftpb.Packet)(nil).ProtoReflect().Descriptor().FullNa
 // guardCall refuses every call that is not the stream: listing processes, and
 // their diagnostics, are not for the network.
 func (t *Transport) guardCall(_ context.Context, _ any, info *grpc.UnaryServerInfo, _ grpc.UnaryHandler) (any, error) {
-	t.refuse("a call of " + info.FullMethod)
+	t.refuse(badMessage, "a call of "+info.FullMethod)
 	return nil, status.Error(codes.PermissionDenied, "castaway: not offered")
 }
 
-// guardStream lets only clean messages through, and survives what gets past it.
+// guardStream lets only clean messages through, and survives what gets past it. Each stream
+// has an inbox of its own, which knows who is at the other end.
 func (t *Transport) guardStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
-			t.refuse(fmt.Sprintf("a message that made protoactor panic: %v", reason))
+			t.refuse(badMessage, fmt.Sprintf("a message that made protoactor panic: %v", reason))
 			err = status.Error(codes.InvalidArgument, "castaway: malformed")
 		}
 	}()
-	s := &guardedStream{ServerStream: stream, t: t, first: new(protoremote.RemoteMessage)}
-	if err := stream.RecvMsg(s.first); err != nil {
+	first := new(protoremote.RemoteMessage)
+	if err := stream.RecvMsg(first); err != nil {
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		return err
 	}
-	if s.first.GetConnectRequest().GetClientConnection() != nil && t.cfg.MaxClients > 0 {
+	if first.GetConnectRequest().GetClientConnection() != nil && t.cfg.MaxClients > 0 {
 		return t.gateway.serve(stream)
 	}
+	in, err := t.newInbox(stream)
+	if err != nil {
+		return err
+	}
+	defer t.system.ProcessRegistry.Remove(in.pid)
+	s := &guardedStream{ServerStream: stream, inbox: in, first: first}
 	defer func() {
 		if s.client != nil {
 			s.client.end(io.EOF)
 		}
 	}()
-	return handler(srv, s)
+	err = handler(srv, s)
+	if _, told := status.FromError(err); !told { // protoactor could not read a packet
+		err = in.end(badMessage, codes.InvalidArgument, err.Error())
+	}
+	return err
 }
 
 type guardedStream struct {
 	grpc.ServerStream
-	t      *Transport
+	*inbox
 	first  *protoremote.RemoteMessage // that was read, and protoactor has yet to be given
 	from   string                     // the address that it was introduced with
 	client *client                    // the actors there, if they ask the gateway
 }
 
 func (s *guardedStream) RecvMsg(m any) error {
+	if s.ended != nil {
+		return s.ended
+	}
 	message, ok := m.(*protoremote.RemoteMessage)
 	if !ok {
-		return s.refuse("not a remote message")
+		return s.end(badMessage, codes.PermissionDenied, "not a remote message")
 	}
 	if s.first != nil {
 		message.MessageType, s.first = s.first.MessageType, nil
@@ -76,28 +90,27 @@ func (s *guardedStream) RecvMsg(m any) error {
 	switch m := message.GetMessageType().(type) {
 	case *protoremote.RemoteMessage_ConnectRequest:
 		if m.ConnectRequest.GetServerConnection() == nil || s.from != "" {
-			return s.refuse("a connect request that is not a host's first")
+			return s.end(badMessage, codes.PermissionDenied, "a connect request that is not a host's first")
 		}
 		s.from = m.ConnectRequest.GetServerConnection().GetAddress()
 		return nil
 	case *protoremote.RemoteMessage_MessageBatch:
 		if why := s.unclean(m.MessageBatch); why != "" {
-			return s.refuse(why)
+			return s.end(badMessage, codes.PermissionDenied, why)
+		}
+		for _, target := range m.MessageBatch.Targets { // from here on it is for this stream's inbox
+			if target.Id == inboxName {
+				target.Id = s.pid.Id
+			}
 		}
 		return s.ask(m.MessageBatch)
 	}
-	return s.refuse("not a batch of messages")
-}
-
-// refuse ends the stream: a host of ours never sends such a thing.
-func (s *guardedStream) refuse(why string) error {
-	s.t.refuse(why)
-	return status.Error(codes.PermissionDenied, "castaway: "+why)
+	return s.end(badMessage, codes.PermissionDenied, "not a batch of messages")
 }
 
 // unclean says what is wrong with a batch, or nothing.
 func (s *guardedStream) unclean(b *protoremote.MessageBatch) string {
-	clients := s.t.cfg.MaxClients > 0
+	clients := s.cfg.MaxClients > 0
 	for _, sender := range b.GetSenders() {
 		if !clients || sender.GetAddress() != s.from {
 			return "a sender to reply to"
@@ -108,10 +121,10 @@ func (s *guardedStream) unclean(b *protoremote.MessageBatch) string {
 			return "a message of type " + name
 		}
 	}
-	address := s.t.Address()
+	address := s.Address()
 	for _, target := range b.GetTargets() {
 		if id := target.GetId(); target.GetAddress() != address || id != inboxName && (id != gatewayName || !clients) {
-			return "a message for " + target.GetAddress() + "/" + target.GetId()
+			return "a message for " + target.GetAddress() + "/" + id + ", and not for " + address + "/" + inboxName
 		}
 	}
 	for _, e := range b.GetEnvelopes() {

@@ -11,6 +11,9 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+
 	"github.com/castaway-go/castaway/actors"
 	"github.com/castaway-go/castaway/raftcore"
 )
@@ -22,6 +25,9 @@ type ClientConfig struct {
 	Seeds []string
 	// Cluster is that of the hosts: actors.HostConfig.Cluster.
 	Cluster string
+	// TLS has the hosts and this process prove to one another who they are, as hosts do.
+	// HostName is not used. Default: none; then hosts that have it are not reached.
+	TLS *TLS
 	// ConnectTimeout is when a host that does not answer is taken to be down. Default 2 s.
 	ConnectTimeout time.Duration
 	// SilenceTimeout is when a host that is asked, and says nothing at all any more, is
@@ -61,9 +67,10 @@ func (c ClientConfig) withDefaults() ClientConfig {
 // Hosts are the hosts of an installation, for a process that is none of them and has
 // neither members nor a disk. Its methods may be called concurrently.
 type Hosts struct {
-	cfg  ClientConfig
-	life context.Context // ends with Close
-	end  context.CancelFunc
+	cfg   ClientConfig
+	creds credentials.TransportCredentials
+	life  context.Context // ends with Close
+	end   context.CancelFunc
 
 	mu      sync.Mutex
 	conns   map[string]*conn // by address
@@ -85,6 +92,18 @@ func Dial(cfg ClientConfig) (*Hosts, error) {
 	cfg.Seeds = slices.Clone(cfg.Seeds)
 	h := &Hosts{cfg: cfg, conns: map[string]*conn{}, routes: map[string]*route{}}
 	h.life, h.end = context.WithCancel(context.Background())
+	h.creds = insecure.NewCredentials()
+	if cfg.TLS != nil {
+		c, err := newCredential(h.life, cfg.TLS, true, cfg.Logger)
+		if err != nil {
+			h.end()
+			return nil, fmt.Errorf("castaway: %w: TLS: %w", ErrBadConfig, err)
+		}
+		c.rejected = func(address string, err error) {
+			cfg.Logger.Warn("a host and this client do not get on", "address", address, "err", err)
+		}
+		h.creds = c
+	}
 	return h, nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -41,15 +42,18 @@ const (
 	boundsEnv = "CASTAWAY_TEST_BOUNDS"
 	// the address of a process that has nothing but protoactor remote, as it is shipped
 	plainEnv = "CASTAWAY_TEST_PLAIN"
+
+	listenEnv = "CASTAWAY_TEST_LISTEN" // where it listens, if not where the others know it
+	tlsEnv    = "CASTAWAY_TEST_TLS"    // the directory of its certificates
+	denyEnv   = "CASTAWAY_TEST_DENY"   // the name of whom it lets propose nothing
 )
 
 func TestMain(m *testing.M) {
-	run := child
-	spec := os.Getenv(childEnv)
-	if address := os.Getenv(plainEnv); address != "" {
-		run, spec = plain, address
-	}
-	if spec != "" {
+	for env, run := range map[string]func(spec string) error{wireEnv: wireChild, plainEnv: plain, childEnv: child} {
+		spec := os.Getenv(env)
+		if spec == "" {
+			continue
+		}
 		if err := run(spec); err != nil {
 			fmt.Println("error", err)
 			os.Exit(1)
@@ -94,16 +98,26 @@ func child(spec string) error {
 	if err != nil {
 		return err
 	}
+	wire := Config{Listen: fields[id], TLS: tlsFromEnv()}
+	if listen := os.Getenv(listenEnv); listen != "" {
+		wire.Listen, wire.Advertise = listen, fields[id]
+	}
 	store := snapshots.Beside(persistence.Memory(), dir, snapshots.Options{})
 	if dir := os.Getenv(diskEnv); dir != "" {
 		store = badgerstore.Dir(dir)
 	}
 	refusals := make(refusals, 1000)
-	transport := Config{Listen: fields[id], MaxClients: 8, Logger: slog.New(refusals)}
-	_, _ = fmt.Sscan(os.Getenv(boundsEnv), &transport.MaxClientRequests, &transport.MaxClientBytes)
-	wire := New(transport)
+	wire.MaxClients, wire.Logger = 8, slog.New(refusals)
+	_, _ = fmt.Sscan(os.Getenv(boundsEnv), &wire.MaxClientRequests, &wire.MaxClientBytes)
+	transport := New(wire)
+	authorize := func(a actors.Asked) error {
+		if deny := os.Getenv(denyEnv); a.Operation == actors.Propose && slices.Contains(a.Names, deny) {
+			return fmt.Errorf("%s proposes nothing in %s", deny, a.Group)
+		}
+		return nil
+	}
 	host, err := actors.Start(quietSystem(), actors.HostConfig{
-		ID: raftcore.NodeID(id), Store: store, Transport: wire, Peers: peersAt(fields[1:]),
+		Authorize: authorize, ID: raftcore.NodeID(id), Store: store, Transport: transport, Peers: peersAt(fields[1:]),
 		Raft: raftcore.Config{ElectionTimeout: 500 * time.Millisecond, SnapshotEntries: 5, KeepEntries: -1},
 	})
 	if err != nil {
@@ -130,7 +144,7 @@ func child(spec string) error {
 			answer, err := group.Do(ctx, &actors.Request{Operation: actors.Read, Consistency: actors.Local})
 			fmt.Println(string(answer.Data), err)
 		case "refused":
-			fmt.Println(wire.Refused())
+			fmt.Println(transport.Refused().Messages)
 		case "why":
 			fmt.Println(<-refusals)
 		case "memory": // in MiB

@@ -44,6 +44,10 @@ type Options struct {
 	// takes as much of the disk again, and time.
 	//
 	// What only a Load has met is repaired when the store is opened the next time.
+	//
+	// A member whose newest snapshot is damaged, or missing, begins again as a newcomer,
+	// too, when so many of its peers are well that they are a quorum without it; until then
+	// it waits. Without Repair it is faulted.
 	Repair bool
 	// Logger hears what goes wrong in the background. Default slog.Default().
 	Logger *slog.Logger
@@ -76,6 +80,9 @@ func (o Options) Snapshots() (dir string, _ snapshots.Options) {
 	o = o.withDefaults()
 	return filepath.Join(o.Dir, "snapshots"), snapshots.Options{FS: o.hooks.fs, KeepFree: o.keepFree()}
 }
+
+// Repairs returns Repair: for hosts.
+func (o Options) Repairs() bool { return o.Repair }
 
 // keepFree is how much of the disk neither Saves nor snapshots take.
 func (o Options) keepFree() int64 { return 2 * (o.SegmentBytes + o.hooks.badgerRoom) }

@@ -37,11 +37,11 @@ func (s *store) Remove(r persistence.Removal) error {
 		return err
 	}
 	t := &persistence.Tombstone{Group: r.Group, Time: r.Time, Incarnation: g.log.Incarnation, HardState: g.log.HardState}
-	return s.note(g, func(b []byte) []byte { return appendRemovalRecord(b, g.number, t) }, func() { s.remove(g, t) })
+	return s.note(g, func() { s.remove(g, t) }, func(b []byte) []byte { return appendRemovalRecord(b, g.number, t) })
 }
 
-// Revive has a group begin again that was removed.
-func (s *store) Revive(name string, removed raftcore.Incarnation) error {
+// Revive has a group begin again. One that was not removed is now, in the same write.
+func (s *store) Revive(name string, former raftcore.Incarnation) error {
 	s.saving.Lock()
 	defer s.saving.Unlock()
 	if err := s.usable(); err != nil {
@@ -49,13 +49,21 @@ func (s *store) Revive(name string, removed raftcore.Incarnation) error {
 	}
 	g := s.names[name]
 	switch {
-	case g == nil || g.tombstone == nil:
-		return fmt.Errorf("a tombstone of group %q: %w", name, persistence.ErrNoGroup)
-	case g.tombstone.Incarnation != removed:
+	case g == nil || g.tombstone == nil && g.log.Incarnation != former:
+		return fmt.Errorf("incarnation %x of group %q: %w", uint64(former), name, persistence.ErrNoGroup)
+	case g.tombstone != nil && g.tombstone.Incarnation != former:
 		return &persistence.RemovedError{Tombstone: *g.tombstone}
+	case g.boot != 0:
+		return fmt.Errorf("group %q: %w", name, persistence.ErrGroupOpen)
 	}
 	incarnation := raftcore.Incarnation(random())
-	return s.note(g, func(b []byte) []byte { return appendRevivalRecord(b, g.number, incarnation) }, func() { g.revive(incarnation) })
+	revival := func(b []byte) []byte { return appendRevivalRecord(b, g.number, incarnation) }
+	if g.tombstone != nil {
+		return s.note(g, func() { g.revive(incarnation) }, revival)
+	}
+	t := &persistence.Tombstone{Group: name, Incarnation: former, HardState: g.log.HardState}
+	removal := func(b []byte) []byte { return appendRemovalRecord(b, g.number, t) }
+	return s.note(g, func() { s.remove(g, t); g.revive(incarnation) }, removal, revival)
 }
 
 // Tombstones returns what is left of all groups that were removed.
@@ -75,13 +83,15 @@ func (s *store) Tombstones() ([]persistence.Tombstone, error) {
 	return all, nil
 }
 
-// note appends a record of a group that is not open, and changes it then. It may take up
-// what the journal keeps free: where the disk is full, a removal makes room.
-func (s *store) note(g *group, record func([]byte) []byte, change func()) error {
+// note appends records of a group that is not open, all or none, and changes it then. They
+// may take up what the journal keeps free: where the disk is full, a removal makes room.
+func (s *store) note(g *group, change func(), records ...func([]byte) []byte) error {
 	s.batch.Reset()
 	s.batch.Urgent = true
 	defer func() { s.batch.Urgent = false }()
-	s.batch.Add(record)
+	for _, record := range records {
+		s.batch.Add(record)
+	}
 	positions, err := s.append(&s.batch)
 	if err != nil {
 		return err

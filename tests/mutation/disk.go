@@ -933,7 +933,7 @@ var actorMutants = []mutant{
 		{"machine.go", "if err, is := reason.(error); is && errors.Is(err, ErrStorageFault) {", "if err, is := reason.(error); is && false {"},
 	}},
 	{"A1", "a machine is blamed for a disk that is full", []edit{
-		{"snapshots.go", " && r.failed == nil && !errors.Is(err, ErrStorageFault) {", " && r.failed == nil {"},
+		{"snapshots.go", "case err == nil || errors.Is(err, ErrStorageFault):", "case err == nil:"},
 	}},
 	{"A1", "a state is closed while a snapshot of it is written", []edit{
 		{"machine.go", "\t\tm.box.abandonBatch()\n\tcase *actor.Stopped:", "\t\tm.box.abandonBatch()\n\t\tif m.disk != nil {\n\t\t\t_ = m.disk.Close()\n\t\t\tm.group.disk = nil\n\t\t}\n\tcase *actor.Stopped:"},

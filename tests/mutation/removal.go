@@ -30,14 +30,26 @@ var removedStore = []mutant{
 	{"O5", "what a removed group had stays", []edit{
 		{"remove.go", "g.forget()\n\tg.tombstone = t", "g.tombstone = t"},
 	}},
+	{"D10", "a store is taken by any host", []edit{
+		{"open.go", "if m.host != raftcore.Nobody {", "if false {"},
+	}},
 	{"P8", "a group that is open is removed", []edit{
-		{"remove.go", "case g.boot != 0:", "case false:"},
+		{"remove.go", "case g.boot != 0:\n\t\treturn fmt.Errorf(\"group %q: %w\", r.Group,", "case false:\n\t\treturn fmt.Errorf(\"group %q: %w\", r.Group,"},
+	}},
+	{"P8", "a group that is open begins again", []edit{
+		{"remove.go", "case g.boot != 0:\n\t\treturn fmt.Errorf(\"group %q: %w\", name,", "case false:\n\t\treturn fmt.Errorf(\"group %q: %w\", name,"},
+	}},
+	{"D10", "a group begins again with what it had", []edit{
+		{"remove.go", "func() { s.remove(g, t); g.revive(incarnation) }, removal, revival)", "func() { g.log.Incarnation, g.log.Damaged = incarnation, true }, removal, revival)"},
+	}},
+	{"P8", "a group that begins again is removed for a moment", []edit{
+		{"remove.go", "return s.note(g, func() { s.remove(g, t); g.revive(incarnation) }, removal, revival)", "if err := s.note(g, func() { s.remove(g, t) }, removal); err != nil {\n\t\treturn err\n\t}\n\treturn s.note(g, func() { g.revive(incarnation) }, revival)"},
 	}},
 	{"M13", "a revived group may found it a second time", []edit{
 		{"remove.go", "g.log.Incarnation, g.log.Damaged = incarnation, true", "g.log.Incarnation = incarnation"},
 	}},
 	{"M13", "a revival of another tombstone is carried out", []edit{
-		{"remove.go", "case g.tombstone.Incarnation != removed:", "case false:"},
+		{"remove.go", "case g.tombstone != nil && g.tombstone.Incarnation != former:", "case false:"},
 	}},
 	{"P1", "Badger is not told of removals", []edit{
 		{"group.go", "if g.tombstone != nil {\n\t\treturn groupValue", "if false {\n\t\treturn groupValue"},
@@ -97,6 +109,15 @@ var removedActors = []mutant{
 	}},
 	{"D14", "a log that has failed does not answer who removes a group", []edit{
 		{"log.go", "if m, ok := message.(*removeGroup); ok {\n\t\t\tm.done <- notNow(l.failed)\n\t\t}", ""},
+	}},
+	{"D15", "a member whose snapshot is damaged begins again whoever is well", []edit{
+		{"rejoin.go", "r.fit[f.from] = f.fit; !r.quorum()", "r.fit[f.from] = f.fit; false"},
+	}},
+	{"D15", "a member whose snapshot is damaged takes any answer for a good one", []edit{
+		{"rejoin.go", "err == nil && c.ready})", "true})"},
+	}},
+	{"D15", "a member whose snapshot is damaged asks once", []edit{
+		{"member.go", "msg.round == m.rejoin.round && m.state == Recovering {", "msg.round < m.rejoin.round {"},
 	}},
 	{"L6", "a leadership goes to a lower priority", []edit{
 		{"balance.go", "priority > g.priority() &&", "priority != g.priority() &&"},

@@ -146,11 +146,11 @@ func (s *stackStore) Remove(r persistence.Removal) error {
 	return s.Store.Remove(r)
 }
 
-func (s *stackStore) Revive(group string, removed raftcore.Incarnation) error {
+func (s *stackStore) Revive(group string, former raftcore.Incarnation) error {
 	if s.poison != nil {
 		return s.poison
 	}
-	return s.Store.Revive(group, removed)
+	return s.Store.Revive(group, former)
 }
 
 func (s *stackStore) Close() error {

@@ -21,6 +21,8 @@ func (m *StoreModel) Step(s persistence.Store) error {
 		return m.Revive(s, name)
 	case g.incarnation != 0 && n >= 118:
 		return m.removeSomething(s, g)
+	case g.incarnation != 0 && n == 117:
+		return m.reviveSomething(s, g)
 	case !g.open || n < 2:
 		return m.Open(s, name)
 	case n < 6:

@@ -47,7 +47,7 @@ type modelGroup struct {
 	tombstone *persistence.Tombstone // it was removed
 	// A Remove, or a Revive, that failed: it has happened, or not.
 	removing *persistence.Tombstone
-	reviving bool
+	reviving bool // with a tombstone or without
 
 	open   bool
 	opened persistence.Opened
@@ -78,7 +78,7 @@ const (
 	cRemoved     = "a group that Remove has removed is not there any more: Open ends with a *RemovedError that has its Tombstone, for ever"
 	cTombstone   = "a Tombstone has the name, the time that Remove was told, and the last incarnation and hard state of the group; Tombstones returns all of them, by name"
 	cRemove      = "Remove refuses a group that is open (ErrGroupOpen), one that was never there (ErrNoGroup), and one in which the member votes by the newest configuration in the log (ErrStillVoter), and nothing has happened then"
-	cRevive      = "Revive takes nothing but the incarnation of the Tombstone; then the group is empty, has a new incarnation, and is Damaged until a Save says that it has joined"
+	cRevive      = "Revive takes nothing but the incarnation of the Tombstone, or of a group that is not open; then the group is empty, has a new incarnation, and is Damaged until a Save says that it has joined"
 	cOpens       = "a Store opens, and its groups do, whatever happened to it, as long as nothing was damaged that was durable"
 )
 
@@ -150,7 +150,7 @@ func (m *StoreModel) Open(s persistence.Store, name string) error {
 	if err != nil {
 		return fmt.Errorf("opening group %.30q: %w", name, err)
 	}
-	if err := g.isThere(); err != nil {
+	if err := g.isThere(o.Recovered.Incarnation); err != nil {
 		return err
 	}
 	if o.Boot == 0 || m.boots[o.Boot] {

@@ -29,15 +29,16 @@ func (g *modelGroup) isRemoved(got *persistence.Tombstone) error {
 	return nil
 }
 
-// isThere takes note that a group is there.
-func (g *modelGroup) isThere() error {
+// isThere takes note that a group is there, under this incarnation.
+func (g *modelGroup) isThere(incarnation raftcore.Incarnation) error {
 	if g.tombstone != nil && !g.reviving {
 		return broken(cRemoved, "group %.30q was opened, and it was removed", g.name)
 	}
 	g.removing = nil
-	if g.tombstone != nil {
+	if g.tombstone != nil || g.reviving && incarnation != g.incarnation {
 		g.revived()
 	}
+	g.reviving = false
 	return nil
 }
 
@@ -49,15 +50,8 @@ func (g *modelGroup) revived() {
 // Remove removes a group, and takes note of it. What must be refused is expected to be.
 func (m *StoreModel) Remove(s persistence.Store, r persistence.Removal) error {
 	g := m.group(r.Group)
-	if len(g.flight) > 0 || g.removing != nil || g.reviving || g.incarnation == 0 { // what is there is found out first
-		if err := m.Open(s, g.name); err != nil {
-			return err
-		}
-		if g.open {
-			if err := m.Close(s, g.name); err != nil {
-				return err
-			}
-		}
+	if err := m.findOut(s, g); err != nil {
+		return err
 	}
 	err := s.Remove(r)
 	var refusal error
@@ -94,27 +88,49 @@ func (m *StoreModel) Remove(s persistence.Store, r persistence.Removal) error {
 	return fmt.Errorf("removing group %.30q: %w", g.name, err)
 }
 
+// findOut finds out what is there of a group, if nobody knows.
+func (m *StoreModel) findOut(s persistence.Store, g *modelGroup) error {
+	if len(g.flight) == 0 && g.removing == nil && !g.reviving && g.incarnation != 0 {
+		return nil
+	}
+	if err := m.Open(s, g.name); err != nil || !g.open {
+		return err
+	}
+	return m.Close(s, g.name)
+}
+
 // newest is the configuration in force.
 func (c *contents) newest() *raftcore.ConfState {
 	conf := c.conf(c.last())
 	return &conf.Conf
 }
 
-// Revive revives a group that was removed.
+// Revive revives a group that was removed, or is there.
 func (m *StoreModel) Revive(s persistence.Store, name string) error {
 	g := m.group(name)
-	if g.tombstone == nil || g.reviving {
+	if g.tombstone != nil && g.reviving {
 		return nil
 	}
-	err := s.Revive(name, g.tombstone.Incarnation+1)
-	if removed := (*persistence.RemovedError)(nil); !errors.As(err, &removed) || removed.Tombstone != *g.tombstone {
-		if errors.Is(err, persistence.ErrPoisoned) {
-			return err
-		}
-		return broken(cRevive, "with another incarnation than that of the tombstone it ended with %v", err)
+	if err := m.findOut(s, g); err != nil {
+		return err
 	}
-	err = s.Revive(name, g.tombstone.Incarnation)
+	err := s.Revive(name, g.incarnation+1)
+	removed := (*persistence.RemovedError)(nil)
 	switch {
+	case errors.Is(err, persistence.ErrPoisoned):
+		return err
+	case g.tombstone == nil && !errors.Is(err, persistence.ErrNoGroup),
+		g.tombstone != nil && (!errors.As(err, &removed) || removed.Tombstone != *g.tombstone):
+		return broken(cRevive, "with another incarnation than that of group %.30q, of which there is the tombstone %+v, it ended with %v", name, g.tombstone, err)
+	}
+	err = s.Revive(name, g.incarnation)
+	switch {
+	case g.open && errors.Is(err, persistence.ErrPoisoned):
+		return err
+	case g.open && !errors.Is(err, persistence.ErrGroupOpen):
+		return broken(cRevive, "with group %.30q, which is open, it ended with %v", name, err)
+	case g.open:
+		return nil
 	case err == nil:
 		g.revived()
 		return nil
@@ -128,8 +144,10 @@ func (m *StoreModel) Revive(s persistence.Store, name string) error {
 // ReviveAll revives all groups that were removed, and opens what is not open.
 func (m *StoreModel) ReviveAll(s persistence.Store) error {
 	for _, g := range m.groups {
-		if err := m.Revive(s, g.name); err != nil {
-			return err
+		if g.tombstone != nil {
+			if err := m.Revive(s, g.name); err != nil {
+				return err
+			}
 		}
 		if !g.open {
 			if err := m.Open(s, g.name); err != nil {
@@ -159,12 +177,26 @@ func (m *StoreModel) checkTombstones(s persistence.Store) error {
 	return nil
 }
 
+// reviveSomething has a group begin again.
+func (m *StoreModel) reviveSomething(s persistence.Store, g *modelGroup) error {
+	if err := m.mayClose(s, g); err != nil {
+		return err
+	}
+	return m.Revive(s, g.name)
+}
+
+// mayClose closes a group, mostly.
+func (m *StoreModel) mayClose(s persistence.Store, g *modelGroup) error {
+	if g.open && m.Rand.IntN(8) > 0 {
+		return m.Close(s, g.name)
+	}
+	return nil
+}
+
 // removeSomething draws a group, and whose disk it is.
 func (m *StoreModel) removeSomething(s persistence.Store, g *modelGroup) error {
-	if g.open && m.Rand.IntN(8) > 0 {
-		if err := m.Close(s, g.name); err != nil {
-			return err
-		}
+	if err := m.mayClose(s, g); err != nil {
+		return err
 	}
 	return m.Remove(s, persistence.Removal{Group: g.name, Member: raftcore.NodeID(m.Rand.IntN(4)), Time: m.Rand.Int64N(1 << 42)})
 }
@@ -232,11 +264,15 @@ func refusesRemovals(r *storeRun) {
 func revives(r *storeRun) {
 	p := r.fresh("a", "b")
 	p.save(p.term("a", 4, commands(4, 1, 90)...), p.term("b", 1, commands(1, 1, 3)...))
-	err := p.s.Revive("b", p.group("b").incarnation)
-	demand(errors.Is(err, persistence.ErrNoGroup), cRevive, "Revive of a group that was not removed ended with %v", err)
+	err := p.s.Revive("never there", p.group("b").incarnation)
+	demand(errors.Is(err, persistence.ErrNoGroup), cRevive, "Revive of a group that was never there ended with %v", err)
+	must(p.Revive(p.s, "b")) // is open
+	must(p.CheckAll(p.s))
 	for round := range raftcore.Term(3) {
 		must(p.Close(p.s, "a"))
-		must(p.Remove(p.s, persistence.Removal{Group: "a", Time: int64(round)}))
+		if round < 2 {
+			must(p.Remove(p.s, persistence.Removal{Group: "a", Time: int64(round)}))
+		}
 		if round == 1 {
 			p.restart()
 		}
@@ -258,6 +294,7 @@ func removesWholly(r *storeRun) {
 	for _, call := range []func(p *place) error{
 		func(p *place) error { return p.Remove(p.s, persistence.Removal{Group: "z", Time: 77}) },
 		func(p *place) error { return p.Revive(p.s, "y") },
+		func(p *place) error { return p.Revive(p.s, "z") },
 	} {
 		for n, done := 1, false; !done; n++ {
 			for seed := range uint64(3) {

@@ -110,6 +110,9 @@ var defects = map[string]string{
 	"revives a group as who it was":                "incarnation",
 	"revives a group that may found it again":      "Damaged",
 	"revives whatever is asked for":                "Tombstone",
+	"revives whoever is there":                     "Tombstone",
+	"revives a group that is open":                 "Revive",
+	"revives a group with what it had":             "",
 
 	// What a full disk does.
 	"acknowledges what has no room":                              "where there was room",

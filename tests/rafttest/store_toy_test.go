@@ -637,6 +637,9 @@ func (s *toyStore) remove(g *toyGroup, t *persistence.Tombstone) {
 
 // revive executes a revival.
 func (s *toyStore) revive(g *toyGroup, incarnation raftcore.Incarnation) {
+	if !s.disk.is("keeps what was removed") && !s.disk.is("revives a group with what it had") {
+		g.contents = contents{}
+	}
 	g.removed, g.incarnation, g.damaged = nil, incarnation, !s.disk.is("revives a group that may found it again")
 }
 
@@ -684,7 +687,7 @@ func (s *toyStore) Remove(r persistence.Removal) error {
 	return nil
 }
 
-func (s *toyStore) Revive(name string, removed raftcore.Incarnation) error {
+func (s *toyStore) Revive(name string, former raftcore.Incarnation) error {
 	d := s.disk
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -693,14 +696,16 @@ func (s *toyStore) Revive(name string, removed raftcore.Incarnation) error {
 	}
 	g := s.group(name)
 	switch {
-	case g == nil || g.removed == nil:
+	case g == nil || g.removed == nil && g.incarnation != former && !d.is("revives whoever is there"):
 		return persistence.ErrNoGroup
-	case g.removed.Incarnation != removed && !d.is("revives whatever is asked for"):
+	case g.removed != nil && g.removed.Incarnation != former && !d.is("revives whatever is asked for"):
 		return &persistence.RemovedError{Tombstone: *g.removed}
+	case g.boot != 0 && !d.is("revives a group that is open"):
+		return persistence.ErrGroupOpen
 	}
 	incarnation := raftcore.Incarnation(d.random())
 	if d.is("revives a group as who it was") {
-		incarnation = g.removed.Incarnation
+		incarnation = g.incarnation
 	}
 	if err := s.commit(toyRecord{name: name, incarnation: incarnation, revived: true}); err != nil {
 		return err

@@ -285,3 +285,143 @@ func TestD9D15_PeersRepairADamagedDisk(t *testing.T) {
 		}
 	}
 }
+
+// snapshotFiles are those of a host: one, or two if it was stopped between them.
+func (f *fleet) snapshotFiles(id raftcore.NodeID) []string {
+	f.t.Helper()
+	files, err := filepath.Glob(filepath.Join(f.store(id).Dir, "snapshots", "*", "*.snapshot"))
+	if err != nil || len(files) == 0 {
+		f.t.Fatalf("host %d has the snapshots %v, %v", id, files, err)
+	}
+	return files
+}
+
+// flip flips a bit of a file, so far from its beginning, or from its end.
+func flip(t *testing.T, file string, at int) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at < 0 {
+		at += len(data)
+	}
+	data[at] ^= 0x10
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// started is a fleet that has taken snapshots.
+func started(t *testing.T) *fleet {
+	f := newFleet(t, 7)
+	for id := range f.peers {
+		f.start(id)
+	}
+	f.propose(80)
+	for id := range f.peers {
+		f.until(id, "it counts", func(s actors.Status) bool { return s.Joined })
+	}
+	f.agree()
+	return f
+}
+
+// TestD15_PeersRepairADamagedSnapshot: the snapshot that the log of one of three follows is
+// damaged, and then another's.
+func TestD15_PeersRepairADamagedSnapshot(t *testing.T) {
+	for name, harm := range map[string]func(*testing.T, string){
+		"a bit of the header": func(t *testing.T, file string) { flip(t, file, 9) },
+		inTheMiddle:           func(t *testing.T, file string) { flip(t, file, 40_000) },
+		"a bit at the end":    func(t *testing.T, file string) { flip(t, file, -9) },
+		"a lost end": func(t *testing.T, file string) {
+			if err := os.Truncate(file, 50_000); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"a lost file": func(t *testing.T, file string) {
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := started(t)
+			for _, id := range []raftcore.NodeID{2, 3} {
+				before := f.status(id)
+				f.stop(id)
+				for _, file := range f.snapshotFiles(id) {
+					harm(t, file)
+				}
+				f.propose(3)
+				f.network.Isolate(f.peers[id])
+				f.start(id)
+				f.until(id, "it waits for the others", func(s actors.Status) bool {
+					return s.State == actors.Recovering && errors.Is(s.Fault, actors.ErrStorageFault)
+				})
+				f.network.Heal()
+				f.until(id, "it counts again", func(s actors.Status) bool { return s.State == actors.Running && s.Joined })
+				if s := f.status(id); s.Incarnation == before.Incarnation || s.Fault != nil {
+					t.Errorf("host %d had incarnation %x, and has %x; its fault is %v", id, before.Incarnation, s.Incarnation, s.Fault)
+				}
+				f.agree()
+				f.stop(id - 1)
+				f.propose(3) // by two of three, and it is one of them
+				f.agree()
+				f.start(id - 1)
+				f.agree()
+			}
+		})
+	}
+}
+
+// TestD15_WhoseSnapshotsAreDamagedGiveNothingUpTogether: the snapshots of two of three are
+// damaged. Neither begins again, because there would be no quorum without it. When somebody
+// brings the files back, everything is there.
+func TestD15_WhoseSnapshotsAreDamagedGiveNothingUpTogether(t *testing.T) {
+	f := started(t)
+	ids := []raftcore.NodeID{1, 2}
+	before := map[raftcore.NodeID]actors.Status{}
+	kept := map[string][]byte{}
+	for _, id := range ids {
+		before[id] = f.status(id)
+		f.stop(id)
+	}
+	for _, id := range ids {
+		for _, file := range f.snapshotFiles(id) {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept[file] = data
+			flip(t, file, 40_000)
+		}
+		f.start(id)
+	}
+	for range 3 { // rounds of asking
+		for _, id := range ids {
+			from := f.status(id).Change
+			f.until(id, "it waits for the others", func(s actors.Status) bool {
+				return s.State == actors.Recovering && errors.Is(s.Fault, actors.ErrStorageFault) && s.Change >= from
+			})
+		}
+	}
+	if _, err := f.up[3].group.Do(f.ctx, &actors.Request{Operation: actors.Read, Consistency: actors.Local}); err != nil {
+		t.Error(err)
+	}
+	for _, id := range ids {
+		f.stop(id)
+	}
+	for file, data := range kept {
+		if err := os.WriteFile(file, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range ids {
+		f.start(id)
+		f.until(id, "it runs", func(s actors.Status) bool { return s.State == actors.Running && s.Fault == nil })
+		if s := f.status(id); s.Incarnation != before[id].Incarnation {
+			t.Errorf("host %d has begun again", id)
+		}
+	}
+	f.agree()
+}

@@ -1,8 +1,10 @@
 package peers
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,7 +19,7 @@ import (
 // transport, or with raft-wal and its TCP transport. Batches are as large as it allows.
 type hashicorp struct {
 	members []*raft.Raft
-	leader  *raft.Raft
+	leader  atomic.Pointer[raft.Raft]
 	closers []io.Closer
 }
 
@@ -91,23 +93,47 @@ func newHashicorp(tb testing.TB, w hosts.Wiring) group {
 		}
 		h.members = append(h.members, member)
 	}
-	for end := time.Now().Add(time.Minute); h.leader == nil && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		for _, m := range h.members {
-			if m.State() == raft.Leader {
-				h.leader = m
-			}
-		}
-	}
-	if h.leader == nil {
-		tb.Fatal("hashicorp: nobody leads")
+	if err := h.find(); err != nil {
+		tb.Fatal(err)
 	}
 	return h
 }
 
-func (h *hashicorp) propose(data []byte) error { return h.leader.Apply(data, 0).Error() }
+// find waits until somebody leads.
+func (h *hashicorp) find() error {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		for _, m := range h.members {
+			if m.State() == raft.Leader {
+				h.leader.Store(m)
+				return nil
+			}
+		}
+	}
+	return errors.New("nobody leads")
+}
+
+func (h *hashicorp) propose(data []byte) error {
+	return h.follow(func(leader *raft.Raft) error { return leader.Apply(data, 0).Error() })
+}
 
 // read is a local read after VerifyLeader.
-func (h *hashicorp) read() error { return h.leader.VerifyLeader().Error() }
+func (h *hashicorp) read() error {
+	return h.follow(func(leader *raft.Raft) error { return leader.VerifyLeader().Error() })
+}
+
+// follow does something with the leader, and with the next one if that has lost its
+// leadership: on a busy machine it does.
+func (h *hashicorp) follow(do func(leader *raft.Raft) error) error {
+	for {
+		err := do(h.leader.Load())
+		if !errors.Is(err, raft.ErrNotLeader) && !errors.Is(err, raft.ErrLeadershipLost) {
+			return err
+		}
+		if err := h.find(); err != nil {
+			return err
+		}
+	}
+}
 
 func (h *hashicorp) close() {
 	for _, m := range h.members {
