@@ -59,17 +59,23 @@ func TestWhatItSays(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	out, err := exec.Command(binary).CombinedOutput()
-	// Lines in between are of what was sent once more, or of a slow machine.
-	if err != nil || !regexp.MustCompile(`(?s)^Host 3 leads, so its bell is to ring:
-  in 500ms tea: noted
-.*  bell on host \d: tea! \(\d+\.0\)
-.*Host 3 is stopped before the time has come:
-  in 3s eggs: noted
-.*  it has stopped
-.*The bells are taken away\. The group monitors them, and turns to the gong:
-.*  in 500ms bread: noted
-.*  gong on host [12]: bread! \(\d+\.\d+\)
-$`).Match(out) || !regexp.MustCompile(`  bell on host \d: eggs!`).Match(out) {
+	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, line := range []string{ // on a slow machine others rang in between
+		`Host 3 leads, so its bell is to ring:`,
+		`  in 500ms tea: noted`,
+		`  bell on host \d: tea! \(\d+\.0\)`,
+		`Host 3 is stopped before the time has come:`,
+		`  in 3s eggs: noted`,
+		`  it has stopped`,
+		`  bell on host \d: eggs! \(\d+\.0\)`,
+		`The bells are taken away\. The group monitors them, and turns to the gong:`,
+		`  in 500ms bread: noted`,
+		`  gong on host [12]: bread! \(\d+\.\d+\)`,
+	} {
+		if !regexp.MustCompile(`(?m)^` + line + `$`).Match(out) {
+			t.Errorf("it does not say %q:\n%s", line, out)
+		}
 	}
 }
