@@ -152,7 +152,7 @@ func printTree(spans []trace.ReadOnlySpan, parent oteltrace.SpanID, indent strin
 		where := "the application"
 		set := attribute.NewSet(s.Attributes()...)
 		if node, is := set.Value("castaway.node"); is {
-			where = "host " + node.Emit()
+			where = "host " + node.String()
 		}
 		fmt.Printf("%-28s %10v  %s\n", indent+s.Name(), s.EndTime().Sub(s.StartTime()).Round(time.Microsecond), where)
 		printTree(spans, s.SpanContext().SpanID(), indent+"  ")
