@@ -12,7 +12,8 @@
 // in one step, and returns when that is in force. And at withAutopilot, where nobody calls it.
 //
 // To try next: stop two hosts of three at once, and see the autopilot explain why it does
-// nothing (Status.Autopilot.Now); give it Zones; start host 3 again, with GroupConfig.Replaces.
+// nothing (Status.Autopilot.Now); give it Zones; open the first group on host 3 again, which
+// takes GroupConfig.Replaces.
 package main
 
 import (

@@ -14,9 +14,9 @@
 // member always comes back from its disk, with all that was acknowledged. What was under
 // way is ErrUnknown: it may be there or not.
 //
-// To try next: have decide return Stop for a panic, too, or Resume, and see what
-// Group.Status says; leave Restarts out, and the library restarts the member itself,
-// after a pause that grows.
+// To try next: give the group Restarts of its own, with a Max of 10, and the member sees to
+// panics itself, after a pause that grows; have decide return Resume, and the member stays
+// Faulted: Group.Status says why, and add waits for it in vain.
 package main
 
 import (
@@ -75,6 +75,9 @@ func main() {
 		if errors.As(s.Fault, &poison) {
 			break // it was restarted, and has panicked at the same entry again
 		}
+	}
+	if poison == nil {
+		log.Fatalf("it is not quarantined: %v", ctx.Err())
 	}
 	fmt.Println("  the member is quarantined: it applies nothing any more")
 	check(group.SkipEntry(ctx, poison.Entry))
@@ -143,7 +146,7 @@ func add(ctx context.Context, group *actors.Group, command string) {
 		name = fmt.Sprintf("a command of %d bytes", len(command))
 	}
 	answer, err := group.Propose(ctx, []byte(command))
-	for errors.Is(err, actors.ErrFaulted) { // it has failed, and the guardian has yet to decide
+	for errors.Is(err, actors.ErrFaulted) && ctx.Err() == nil { // it has failed, and the guardian has yet to decide
 		for s := range group.Watch(ctx) {
 			if s.State == actors.Running {
 				break
