@@ -24,6 +24,7 @@ import (
 	"log"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -38,9 +39,12 @@ import (
 func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
+	defer stop()
 	dir, err := os.MkdirTemp("", "castaway-cluster-")
 	check(err)
-	defer os.RemoveAll(dir)
+	discard = func() { os.RemoveAll(dir) }
+	defer discard()
 	hosts := start(ctx, dir)
 	for _, h := range hosts {
 		defer h.Stop(context.Background())
@@ -115,7 +119,7 @@ func await(ctx context.Context, group *actors.Group, what string, as func(actors
 			return s.Conf
 		}
 	}
-	log.Fatalf("%s: it does not come to that: %v", what, ctx.Err())
+	check(fmt.Errorf("%s: it does not come to that: %v", what, ctx.Err()))
 	return raftcore.ConfState{}
 }
 
@@ -199,8 +203,12 @@ func (c *counter) Snapshot() (io.WriterTo, error)                { return bytes.
 func (c *counter) Restore(r io.Reader) error                     { _, err := fmt.Fscan(r, &c.n); return err }
 func (c *counter) text() []byte                                  { return strconv.AppendInt(nil, int64(c.n), 10) }
 
+// discard throws the disks away, however the program ends.
+var discard = func() {}
+
 func check(err error) {
 	if err != nil {
+		discard()
 		log.Fatal(err)
 	}
 }

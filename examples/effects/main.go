@@ -23,6 +23,7 @@ import (
 	"log"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"time"
 
@@ -36,9 +37,12 @@ import (
 func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
+	defer stop()
 	dir, err := os.MkdirTemp("", "castaway-effects-")
 	check(err)
-	defer os.RemoveAll(dir)
+	discard = func() { os.RemoveAll(dir) }
+	defer discard()
 	done := make(chan string, 100)
 	hosts, groups := open(ctx, dir, done)
 	for _, h := range hosts {
@@ -57,7 +61,7 @@ func main() {
 					return
 				}
 			case <-ctx.Done():
-				log.Fatalf("%s is not done: %v", job, ctx.Err())
+				check(fmt.Errorf("%s is not done: %v", job, ctx.Err()))
 			}
 		}
 	}
@@ -157,8 +161,12 @@ func (r *ringer) ring(ctx actor.Context, s *actors.Sent) {
 	ctx.Request(r.group.PID(), &actors.Request{Operation: actors.Propose, Data: append([]byte("done "), s.Data...)})
 }
 
+// discard throws the disks away, however the program ends.
+var discard = func() {}
+
 func check(err error) {
 	if err != nil {
+		discard()
 		log.Fatal(err)
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"log"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"time"
 
@@ -36,9 +37,12 @@ import (
 func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
+	defer stop()
 	dir, err := os.MkdirTemp("", "castaway-lock-")
 	check(err)
-	defer os.RemoveAll(dir)
+	discard = func() { os.RemoveAll(dir) }
+	defer discard()
 	hosts, groups := open(ctx, dir)
 	for _, h := range hosts {
 		defer h.Stop(context.Background())
@@ -78,7 +82,7 @@ func main() {
 			a = bob.release(ctx, "door", a.Token)
 		}
 		if a.Refused != "" {
-			log.Fatalf("in round %d: %s", round, a.Refused)
+			check(fmt.Errorf("in round %d: %s", round, a.Refused))
 		}
 	}
 	check(<-stopped)
@@ -168,8 +172,12 @@ func said(err error) string {
 	return "done"
 }
 
+// discard throws the disks away, however the program ends.
+var discard = func() {}
+
 func check(err error) {
 	if err != nil {
+		discard()
 		log.Fatal(err)
 	}
 }

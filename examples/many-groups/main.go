@@ -24,6 +24,7 @@ import (
 	"log"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -44,9 +45,12 @@ func main() {
 	flag.Parse()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
+	defer stop()
 	dir, err := os.MkdirTemp("", "castaway-many-groups-")
 	check(err)
-	defer os.RemoveAll(dir)
+	discard = func() { os.RemoveAll(dir) }
+	defer discard()
 	hosts, groups := start(ctx, dir), make([][]*actors.Group, 3)
 	for _, h := range hosts {
 		defer h.Stop(context.Background())
@@ -206,8 +210,12 @@ func (r *register) Query(context.Context, []byte) ([]byte, error) { return []byt
 func (r *register) Snapshot() (io.WriterTo, error)                { return bytes.NewReader([]byte{r.value}), nil }
 func (r *register) Restore(in io.Reader) error                    { return binary.Read(in, binary.BigEndian, &r.value) }
 
+// discard throws the disks away, however the program ends.
+var discard = func() {}
+
 func check(err error) {
 	if err != nil {
+		discard()
 		log.Fatal(err)
 	}
 }

@@ -27,6 +27,7 @@ import (
 	"log"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -48,9 +49,12 @@ import (
 func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
+	defer stop()
 	dir, err := os.MkdirTemp("", "castaway-otel-")
 	check(err)
-	defer os.RemoveAll(dir)
+	discard = func() { os.RemoveAll(dir) }
+	defer discard()
 	spans := make(spanChannel, 1000)
 	hosts, groups, readers := open(ctx, dir, spans)
 	for _, h := range hosts {
@@ -136,7 +140,7 @@ func await(ctx context.Context, spans spanChannel, id oteltrace.TraceID, n int) 
 				found = append(found, s)
 			}
 		case <-ctx.Done():
-			log.Fatalf("%d of %d spans have come: %v", len(found), n, ctx.Err())
+			check(fmt.Errorf("%d of %d spans have come: %v", len(found), n, ctx.Err()))
 		}
 	}
 	slices.SortFunc(found, func(a, b trace.ReadOnlySpan) int { return a.StartTime().Compare(b.StartTime()) })
@@ -199,8 +203,12 @@ func (c *counter) Snapshot() (io.WriterTo, error)                { return bytes.
 func (c *counter) Restore(r io.Reader) error                     { _, err := fmt.Fscan(r, &c.n); return err }
 func (c *counter) text() []byte                                  { return strconv.AppendInt(nil, int64(c.n), 10) }
 
+// discard throws the disks away, however the program ends.
+var discard = func() {}
+
 func check(err error) {
 	if err != nil {
+		discard()
 		log.Fatal(err)
 	}
 }

@@ -44,9 +44,12 @@ import (
 func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
+	defer stop()
 	dir, err := os.MkdirTemp("", "castaway-supervised-")
 	check(err)
-	defer os.RemoveAll(dir)
+	discard = func() { os.RemoveAll(dir) }
+	defer discard()
 
 	system := newSystem()
 	host, group, stopped := supervise(system, dir)
@@ -61,7 +64,11 @@ func main() {
 	fmt.Println("A disk that fails:")
 	mend := breakDisk()
 	add(ctx, group, "+"+strings.Repeat("0", fileLimit)+"5") // does not fit
-	<-stopped                                               // its parent knows
+	select {
+	case <-stopped: // its parent knows
+	case <-ctx.Done():
+		check(ctx.Err())
+	}
 	mend()
 	fmt.Println("  the disk is well again; a new host opens it")
 	check(host.Stop(ctx))
@@ -77,7 +84,7 @@ func main() {
 		}
 	}
 	if poison == nil {
-		log.Fatalf("it is not quarantined: %v", ctx.Err())
+		check(fmt.Errorf("it is not quarantined: %v", ctx.Err()))
 	}
 	fmt.Println("  the member is quarantined: it applies nothing any more")
 	check(group.SkipEntry(ctx, poison.Entry))
@@ -204,8 +211,12 @@ func newSystem() *actor.ActorSystem {
 	return actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }))
 }
 
+// discard throws the disks away, however the program ends.
+var discard = func() {}
+
 func check(err error) {
 	if err != nil {
+		discard()
 		log.Fatal(err)
 	}
 }
