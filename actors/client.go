@@ -294,8 +294,9 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 
 // Watch returns the present status and every later one, until the context ends
 // or the member is stopped. Who is slow misses some, but never the latest. It
-// tells of changes of state, role, term, leader and configuration, of a leader that
-// becomes Readable, and of what the autopilot is about; for the newest indexes call Status.
+// tells of changes of state, role, term, leader and configuration, of a configuration that
+// is committed (ConfIndex <= Commit), of a leader that becomes Readable, and of what the
+// autopilot is about; for the newest indexes call Status.
 //
 // From another process it is the status of whichever member is asked, which may be another
 // one later, and it ends with the context alone.
