@@ -484,7 +484,7 @@ func TestM15_AStepIsForTheLeadershipThatThoughtOfIt(t *testing.T) {
 	if s.Role != raftcore.Leader || !s.Readable {
 		t.Fatalf("the test needs a leader, and not %v", s)
 	}
-	n := &node{group: &Group{host: h, name: "group"}, host: h, core: core, leads: s.Term, calls: calls{limit: 10}}
+	n := &node{group: &Group{host: h, Client: Client{name: "group"}}, host: h, core: core, leads: s.Term, calls: calls{limit: 10}}
 	for term, refused := range map[raftcore.Term]bool{s.Term - 1: true, s.Term: false} {
 		c := (&Request{Operation: ChangeMembers, Members: Members{Voters: list(1)}}).newCall()
 		var answers []error

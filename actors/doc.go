@@ -156,8 +156,8 @@
 //	number    of a group in the store
 //	peer      the ID of another host
 //	address   of another host
-//	why       a packet was refused
-//	refused   how many packets were
+//	why       something was refused, or is as it is
+//	refused   how many times that was
 //	bytes     the size of something
 //	max       how large it may be
 //	actor     the ID of an actor
@@ -250,6 +250,15 @@
 //
 // It is told the outcome of one try: what Group's methods do when a leader is lost, to ask
 // again, is the actor's. A member that has stopped is a dead letter.
+//
+// # From another process
+//
+// Everything that Group does for its callers is a Client's (client.go), with the same
+// outcomes, retries and sessions. Where the group is open on a host of the same process, one
+// try is a call to the node. In a process that has no host an Asker makes it; package remote
+// has one (remote.Dial), and on the hosts a Gateway, which has Host.Ask do what it is asked
+// (gateway.go). A try goes to the host that leads, as far as the client knows, and to others
+// as long as those who are asked do not lead, are down, or have gone.
 //
 // # Transport
 //

@@ -44,6 +44,8 @@ var (
 	ErrTooOld = fmt.Errorf("%w: this member cannot prove to be that young", ErrRejected)
 	// ErrBadRequest: the Request makes no sense. The text says why.
 	ErrBadRequest = fmt.Errorf("%w: bad request", ErrRejected)
+	// ErrNotAllowed: this client may not do that: see HostConfig.Authorize.
+	ErrNotAllowed = fmt.Errorf("%w: not allowed", ErrRejected)
 	// ErrUnreachable: the leader's process cannot be reached.
 	ErrUnreachable = fmt.Errorf("%w: the leader cannot be reached", ErrRejected)
 )

@@ -2,10 +2,8 @@ package actors
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
-	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/raftcore"
@@ -58,9 +56,9 @@ type GroupConfig struct {
 // Group is this host's share of a replicated state machine, and the client of
 // it. Its methods may be called concurrently.
 type Group struct {
+	Client
 	host     *Host
 	cfg      GroupConfig
-	name     string
 	key      GroupKey
 	cluster  raftcore.ClusterID
 	founders raftcore.ConfState   // empty: joins
@@ -103,9 +101,6 @@ func (l *life) over() bool {
 	}
 }
 
-// Name returns the group's name.
-func (g *Group) Name() string { return g.name }
-
 // PID returns the member, for actors: ask it with a *Request. Once the group has
 // been stopped, protoactor answers with an *actor.DeadLetterResponse. It is nil before a
 // member is spawned, which matters to who uses Host.Props.
@@ -116,98 +111,7 @@ func (g *Group) PID() *actor.PID {
 	return nil
 }
 
-// Propose replicates a command and returns what Apply returned for it on the
-// leader. It may be called on any host: it finds the leader, and waits for one
-// as long as ctx allows.
-//
-// When it returns without an error, the command is durable on a majority, and
-// every later Read sees it. An error is ErrRejected (it did not happen and
-// never will) or ErrUnknown (it may have). Data must not be changed afterwards, nor the
-// answer: the machine may hold on to it.
-func (g *Group) Propose(ctx context.Context, data []byte) ([]byte, error) {
-	o := g.do(ctx, &Request{Operation: Propose, Data: data})
-	return o.data, o.err
-}
-
-// Read answers a query linearizably: it sees every command that was
-// acknowledged to anybody before Read was called. It may be called on any host,
-// whose own member answers, and waits for a leader as long as ctx allows. It
-// writes nothing to any disk. An error is ErrRejected, or what Query returned. The
-// answer must not be changed: the machine may hold on to it.
-func (g *Group) Read(ctx context.Context, query []byte) ([]byte, error) {
-	o := g.do(ctx, &Request{Operation: Read, Data: query})
-	return o.data, o.err
-}
-
-// Do is the other calls for who wants to say or to know more: reads of other
-// consistencies, and the index that a command was applied at. The error is that
-// of the Response, which is never nil.
-func (g *Group) Do(ctx context.Context, r *Request) (*Response, error) {
-	o := outcome{err: r.check(&g.host.cfg)}
-	switch {
-	case o.err != nil:
-	case r.Operation == GetStatus:
-		o.status = new(Status)
-		*o.status, o.err = g.Status(ctx)
-	case r.Operation == AwaitChange:
-		o = g.awaitChange(ctx, r.Seen)
-	case r.Operation.leads() || r.Operation == SkipEntry:
-		o.err = g.lead(ctx, r)
-	default:
-		o = g.do(ctx, r)
-	}
-	return o.response(r), o.err
-}
-
-// do asks until it has an answer, or an outcome that asking again could make worse, or no
-// time any more. It is measured and traced if somebody wants to know.
-func (g *Group) do(ctx context.Context, r *Request) outcome {
-	if g.host.observed() {
-		return g.observe(ctx, r.Operation, func(ctx context.Context) outcome { return g.insist(ctx, r, g.ask(ctx, r)) })
-	}
-	o := g.await(ctx, r.newCall())
-	if o.err != nil {
-		o = g.insist(ctx, r, o)
-	}
-	return o
-}
-
-// insist asks again, if that is worth it after an outcome.
-func (g *Group) insist(ctx context.Context, r *Request, o outcome) outcome {
-	if o.err == nil || !g.worthAsking(o.err) {
-		return o
-	}
-	for pause := g.host.cfg.Raft.HeartbeatInterval; ; {
-		_, changed := g.board.latest() // first: what has changed meanwhile may do, and is not to be missed
-		o := g.ask(ctx, r)
-		if o.err == nil || !g.worthAsking(o.err) {
-			return o
-		}
-		// The leader is about to change, or has: wait for the news, but not for
-		// ever, because the news may be on another host. Many who ask again and again
-		// would keep those from electing one who are short of time already.
-		retry := time.NewTimer(pause)
-		pause = min(2*pause, g.host.cfg.Raft.ElectionTimeout)
-		select {
-		case <-changed:
-		case <-retry.C:
-		case <-ctx.Done():
-		}
-		retry.Stop()
-		if ctx.Err() != nil { // asking again would hide why
-			return outcome{err: errors.Join(o.err, ctx.Err())}
-		}
-	}
-}
-
-// worthAsking reports whether a rejection is one that passes by itself.
-func (g *Group) worthAsking(err error) bool {
-	return errors.Is(err, ErrNotLeader) || errors.Is(err, ErrUnreachable) || errors.Is(err, ErrTooOld) || errors.Is(err, errGone) || errors.Is(err, errNotReady) || errors.Is(err, errCatchingUp)
-}
-
-// ask hands a request to the node and waits for the answer.
-func (g *Group) ask(ctx context.Context, r *Request) outcome { return g.await(ctx, r.newCall()) }
-
+// await hands a call to the node and waits for the answer.
 func (g *Group) await(ctx context.Context, c *call) outcome {
 	if err := ctx.Err(); err != nil {
 		return outcome{err: fmt.Errorf("%w: %w", ErrRejected, err)}
@@ -234,27 +138,6 @@ func (g *Group) await(ctx context.Context, c *call) outcome {
 			return outcome{err: fmt.Errorf("%w: %w", err, ctx.Err())}
 		}
 		return <-c.done
-	}
-}
-
-// Status returns the member's status, with the newest indexes if it is running.
-func (g *Group) Status(ctx context.Context) (Status, error) {
-	s, _ := g.board.latest()
-	node := g.node.Load()
-	if node == nil {
-		return s, nil
-	}
-	reply := make(chan raftcore.Status, 1)
-	node.tell(askStatus{reply})
-	select {
-	case core, running := <-reply:
-		if !running {
-			s, _ = g.board.latest()
-			return s, nil
-		}
-		return *g.newest(s, core), nil
-	case <-ctx.Done():
-		return s, ctx.Err()
 	}
 }
 
@@ -320,4 +203,38 @@ func (l *life) wait(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// status returns the member's status, with the newest indexes if it is running.
+func (g *Group) status(ctx context.Context) (Status, error) {
+	s, _ := g.board.latest()
+	node := g.node.Load()
+	if node == nil {
+		return s, nil
+	}
+	reply := make(chan raftcore.Status, 1)
+	node.tell(askStatus{reply})
+	select {
+	case core, running := <-reply:
+		if !running {
+			s, _ = g.board.latest()
+			return s, nil
+		}
+		return *g.newest(s, core), nil
+	case <-ctx.Done():
+		return s, ctx.Err()
+	}
+}
+
+// awaitChange returns the first status that was not seen.
+func (g *Group) awaitChange(ctx context.Context, seen uint64) outcome {
+	for s := range g.Watch(ctx) {
+		if s.Change != seen {
+			return outcome{status: &s}
+		}
+	}
+	if ctx.Err() == nil {
+		return outcome{err: ErrStopped} // and that was seen
+	}
+	return outcome{err: fmt.Errorf("%w: %w", ErrRejected, ctx.Err())}
 }

@@ -37,6 +37,11 @@ type HostConfig struct {
 	// Peers are the addresses of the other hosts. This host's own may be among
 	// them: then all hosts can be given the same map. SetPeers changes them later.
 	Peers map[raftcore.NodeID]string
+	// Authorize, if it is not nil, is asked about every request that a client in another
+	// process makes of a group of this host, or has the host there make: an error is why it
+	// is refused, and what the client is told (ErrNotAllowed). It must not block, and may be
+	// called concurrently. Whoever leads a group is asked, so all hosts are to have the same.
+	Authorize func(Asked) error
 	// Cluster tells groups of the same name in different installations apart.
 	Cluster string
 	// Raft has the timeouts and the bounds of every group. ID, Boot, Seed and Quiesce
@@ -260,6 +265,9 @@ func Start(system *actor.ActorSystem, cfg HostConfig) (*Host, error) {
 		}
 		return nil, fmt.Errorf("castaway: %w", err)
 	}
+	if t, is := cfg.Transport.(Gateway); is {
+		t.Serve(h)
+	}
 	return h, nil
 }
 
@@ -304,8 +312,8 @@ func (h *Host) Groups() []*Group {
 func (h *Host) System() *actor.ActorSystem { return h.system }
 
 // Open opens a group on this host. It returns when the member has recovered
-// from the disk; who leads is found out later. Founding a group that exists is
-// the same as opening it.
+// from the disk, or waits for the others because its snapshot is damaged; who leads is
+// found out later. Founding a group that exists is the same as opening it.
 func (h *Host) Open(ctx context.Context, cfg GroupConfig) (*Group, error) {
 	g, err := h.newGroup(cfg)
 	if err != nil {
@@ -322,6 +330,10 @@ func (h *Host) Open(ctx context.Context, cfg GroupConfig) (*Group, error) {
 		switch s.State {
 		case Running:
 			return g, nil
+		case Recovering:
+			if errors.As(s.Fault, new(*lostSnapshot)) { // the others may have something to open, too, before they are well
+				return g, nil
+			}
 		case Faulted, Stopped:
 			return g, g.unavailable()
 		}
@@ -357,9 +369,10 @@ func (h *Host) newGroup(cfg GroupConfig) (*Group, error) {
 		return nil, fmt.Errorf("MaxBytes is %d: a command may have %d", cfg.MaxBytes, least)
 	}
 	g := &Group{
-		host: h, cfg: cfg, name: cfg.Name, key: groupKey(h.cfg.Cluster, cfg.Name), board: newBoard(cfg.Name),
+		host: h, cfg: cfg, key: groupKey(h.cfg.Cluster, cfg.Name), board: newBoard(cfg.Name),
 		restarts: cfg.Restarts.or(h.cfg.Restarts),
 	}
+	g.Client = Client{name: cfg.Name, group: g, heartbeat: h.cfg.Raft.HeartbeatInterval, election: h.cfg.Raft.ElectionTimeout}
 	g.budget.limit = cfg.MaxBytes
 	if err := g.restarts.mistake(); err != nil {
 		return nil, err
@@ -501,6 +514,9 @@ func (h *Host) deliver(p *Packet) {
 	if from == nil {
 		return // nobody of ours, and nobody who could be answered
 	}
+	if p.Address != "" && p.Address != from.address {
+		from.tell(&moved{p.From, p.Address})
+	}
 	var removed removedHere
 	for i := range p.Messages {
 		m := &p.Messages[i]
@@ -543,7 +559,7 @@ func (h *Host) deliver(p *Packet) {
 		from.tell(p.Responses)
 	}
 	for i := range p.Requests {
-		h.request(from, &p.Requests[i])
+		h.request(from, p, &p.Requests[i])
 	}
 	if len(removed) > 0 {
 		slices.Sort(removed)
@@ -553,7 +569,7 @@ func (h *Host) deliver(p *Packet) {
 }
 
 // request hands a request from another host to the node it is for.
-func (h *Host) request(from *channel, r *GroupRequest) {
+func (h *Host) request(from *channel, p *Packet, r *GroupRequest) {
 	c := &call{operation: r.Operation, data: r.Data, foreign: true, ctx: h.spanFrom(r)}
 	if r.Members != nil || r.To != raftcore.Nobody {
 		c.more = &particulars{members: r.Members, to: r.To}
@@ -568,6 +584,10 @@ func (h *Host) request(from *channel, r *GroupRequest) {
 	g, removed := h.find(r.Group)
 	if g != nil {
 		if node := g.node.Load(); node != nil {
+			if err := h.authorize(Asked{Group: g.name, Operation: r.Operation, Host: p.From, Names: p.Names}, r.Data); err != nil {
+				c.finish(nil, err)
+				return
+			}
 			if err := g.admit(c); err != nil {
 				c.finish(nil, err)
 				return

@@ -133,6 +133,12 @@ func (l *log) start(ctx actor.Context) {
 		return
 	}
 	l.store = store
+	if owned, knows := store.(persistence.Owned); knows {
+		if err := owned.Own(l.host.cfg.ID); err != nil {
+			l.fail(ctx, err)
+			return
+		}
+	}
 	l.tombstones()
 	l.sweepFiles()
 	l.open = map[persistence.GroupID]uint64{}

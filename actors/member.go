@@ -486,32 +486,7 @@ func (m *member) closeOrder() {
 
 // ask hands an actor's request to the node.
 func (m *member) ask(ctx actor.Context, r *Request) {
-	c := requestCall(ctx.ActorSystem(), r, ctx.Sender())
-	if meters := m.host.meters; meters != nil {
-		answer, began := c.answer, time.Now()
-		c.answer = func(o outcome) {
-			meters.called(context.Background(), m.group, r.Operation, began, o.err)
-			answer(o)
-		}
-	}
-	node := m.group.node.Load()
-	switch err := r.check(&m.host.cfg); {
-	case err != nil:
-		c.finish(nil, err)
-	case r.Operation == AwaitChange:
-		m.group.board.await(c, r.Seen, m.host.cfg.MaxPending)
-	case node != nil:
-		if err := m.group.admit(c); err != nil {
-			c.finish(nil, err)
-			return
-		}
-		node.tell(c)
-	case r.Operation == GetStatus:
-		s, _ := m.group.board.latest()
-		c.end(outcome{status: &s})
-	default:
-		c.finish(nil, m.group.unavailable())
-	}
+	m.group.take(requestCall(ctx.ActorSystem(), r, ctx.Sender()), r)
 }
 
 // set enters a state, and tells of it.

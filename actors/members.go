@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/castaway-go/castaway/raftcore"
 )
@@ -105,11 +104,14 @@ func (n *node) leadOutcome(op Operation, r raftcore.Reply) error {
 	return n.notLeader(r.Leader)
 }
 
-// leadResponses are what such an outcome is called on the wire.
-var leadResponses = []struct {
+// cause is what an error is called on the wire.
+type cause struct {
 	outcome ResponseOutcome
 	err     error
-}{
+}
+
+// leadResponses are what such an outcome is called on the wire.
+var leadResponses = []cause{
 	{ResponseBadMembers, ErrBadMembers},
 	{ResponseConfigChanged, ErrConfigChanged},
 	{ResponseChangeInProgress, ErrChangeInProgress},
@@ -118,6 +120,7 @@ var leadResponses = []struct {
 	{ResponseTransferFailed, ErrTransferFailed},
 	{ResponseNotReady, errNotReady},
 	{ResponseNotQuarantined, ErrNotQuarantined},
+	{ResponseNotAllowed, ErrNotAllowed},
 }
 
 // leadResponse returns what err is called on the wire, or zero if it is none of these.
@@ -167,9 +170,9 @@ func detail(err error) string {
 // first steps of a leader that was lost count as a change by somebody else. Otherwise it is
 // ErrBadMembers, ErrConfigChanged, ErrChangeInProgress, ErrNotCaughtUp, or one that any
 // call may end with.
-func (g *Group) ChangeMembers(ctx context.Context, m Members) error {
+func (c *Client) ChangeMembers(ctx context.Context, m Members) error {
 	m.Voters, m.Learners = slices.Clone(m.Voters), slices.Clone(m.Learners)
-	return g.lead(ctx, &Request{Operation: ChangeMembers, Members: m})
+	return c.lead(ctx, &Request{Operation: ChangeMembers, Members: m})
 }
 
 // Transfer hands the leadership over to a voter, or with raftcore.Nobody to the one that
@@ -180,68 +183,6 @@ func (g *Group) ChangeMembers(ctx context.Context, m Members) error {
 //
 // An error is ErrNotVoter, ErrNotCaughtUp, ErrChangeInProgress, ErrTransferFailed, or one
 // that any call may end with.
-func (g *Group) Transfer(ctx context.Context, to raftcore.NodeID) error {
-	return g.lead(ctx, &Request{Operation: Transfer, To: to})
-}
-
-// lead asks until it has an answer that does not pass by itself. Unlike a proposal, a
-// request about the group itself can be repeated when its outcome is not known.
-func (g *Group) lead(ctx context.Context, r *Request) error {
-	unknown := false          // an earlier try may have had its way
-	before := raftcore.Nobody // who led then
-	anybody := r.Operation == Transfer && r.To == raftcore.Nobody
-	for {
-		s, changed := g.board.latest()
-		var err error
-		switch vacant := s.Leader == raftcore.Nobody; {
-		case anybody && unknown && !vacant && s.Leader != before:
-			return nil
-		case anybody && vacant:
-			err = g.vacant(s) // nobody is asked: whoever leads next is not to be deposed by mistake
-		default:
-			before = s.Leader
-			err = g.ask(ctx, r).err
-		}
-		if err == nil || unknown && errors.Is(err, ErrRemoved) && g.removedBy(r) {
-			return nil
-		}
-		again := g.worthAsking(err)
-		if errors.Is(err, ErrUnknown) {
-			unknown = true
-			again = !errors.Is(err, ErrTransferFailed)
-		} else if unknown {
-			err = &perhaps{err}
-		}
-		if !again || ctx.Err() != nil {
-			return err
-		}
-		retry := time.NewTimer(g.host.cfg.Raft.HeartbeatInterval)
-		select {
-		case <-changed:
-		case <-retry.C:
-		case <-ctx.Done():
-			retry.Stop()
-			return errors.Join(err, ctx.Err())
-		}
-		retry.Stop()
-	}
-}
-
-// vacant returns why nobody can be asked who leads.
-func (g *Group) vacant(s Status) error {
-	switch {
-	case s.State != Running:
-		return g.unavailable()
-	case s.Removed():
-		return ErrRemoved
-	}
-	return &NotLeaderError{Group: g.name}
-}
-
-// removedBy reports whether this host's member was removed by the very request that it
-// made: it will not find anybody who would tell it more.
-func (g *Group) removedBy(r *Request) bool {
-	s, _ := g.board.latest()
-	conf := r.Members.conf()
-	return r.Operation == ChangeMembers && s.Conf.Equal(&conf)
+func (c *Client) Transfer(ctx context.Context, to raftcore.NodeID) error {
+	return c.lead(ctx, &Request{Operation: Transfer, To: to})
 }

@@ -568,3 +568,22 @@ func TestM4_ChangesGoOnWhileLeadersChange(t *testing.T) {
 		w.hosts[0].propose("x")
 	})
 }
+
+// Who watches is told of a new configuration, and again when it is committed, though
+// nothing else happens then.
+func TestWatchTellsThatAConfigurationIsCommitted(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		w.leader().change(voters(1, 2))
+		for _, h := range w.hosts[:2] {
+			committed := false
+			for s := range h.group.Watch(w.ctx) {
+				if committed = len(s.Conf.Voters) == 2 && !s.Conf.Joint() && s.ConfIndex <= s.Commit; committed {
+					break
+				}
+			}
+			if !committed {
+				t.Error("nobody was told")
+			}
+		}
+	})
+}

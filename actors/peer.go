@@ -27,12 +27,15 @@ import (
 //	liveness → peer  *Beat
 //	link    → peer   LinkEvent
 //	peer    → node   raftcore.Unreachable
+//	host    → peer → hostActor  *moved
 type peer struct {
 	host *Host
+	boss *actor.PID // hostActor
 	id   raftcore.NodeID
 	addr string
 	box  *mailbox
 	link Link
+	up   bool // the link is
 
 	packet  *Packet
 	bytes   int // in packet, roughly
@@ -89,6 +92,7 @@ func (p *peer) Receive(ctx actor.Context) {
 	case *actor.Started:
 		p.asked = map[uint64]asked{}
 		p.lastID = rand.Uint64()
+		p.boss = ctx.Parent()
 		self := ref{ctx.Self(), p.box}
 		p.link = p.host.cfg.Transport.Link(p.addr, func(e LinkEvent) { self.tell(e) })
 	case *Batch:
@@ -146,6 +150,10 @@ func (p *peer) receive(message any) {
 		p.deposed = append(p.deposed, m.group)
 	case sweepCalls:
 		p.sweep()
+	case *moved:
+		if !p.up { // else two claim to be the same host, and this one is there
+			p.host.system.Root.Send(p.boss, m)
+		}
 	}
 }
 
@@ -280,6 +288,7 @@ func (p *peer) answered(responses []GroupResponse) {
 }
 
 func (p *peer) linkChanged(e LinkEvent) {
+	p.up = e != LinkDown
 	switch e {
 	case LinkDown:
 		p.abandonAsked(func(GroupKey) bool { return true })

@@ -57,7 +57,8 @@ func (h *Host) nextPeers(addresses map[raftcore.NodeID]string) *peers {
 
 // SetPeers replaces HostConfig.Peers while the host runs: hosts that are new, are
 // gone, or have moved to another address; all others are not disturbed. It is not
-// kept on the disk: give Start the new map, too.
+// kept on the disk: give Start the new map, too. A host that comes back on another address
+// and can prove who it is (remote.TLS.HostName) is found without it.
 //
 // A host is to be among the peers of all others before it becomes a member of a
 // group (Group.ChangeMembers), and until it is none any more: to the others it
@@ -76,6 +77,30 @@ func (h *Host) SetPeers(ctx context.Context, addresses map[raftcore.NodeID]strin
 type setPeers struct {
 	addresses map[raftcore.NodeID]string
 	done      chan error
+}
+
+// moved: a host has proved that it is at another address now.
+type moved struct {
+	id      raftcore.NodeID
+	address string
+}
+
+// moved does what SetPeers would, for one host.
+func (h *hostActor) moved(ctx actor.Context, m *moved) {
+	addresses := map[raftcore.NodeID]string{}
+	for id, p := range h.peers.Load().each() {
+		if p.address == m.address {
+			return // it has been heard, or it is wrong: that is another host's
+		}
+		addresses[id] = p.address
+	}
+	if addresses[m.id] == "" {
+		return // it has been taken out meanwhile
+	}
+	addresses[m.id] = m.address
+	if h.setPeers(ctx, addresses) == nil {
+		h.logger.Info("a host has moved", "peer", uint64(m.id), "address", m.address)
+	}
 }
 
 // setPeers has an actor for each new channel before anybody can find it, and stops

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/actors"
 	"github.com/castaway-go/castaway/raftcore"
 )
@@ -41,6 +42,71 @@ func TestAHostMovesToAnotherAddressWhileTheOthersRun(t *testing.T) {
 				t.Errorf("host %d reads %q", h.id, got)
 			}
 		}
+	})
+}
+
+// A host that has moved proves where it is now: then it is found without SetPeers. Where
+// nobody can prove that, it is not; nor is a host that is there lost to another that claims
+// its name.
+func TestAHostThatProvesWhereItIsNeedsNoSetPeers(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		var says sync.Map // the address that a host proves to have, by its ID
+		for _, h := range w.hosts {
+			h.stop()
+			cfg := h.config()
+			cfg.Transport = located{cfg.Transport, &says}
+			h.startWith(cfg)
+		}
+		leader := w.leader()
+		moving, other := w.hosts[leader.id%3], w.hosts[(leader.id+1)%3]
+		moving.propose("a")
+		// It is there, and somebody says that it is elsewhere; or at another one's address.
+		for _, address := range []string{"nowhere", other.addr} {
+			says.Store(moving.id, address)
+			moving.propose("still here")
+			if got := leader.host.PeerAddress(moving.id); got != moving.addr {
+				t.Errorf("it is there, and looked for at %q", got)
+			}
+		}
+		says.Delete(moving.id)
+		moving.stop()
+		old := moving.addr
+		moving.addr = "elsewhere"
+		moving.start()
+		leader.propose("b")
+		time.Sleep(time.Second) // fake
+		if got := leader.host.PeerAddress(moving.id); got != old {
+			t.Errorf("nothing is proved, and it is looked for at %q", got)
+		}
+		says.Store(moving.id, other.addr)
+		time.Sleep(time.Second) // fake
+		if got := leader.host.PeerAddress(moving.id); got != old {
+			t.Errorf("it is looked for at %q, where another is", got)
+		}
+		says.Store(moving.id, moving.addr)
+		moving.propose("c")
+		other.stop() // now nothing is committed without the one that has moved
+		for _, h := range []*hostUp{leader, moving} {
+			h.propose("d")
+			if got := h.read(""); got != "d" {
+				t.Errorf("host %d reads %q", h.id, got)
+			}
+		}
+	})
+}
+
+// located is a transport that knows where the sender is.
+type located struct {
+	actors.Transport
+	says *sync.Map
+}
+
+func (l located) Start(system *actor.ActorSystem, self raftcore.NodeID, deliver func(*actors.Packet)) error {
+	return l.Transport.Start(system, self, func(p *actors.Packet) {
+		if address, proved := l.says.Load(p.From); proved {
+			p.Address = address.(string)
+		}
+		deliver(p)
 	})
 }
 

@@ -333,7 +333,7 @@ func (p *pilot) stepped(m stepped) {
 	if m.err != nil {
 		last = fmt.Sprintf("%s: %v", m.what, m.err)
 	}
-	switch passes := p.group.worthAsking(m.err) || errors.Is(m.err, ErrBusy); {
+	switch passes := passes(m.err) || errors.Is(m.err, ErrBusy); {
 	case m.err == nil:
 		p.conf = 0
 	case passes && !m.transfer:

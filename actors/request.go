@@ -174,13 +174,16 @@ type outcome struct {
 	age   time.Duration
 	err   error
 
-	status *Status
+	status  *Status
+	session SessionID // from another process; else it is in data
 }
 
 func (o outcome) response(r *Request) *Response {
 	out := &Response{Request: r, Data: o.data, Index: o.index, Status: o.status, Age: o.age, Err: o.err}
 	if r.Operation == OpenSession && o.err == nil {
-		out.Session, out.Data = sessionOpened(o.data), nil
+		if out.Session, out.Data = o.session, nil; o.session == 0 {
+			out.Session = sessionOpened(o.data)
+		}
 	}
 	return out
 }

@@ -93,7 +93,7 @@ func (r *Request) checkSession() string {
 // that are under way together may be carried out in any order. A process that starts
 // again opens another session: what the last one left unanswered it cannot know.
 type Session struct {
-	group   *Group
+	client  *Client
 	id      SessionID
 	timeout time.Duration
 
@@ -110,19 +110,19 @@ type Session struct {
 // OpenSession opens a session that ends when nothing is heard of it for timeout; 0 stands
 // for DefaultSessionTimeout. An error is ErrRejected, or ErrUnknown if ctx ends: then
 // there may be a session that nobody has, and it ends by itself.
-func (g *Group) OpenSession(ctx context.Context, timeout time.Duration) (*Session, error) {
+func (c *Client) OpenSession(ctx context.Context, timeout time.Duration) (*Session, error) {
 	r := &Request{Operation: OpenSession, Timeout: timeout}
 	maybe := false // an earlier try may have opened one
 	for {
-		try, cancel := g.try(ctx)
-		response, err := g.Do(try, r)
+		try, cancel := c.try(ctx)
+		response, err := c.Do(try, r)
 		cancel()
 		if err == nil {
 			if timeout == 0 {
 				timeout = DefaultSessionTimeout
 			}
 			s := &Session{
-				group: g, id: response.Session, timeout: timeout,
+				client: c, id: response.Session, timeout: timeout,
 				open: map[uint64]bool{}, changed: make(chan struct{}), spoke: time.Now(),
 			}
 			s.mu.Lock() // keepAlive, which sets it again, may be early
@@ -137,7 +137,7 @@ func (g *Group) OpenSession(ctx context.Context, timeout time.Duration) (*Sessio
 		if !again {
 			return nil, err
 		}
-		if err := g.pause(ctx, err); err != nil {
+		if err := c.pause(ctx, err); err != nil {
 			return nil, err
 		}
 	}
@@ -152,10 +152,10 @@ func (s *Session) ID() SessionID { return s.id }
 // ErrRejected: it was not carried out and never will be. When the session has ended,
 // they are also ErrSessionExpired.
 func (s *Session) Propose(ctx context.Context, data []byte) ([]byte, error) {
-	if !s.group.host.observed() {
+	if !s.client.observed() {
 		return s.propose(ctx, data)
 	}
-	o := s.group.observe(ctx, Propose, func(ctx context.Context) (o outcome) {
+	o := s.client.group.observe(ctx, Propose, func(ctx context.Context) (o outcome) {
 		o.data, o.err = s.propose(ctx, data)
 		return o
 	})
@@ -170,8 +170,8 @@ func (s *Session) propose(ctx context.Context, data []byte) ([]byte, error) {
 	defer s.answered(sequence)
 	maybe := false // an earlier try may have been carried out
 	for {
-		try, cancel := s.group.try(ctx)
-		o := s.group.ask(try, &Request{Operation: Propose, Data: data, Session: InSession{ID: s.id, Sequence: sequence, Done: s.known()}})
+		try, cancel := s.client.try(ctx)
+		o := s.client.ask(try, &Request{Operation: Propose, Data: data, Session: InSession{ID: s.id, Sequence: sequence, Done: s.known()}})
 		cancel()
 		again := false
 		switch {
@@ -185,7 +185,7 @@ func (s *Session) propose(ctx context.Context, data []byte) ([]byte, error) {
 		case errors.Is(o.err, ErrUnknown):
 			maybe, again = true, true
 		default:
-			again = errors.Is(o.err, context.DeadlineExceeded) || s.group.worthAsking(o.err) || errors.Is(o.err, ErrBusy) || errors.Is(o.err, ErrDiskFull) || errors.Is(o.err, ErrOverwritten)
+			again = errors.Is(o.err, context.DeadlineExceeded) || s.client.worthAsking(o.err) || errors.Is(o.err, ErrBusy) || errors.Is(o.err, ErrDiskFull) || errors.Is(o.err, ErrOverwritten)
 		}
 		err := o.err
 		if maybe && !errors.Is(err, ErrUnknown) {
@@ -194,35 +194,10 @@ func (s *Session) propose(ctx context.Context, data []byte) ([]byte, error) {
 		if !again {
 			return nil, err
 		}
-		if err := s.group.pause(ctx, err); err != nil {
+		if err := s.client.pause(ctx, err); err != nil {
 			return nil, err
 		}
 	}
-}
-
-// try bounds one try of a call that may be sent again: an answer that is lost on the way
-// never comes.
-func (g *Group) try(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, 5*g.host.cfg.Raft.ElectionTimeout)
-}
-
-// pause waits for news of the group, or for a little while. When ctx ends it returns why
-// that is the end of a call.
-func (g *Group) pause(ctx context.Context, why error) error {
-	_, changed := g.board.latest()
-	retry := time.NewTimer(g.host.cfg.Raft.HeartbeatInterval)
-	defer retry.Stop()
-	if ctx.Err() == nil {
-		select {
-		case <-changed:
-		case <-retry.C:
-		case <-ctx.Done():
-		}
-	}
-	if ctx.Err() != nil {
-		return errors.Join(why, ctx.Err())
-	}
-	return nil
 }
 
 // take returns the next sequence number, when there is room for it.
@@ -296,13 +271,13 @@ func (s *Session) keepAlive() {
 	}
 	if silent >= patience {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		_, err := s.group.Do(ctx, &Request{Operation: KeepSession, Session: InSession{ID: s.id, Done: done}})
+		_, err := s.client.Do(ctx, &Request{Operation: KeepSession, Session: InSession{ID: s.id, Done: done}})
 		cancel()
 		switch {
 		case err == nil:
 			s.spoken()
 			silent = 0
-		case errors.Is(err, ErrSessionExpired), errors.Is(err, ErrStopped), errors.Is(err, ErrFaulted):
+		case errors.Is(err, ErrSessionExpired), (errors.Is(err, ErrStopped) || errors.Is(err, ErrFaulted)) && !s.client.worthAsking(err):
 			s.end(err)
 			return
 		default:
@@ -320,7 +295,7 @@ func (s *Session) keepAlive() {
 // that is replicated the session ends when nothing was heard of it for its timeout.
 func (s *Session) Close(ctx context.Context) error {
 	s.end(errNoSession)
-	_, err := s.group.Do(ctx, &Request{Operation: CloseSession, Session: InSession{ID: s.id}})
+	_, err := s.client.Do(ctx, &Request{Operation: CloseSession, Session: InSession{ID: s.id}})
 	return err
 }
 

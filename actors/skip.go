@@ -185,7 +185,7 @@ func (n *node) maySkip(c *call) (err error, answered bool) {
 // answer is ErrNotQuarantined, and those that are quarantined have to be mended; so have all
 // members up when this is called. One that was down, and has the entry in a snapshot
 // already, is faulted when it hears of the decision: see SkippedError.
-func (g *Group) SkipEntry(ctx context.Context, entry raftcore.Index) error {
-	_, err := g.Do(ctx, &Request{Operation: SkipEntry, Entry: entry})
+func (c *Client) SkipEntry(ctx context.Context, entry raftcore.Index) error {
+	_, err := c.Do(ctx, &Request{Operation: SkipEntry, Entry: entry})
 	return err
 }

@@ -1,9 +1,8 @@
 package actors
 
 import (
-	"context"
 	"fmt"
-	"iter"
+	"slices"
 	"sync"
 
 	"github.com/castaway-go/castaway/raftcore"
@@ -117,6 +116,10 @@ func (b *board) await(c *call, seen uint64, most int) {
 	b.mu.Lock()
 	s := b.read()
 	wait, busy := s.Change == seen, len(b.waiting) >= most
+	if wait && busy { // of those who were, some may have given up
+		b.waiting = slices.DeleteFunc(b.waiting, func(c *call) bool { return c.state.Load() == callAnswered })
+		busy = len(b.waiting) >= most
+	}
 	if wait && !busy {
 		b.waiting = append(b.waiting, c)
 	}
@@ -158,38 +161,4 @@ func (b *board) read() Status {
 	s := b.status
 	s.Snapshots = b.snapshots.list()
 	return s
-}
-
-// Watch returns the present status and every later one, until the context ends
-// or the member is stopped. Who is slow misses some, but never the latest. It
-// tells of changes of state, role, term, leader and configuration, of a leader that
-// becomes Readable, and of what the autopilot is about; for the newest indexes, and for how
-// far Snapshots have come, call Status.
-func (g *Group) Watch(ctx context.Context) iter.Seq[Status] {
-	return func(yield func(Status) bool) {
-		for {
-			s, changed := g.board.latest()
-			if !yield(s) || s.State == Stopped {
-				return
-			}
-			select {
-			case <-changed:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}
-}
-
-// awaitChange returns the first status that was not seen.
-func (g *Group) awaitChange(ctx context.Context, seen uint64) outcome {
-	for s := range g.Watch(ctx) {
-		if s.Change != seen {
-			return outcome{status: &s}
-		}
-	}
-	if ctx.Err() == nil {
-		return outcome{err: ErrStopped} // and that was seen
-	}
-	return outcome{err: fmt.Errorf("%w: %w", ErrRejected, ctx.Err())}
 }

@@ -90,6 +90,8 @@ func (h *hostActor) Receive(ctx actor.Context) {
 		}
 	case *setPeers:
 		m.done <- h.setPeers(ctx, m.addresses)
+	case *moved:
+		h.moved(ctx, m)
 	case *sharedFailed:
 		h.childFailed(ctx, m)
 	case *actor.Terminated:

@@ -234,7 +234,7 @@ var reasons = []struct {
 	{ErrMachineFault, "machine"}, {ErrStorageFault, "storage"}, {ErrInvariantFault, "invariant"}, // before those that wrap them
 	{ErrQuarantined, "quarantined"}, {ErrFaulted, "faulted"}, {ErrStopped, "stopped"}, {ErrRemoved, "removed"},
 	{ErrSessionExpired, "session_expired"}, {ErrDiskFull, "disk_full"}, {ErrBusy, "busy"}, {ErrTooLarge, "too_large"},
-	{ErrOverwritten, "overwritten"}, {ErrSkipped, "skipped"}, {ErrTooOld, "too_old"}, {ErrBadRequest, "bad_request"},
+	{ErrOverwritten, "overwritten"}, {ErrSkipped, "skipped"}, {ErrTooOld, "too_old"}, {ErrBadRequest, "bad_request"}, {ErrNotAllowed, "not_allowed"},
 	{ErrNotLeader, "not_leader"}, {ErrUnreachable, "unreachable"}, {errGone, "restarting"}, {errNotReady, "not_ready"},
 	{context.DeadlineExceeded, "deadline"}, {context.Canceled, "canceled"},
 }

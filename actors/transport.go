@@ -57,7 +57,13 @@ type GroupKey uint64
 // the number of groups.
 type Packet struct {
 	// From is the host that sent it.
-	From      raftcore.NodeID
+	From raftcore.NodeID
+	// Names are those that the sender has proved to have, if the Transport can tell: it sets
+	// them on arrival.
+	Names []string
+	// Address, if it is not empty, is where packets for the sender go: the Transport sets it
+	// on arrival, if that is news, and if nobody else can say so in the sender's name.
+	Address   string
 	Messages  []GroupMessage
 	Requests  []GroupRequest
 	Responses []GroupResponse
@@ -188,4 +194,22 @@ const (
 	ResponseSessionExpired ResponseOutcome = iota + 32 // it is not open, or not any more
 	ResponseQuarantined                                // the leader's state machine is, at the entry that Index says
 	ResponseSkipped                                    // it was decided not to carry the command out
+	ResponseNotAllowed                                 // Message says why
+)
+
+// What else a Failure may have for a reason, and who asked for another host is not told.
+const (
+	ResponseOverwritten ResponseOutcome = iota + 64
+	ResponseStopped
+	ResponseFaulted
+	ResponseTooOld
+	ResponseBadRequest
+	ResponseUnreachable
+	ResponseGone // the member is restarting
+	ResponseCatchingUp
+	ResponseRemoved
+	ResponseNoGroup
+	ResponseMachineFault
+	ResponseStorageFault
+	ResponseInvariantFault
 )

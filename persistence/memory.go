@@ -21,7 +21,8 @@ func Memory() Opener { return &memory{groups: map[string]*memoryGroup{}} }
 // memory is the disk.
 type memory struct {
 	mu     sync.Mutex
-	open   bool // somebody has it
+	open   bool            // somebody has it
+	host   raftcore.NodeID // whose it is
 	groups map[string]*memoryGroup
 	byID   []*memoryGroup // by GroupID - 1
 }
@@ -232,6 +233,16 @@ func (s *memoryStore) Revive(group string, former raftcore.Incarnation) error {
 		return fmt.Errorf("group %q: %w", group, ErrGroupOpen)
 	}
 	*g = memoryGroup{incarnation: raftcore.Incarnation(random()), damaged: true}
+	return nil
+}
+
+func (s *memoryStore) Own(host raftcore.NodeID) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.host != raftcore.Nobody && s.host != host {
+		return fmt.Errorf("%w: it is host %d's, not host %d's", ErrOtherHost, s.host, host)
+	}
+	s.host = host
 	return nil
 }
 

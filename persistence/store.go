@@ -64,6 +64,14 @@ type Founder interface {
 	Found(groups ...string) error
 }
 
+// Owned is a Store that knows whose it is.
+type Owned interface {
+	// Own notes durably which host a Store is of that is nobody's yet, and refuses with
+	// ErrOtherHost if it is another's. What was voted and acknowledged here was said under
+	// that one's ID: two hosts whose disks are mistaken for each other would vote twice.
+	Own(host raftcore.NodeID) error
+}
+
 // Opener opens a Store, again and again: a host opens its Store anew after a
 // failure.
 type Opener interface {
@@ -155,7 +163,9 @@ var (
 	ErrNoGroup = errors.New("there is no such group")
 	// ErrStillVoter: the member that is to be removed votes in its group.
 	ErrStillVoter = errors.New("it votes in its group still")
-	// ErrClosed: the Store is closed.
+	// ErrOtherHost: the Store is another host's.
+	ErrOtherHost = errors.New("the store is another host's")
+	// ErrClosed: the store is closed.
 	ErrClosed = errors.New("the store is closed")
 )
 

@@ -215,6 +215,9 @@ func (n *Node) truncate(from Index) {
 // commitTo moves the commit index, which never goes back.
 func (n *Node) commitTo(index Index) {
 	if index > n.log.commit {
+		if at := n.members.at(); n.log.commit < at && at <= index {
+			n.out.StatusChanged = true
+		}
 		n.log.commit = index
 		n.traced(TraceCommit, nil)
 	}

@@ -34,8 +34,8 @@ type Output struct {
 	Replies []Reply
 	// Stages are what watched proposals have come to.
 	Stages []StageAt
-	// StatusChanged says that role, term, leader, or configuration changed, or that this
-	// leader is Readable now.
+	// StatusChanged says that role, term, leader, or configuration changed, that the
+	// configuration is committed now, or that this leader is Readable now.
 	StatusChanged bool
 	// Quiescent: this node has nothing to do until something happens; it sends
 	// nothing, and expects nothing, not even from its leader. Its host must step

@@ -10,8 +10,8 @@ import (
 	"github.com/castaway-go/castaway/remote/raftpb"
 )
 
-// wireVersion is the version of the packets that this package writes, and the
-// only one that it reads.
+// wireVersion is the version of the packets that encode writes and decode reads, and the only
+// one yet.
 const wireVersion = 1
 
 // encode turns a packet into the message that crosses the wire. It shares the
@@ -125,12 +125,6 @@ func encodeID(id raftcore.EntryID) *raftpb.EntryID {
 // with it. It takes nothing on trust; what a message means is for the core to
 // judge.
 func decode(in *raftpb.Packet) (*actors.Packet, error) {
-	if in.Version != wireVersion {
-		return nil, fmt.Errorf("wire version %d, this process speaks %d", in.Version, wireVersion)
-	}
-	if in.From == 0 {
-		return nil, errors.New("it does not say from whom")
-	}
 	p := &actors.Packet{From: raftcore.NodeID(in.From), Messages: make([]actors.GroupMessage, len(in.Messages))}
 	for i, m := range in.Messages {
 		if err := decodeMessage(&p.Messages[i], m); err != nil {

@@ -7,22 +7,35 @@ import (
 	protoremote "github.com/asynkron/protoactor-go/remote"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 )
 
 // options configures protoactor remote. As shipped it is not fit for Raft:
 // measured, its batches exceed gRPC's limit and are lost without a word, each
 // attempt to reach a dead host leaks connections and sleeps for seconds, and
 // one message of a stranger ends the process.
-func (t *Transport) options() []protoremote.ConfigOption {
+func (t *Transport) options() ([]protoremote.ConfigOption, error) {
+	creds := insecure.NewCredentials()
+	if t.cfg.TLS != nil {
+		c, err := newCredential(t.life, t.cfg.TLS, false, t.cfg.Logger)
+		if err != nil {
+			return nil, err
+		}
+		c.rejected = t.rejected
+		c.refused = func(address string, err error) { t.refuse(badHandshake, err.Error(), "address", address) }
+		creds = c
+	}
 	maxMessage := t.cfg.WindowBytes + t.cfg.MaxPacketBytes + 1<<20 // all that can be under way, in one batch
 	options := []protoremote.ConfigOption{
 		protoremote.WithEndpointWriterBatchSize(64),
 		protoremote.WithEndpointWriterQueueSize(256),        // the initial size; the credit is the bound
 		func(c *protoremote.Config) { c.MaxRetryCount = 1 }, // connect retries, and does not sleep
 		protoremote.WithDialOptions(
-			grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithTransportCredentials(creds),
 			grpc.WithConnectParams(grpc.ConnectParams{
 				Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 500 * time.Millisecond},
 				MinConnectTimeout: 2 * time.Second,
@@ -32,6 +45,9 @@ func (t *Transport) options() []protoremote.ConfigOption {
 			grpc.WithStreamInterceptor(t.connect),
 		),
 		protoremote.WithServerOptions(
+			grpc.Creds(creds),
+			grpc.ConnectionTimeout(10*time.Second), // to show a certificate
+			grpc.MaxHeaderListSize(64<<10),
 			grpc.MaxRecvMsgSize(maxMessage),
 			grpc.MaxConcurrentStreams(64), // of one connection; a host needs one
 			grpc.WaitForHandlers(true),    // Stop returns when nothing is delivered any more
@@ -44,20 +60,24 @@ func (t *Transport) options() []protoremote.ConfigOption {
 	if t.cfg.Advertise != "" {
 		options = append(options, protoremote.WithAdvertisedHost(t.cfg.Advertise))
 	}
-	return options
+	return options, nil
 }
 
 // connect opens the stream to another host, and waits until there is one. That
 // may take for ever, so it ends with the link: protoactor's own attempt could
 // not be ended.
 func (t *Transport) connect(_ context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	life := t.life
+	life, pass := t.life, func(any) {}
 	if l := t.link(cc.Target()); l != nil {
 		life = l.life
+	} else if c := t.gateway.foreign.client(cc.Target()); c != nil {
+		life, pass = c.ctx, c.pass
+	} else if t.cfg.MaxClients > 0 {
+		return nil, errNobody
 	}
-	ctx, cancel := context.WithCancel(life)
+	ctx, cancel := context.WithCancel(metadata.NewOutgoingContext(life, ours.metadata()))
 	opts = append(opts, grpc.WaitForReady(true))
-	s := &clientStream{ctx: ctx, cancel: cancel, open: func() (grpc.ClientStream, error) {
+	s := &clientStream{t: t, address: cc.Target(), ctx: ctx, cancel: cancel, pass: pass, open: func() (grpc.ClientStream, error) {
 		return streamer(ctx, desc, cc, method, opts...)
 	}}
 	var err error
@@ -73,11 +93,14 @@ func (t *Transport) connect(_ context.Context, desc *grpc.StreamDesc, cc *grpc.C
 // then sleep for two seconds.
 type clientStream struct {
 	grpc.ClientStream
-	ctx    context.Context
-	cancel context.CancelFunc
-	open   func() (grpc.ClientStream, error)
-	first  any // the connect request
-	agreed bool
+	t       *Transport
+	address string
+	ctx     context.Context
+	cancel  context.CancelFunc
+	open    func() (grpc.ClientStream, error)
+	pass    func(any) // is told what was written
+	first   any       // the connect request
+	agreed  bool
 }
 
 func (s *clientStream) SendMsg(m any) error {
@@ -86,30 +109,67 @@ func (s *clientStream) SendMsg(m any) error {
 		s.first = m
 		return nil // RecvMsg will notice, and do it again
 	}
+	if err == nil {
+		s.pass(m)
+	}
 	return err
 }
 
 func (s *clientStream) RecvMsg(m any) error {
 	for {
 		err := s.ClientStream.RecvMsg(m)
+		if err == nil && !s.agreed {
+			err = s.agree()
+		}
 		if err == nil {
-			s.agreed = true
 			return nil
 		}
+		pause := s.lost(err)
 		if s.agreed {
 			s.cancel()
 			return err
 		}
-		if err := s.reopen(); err != nil {
+		if err := s.reopen(pause); err != nil {
 			s.cancel()
 			return err
 		}
 	}
 }
 
-// reopen begins the handshake again.
-func (s *clientStream) reopen() error {
-	pause := time.NewTimer(50 * time.Millisecond)
+// lost returns how long to wait after the stream has ended with err.
+func (s *clientStream) lost(err error) time.Duration {
+	switch status.Code(err) {
+	case codes.PermissionDenied, codes.FailedPrecondition, codes.InvalidArgument: // see guard.go
+		s.t.rejected(s.address, err)
+		return greetUnwanted
+	}
+	return greetAfter
+}
+
+// agree looks what the other side speaks, and who it is.
+func (s *clientStream) agree() error {
+	md, err := s.Header()
+	if err != nil {
+		return err
+	}
+	theirs, err := readSpeech(md)
+	if err != nil {
+		return status.Error(codes.FailedPrecondition, err.Error())
+	}
+	spoken, err := ours.with(theirs)
+	if err != nil {
+		return status.Error(codes.FailedPrecondition, err.Error())
+	}
+	if l := s.t.link(s.address); l != nil {
+		l.met(spoken, peerNames(s.Context()))
+	}
+	s.agreed = true
+	return nil
+}
+
+// reopen begins the handshake again, after a pause.
+func (s *clientStream) reopen(after time.Duration) error {
+	pause := time.NewTimer(after)
 	defer pause.Stop()
 	select {
 	case <-pause.C:

@@ -2,7 +2,9 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 
 	protoremote "github.com/asynkron/protoactor-go/remote"
 	"google.golang.org/grpc"
@@ -15,77 +17,114 @@ import (
 // The guard stands between the network and protoactor remote, which lets
 // whoever connects spawn actors, stop them, send them system messages, make it
 // relay to third parties, and, with an index out of range or an unknown type,
-// end the process. What passes is: our one message, for our one inbox, from
-// nobody in particular.
+// end the process. What passes is: packets for our one inbox, from nobody in particular;
+// and if there is a gateway, clients' requests for it, from where they can be answered.
 
 var packetType = string((*raftpb.Packet)(nil).ProtoReflect().Descriptor().FullName())
 
 // guardCall refuses every call that is not the stream: listing processes, and
 // their diagnostics, are not for the network.
 func (t *Transport) guardCall(_ context.Context, _ any, info *grpc.UnaryServerInfo, _ grpc.UnaryHandler) (any, error) {
-	t.refuse("a call of " + info.FullMethod)
+	t.refuse(badMessage, "a call of "+info.FullMethod)
 	return nil, status.Error(codes.PermissionDenied, "castaway: not offered")
 }
 
-// guardStream lets only clean messages through, and survives what gets past it.
+// guardStream lets only clean messages through, and survives what gets past it. Each stream
+// has an inbox of its own, which knows who is at the other end.
 func (t *Transport) guardStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
-			t.refuse(fmt.Sprintf("a message that made protoactor panic: %v", reason))
+			t.refuse(badMessage, fmt.Sprintf("a message that made protoactor panic: %v", reason))
 			err = status.Error(codes.InvalidArgument, "castaway: malformed")
 		}
 	}()
-	return handler(srv, &guardedStream{stream, t})
+	first := new(protoremote.RemoteMessage)
+	if err := stream.RecvMsg(first); err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		return err
+	}
+	if first.GetConnectRequest().GetClientConnection() != nil && t.cfg.MaxClients > 0 {
+		return t.gateway.serve(stream)
+	}
+	in, err := t.newInbox(stream)
+	if err != nil {
+		return err
+	}
+	defer t.system.ProcessRegistry.Remove(in.pid)
+	s := &guardedStream{ServerStream: stream, inbox: in, first: first}
+	defer func() {
+		if s.client != nil {
+			s.client.end(io.EOF)
+		}
+	}()
+	err = handler(srv, s)
+	if _, told := status.FromError(err); !told { // protoactor could not read a packet
+		err = in.end(badMessage, codes.InvalidArgument, err.Error())
+	}
+	return err
 }
 
 type guardedStream struct {
 	grpc.ServerStream
-	t *Transport
+	*inbox
+	first  *protoremote.RemoteMessage // that was read, and protoactor has yet to be given
+	from   string                     // the address that it was introduced with
+	client *client                    // the actors there, if they ask the gateway
 }
 
 func (s *guardedStream) RecvMsg(m any) error {
-	if err := s.ServerStream.RecvMsg(m); err != nil {
-		return err
+	if s.ended != nil {
+		return s.ended
 	}
 	message, ok := m.(*protoremote.RemoteMessage)
 	if !ok {
-		return s.refuse("not a remote message")
+		return s.end(badMessage, codes.PermissionDenied, "not a remote message")
+	}
+	if s.first != nil {
+		message.MessageType, s.first = s.first.MessageType, nil
+	} else if err := s.ServerStream.RecvMsg(m); err != nil {
+		return err
 	}
 	switch m := message.GetMessageType().(type) {
 	case *protoremote.RemoteMessage_ConnectRequest:
-		if m.ConnectRequest.GetServerConnection() == nil {
-			return s.refuse("a connect request that is not a host's")
+		if m.ConnectRequest.GetServerConnection() == nil || s.from != "" {
+			return s.end(badMessage, codes.PermissionDenied, "a connect request that is not a host's first")
 		}
+		s.from = m.ConnectRequest.GetServerConnection().GetAddress()
 		return nil
 	case *protoremote.RemoteMessage_MessageBatch:
-		if why := s.t.unclean(m.MessageBatch); why != "" {
-			return s.refuse(why)
+		if why := s.unclean(m.MessageBatch); why != "" {
+			return s.end(badMessage, codes.PermissionDenied, why)
 		}
-		return nil
+		for _, target := range m.MessageBatch.Targets { // from here on it is for this stream's inbox
+			if target.Id == inboxName {
+				target.Id = s.pid.Id
+			}
+		}
+		return s.ask(m.MessageBatch)
 	}
-	return s.refuse("not a batch of messages")
-}
-
-// refuse ends the stream: a host of ours never sends such a thing.
-func (s *guardedStream) refuse(why string) error {
-	s.t.refuse(why)
-	return status.Error(codes.PermissionDenied, "castaway: "+why)
+	return s.end(badMessage, codes.PermissionDenied, "not a batch of messages")
 }
 
 // unclean says what is wrong with a batch, or nothing.
-func (t *Transport) unclean(b *protoremote.MessageBatch) string {
-	if len(b.GetSenders()) > 0 {
-		return "a sender to reply to"
+func (s *guardedStream) unclean(b *protoremote.MessageBatch) string {
+	clients := s.cfg.MaxClients > 0
+	for _, sender := range b.GetSenders() {
+		if !clients || sender.GetAddress() != s.from {
+			return "a sender to reply to"
+		}
 	}
 	for _, name := range b.GetTypeNames() {
-		if name != packetType {
+		if name != packetType && (name != clientRequestType || !clients) {
 			return "a message of type " + name
 		}
 	}
-	address := t.Address()
+	address := s.Address()
 	for _, target := range b.GetTargets() {
-		if target.GetAddress() != address || target.GetId() != inboxName {
-			return "a message for " + target.GetAddress() + "/" + target.GetId()
+		if id := target.GetId(); target.GetAddress() != address || id != inboxName && (id != gatewayName || !clients) {
+			return "a message for " + target.GetAddress() + "/" + id + ", and not for " + address + "/" + inboxName
 		}
 	}
 	for _, e := range b.GetEnvelopes() {
@@ -96,8 +135,14 @@ func (t *Transport) unclean(b *protoremote.MessageBatch) string {
 			return "a type out of range"
 		case e.Target < 0 || int(e.Target) >= len(b.GetTargets()):
 			return "a target out of range"
-		case e.Sender != 0 || e.SenderRequestId != 0 || e.TargetRequestId != 0:
-			return "a sender, or a request"
+		case (b.TypeNames[e.TypeId] == packetType) != (b.Targets[e.Target].Id == inboxName):
+			return "a message for the other process"
+		case e.Sender < 0 || int(e.Sender) > len(b.GetSenders()) || e.TargetRequestId != 0:
+			return "a sender out of range, or a request"
+		case b.TypeNames[e.TypeId] == packetType && (e.Sender != 0 || e.SenderRequestId != 0):
+			return "a packet with a sender"
+		case b.TypeNames[e.TypeId] == clientRequestType && e.Sender == 0:
+			return "a client's request with nobody to be answered"
 		case e.SerializerId != 0:
 			return "a serializer that is not protobuf"
 		}

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -61,13 +63,13 @@ var sharedVictim = sync.OnceValues(func() (*victim, error) {
 // stranger is somebody who has found the port.
 type stranger struct {
 	t    *testing.T
-	v    *victim
+	v    interface{ Address() string }
 	conn *grpc.ClientConn
 }
 
-func newStranger(t *testing.T, v *victim) *stranger {
+func newStranger(t *testing.T, v interface{ Address() string }, options ...grpc.DialOption) *stranger {
 	t.Helper()
-	conn, err := grpc.NewClient(v.Address(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(v.Address(), append([]grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}, options...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,20 +80,26 @@ func newStranger(t *testing.T, v *victim) *stranger {
 // stream opens a stream and introduces itself, as a host does.
 func (s *stranger) stream() protoremote.Remoting_ReceiveClient {
 	s.t.Helper()
-	stream, err := protoremote.NewRemotingClient(s.conn).Receive(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	s.t.Cleanup(cancel)
+	stream, err := s.try(ctx)
 	if err != nil {
-		s.t.Fatal(err)
-	}
-	err = stream.Send(&protoremote.RemoteMessage{MessageType: &protoremote.RemoteMessage_ConnectRequest{ConnectRequest: &protoremote.ConnectRequest{
-		ConnectionType: &protoremote.ConnectRequest_ServerConnection{ServerConnection: &protoremote.ServerConnection{SystemId: "x", Address: "127.0.0.1:1"}},
-	}}})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if _, err := stream.Recv(); err != nil {
 		s.t.Fatal(err)
 	}
 	return stream
+}
+
+// try is for a stream that may be refused.
+func (s *stranger) try(ctx context.Context) (protoremote.Remoting_ReceiveClient, error) {
+	stream, err := protoremote.NewRemotingClient(s.conn).Receive(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_ = stream.Send(&protoremote.RemoteMessage{MessageType: &protoremote.RemoteMessage_ConnectRequest{ConnectRequest: &protoremote.ConnectRequest{
+		ConnectionType: &protoremote.ConnectRequest_ServerConnection{ServerConnection: &protoremote.ServerConnection{SystemId: "x", Address: "127.0.0.1:1"}},
+	}}})
+	_, err = stream.Recv()
+	return stream, err
 }
 
 func batch(b *protoremote.MessageBatch) *protoremote.RemoteMessage {
@@ -102,6 +110,11 @@ func batch(b *protoremote.MessageBatch) *protoremote.RemoteMessage {
 func (s *stranger) clean() *protoremote.MessageBatch {
 	p := encode(everything())
 	p.Sequence = 1
+	return s.of(p)
+}
+
+// of returns the batch with a packet.
+func (s *stranger) of(p *raftpb.Packet) *protoremote.MessageBatch {
 	b, err := proto.Marshal(p)
 	if err != nil {
 		s.t.Fatal(err)
@@ -204,6 +217,26 @@ func TestP6_MessagesOfStrangersChangeNothing(t *testing.T) {
 	}
 }
 
+// A stream leaves nothing behind.
+func TestP5_AnInboxEndsWithItsStream(t *testing.T) {
+	v := newVictim(t)
+	s := newStranger(t, v)
+	stream := s.stream()
+	name := fmt.Sprintf("%s/%d", inboxName, v.streams.Load())
+	if _, there := v.system.ProcessRegistry.GetLocal(name); !there {
+		t.Fatalf("there is no %s", name)
+	}
+	if err := stream.Send(batch(s.of(&raftpb.Packet{Version: 1}))); err != nil { // from nobody
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); status.Code(err) != codes.PermissionDenied {
+		t.Fatal(err)
+	}
+	if _, there := v.system.ProcessRegistry.GetLocal(name); there {
+		t.Errorf("%s is still there", name)
+	}
+}
+
 func TestP6_CallsOfStrangersAreRefused(t *testing.T) {
 	v := newVictim(t)
 	client := protoremote.NewRemotingClient(newStranger(t, v).conn)
@@ -227,11 +260,21 @@ func TestP6_GarbageInOurEnvelopeIsRefused(t *testing.T) {
 			e.MessageData = e.MessageData[:len(e.MessageData)-3]
 		},
 		"empty": func(b *protoremote.MessageBatch) { b.Envelopes[0].MessageData = nil },
+		"from nobody": func(b *protoremote.MessageBatch) {
+			b.Envelopes = s.of(&raftpb.Packet{Version: 1, Address: v.Address()}).Envelopes
+		},
 	} {
 		b := s.clean()
 		change(b)
-		if err := s.stream().Send(batch(b)); err != nil {
+		before, stream := v.Refused(), s.stream()
+		if err := stream.Send(batch(b)); err != nil {
 			t.Fatalf("%s: %v", name, err)
+		}
+		if _, err := stream.Recv(); status.Code(err) != codes.PermissionDenied && status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%s: the stream ends with %v", name, err)
+		}
+		if after := v.Refused(); after.Messages != before.Messages+1 {
+			t.Errorf("%s: refused %+v, then %+v", name, before, after)
 		}
 	}
 	if err := s.stream().Send(batch(s.clean())); err != nil {
@@ -295,18 +338,27 @@ func TestAPortInUseIsAnError(t *testing.T) {
 type other struct {
 	protoremote.UnimplementedRemotingServer
 	server  *grpc.Server
+	says    metadata.MD   // in the header of streams
+	refuses error         // what it answers to any packet with a sequence
+	peers   chan []string // the names of who has opened a stream
 	address string
 	packets chan *raftpb.Packet
 	ended   chan bool // a stream has
 }
 
-func listenAs(t *testing.T, address string) *other {
+func listenAs(t *testing.T, address string, options ...grpc.ServerOption) *other {
+	t.Helper()
+	return new(other).listen(t, address, options...)
+}
+
+func (o *other) listen(t *testing.T, address string, options ...grpc.ServerOption) *other {
 	t.Helper()
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &other{server: grpc.NewServer(grpc.MaxRecvMsgSize(64 << 20)), address: l.Addr().String(), packets: make(chan *raftpb.Packet, 10000), ended: make(chan bool, 100)}
+	o.server, o.address = grpc.NewServer(append(options, grpc.MaxRecvMsgSize(64<<20))...), l.Addr().String()
+	o.packets, o.peers, o.ended = make(chan *raftpb.Packet, 10000), make(chan []string, 100), make(chan bool, 100)
 	protoremote.RegisterRemotingServer(o.server, o)
 	go o.server.Serve(l)
 	t.Cleanup(o.server.Stop)
@@ -316,6 +368,10 @@ func listenAs(t *testing.T, address string) *other {
 func (o *other) Receive(stream protoremote.Remoting_ReceiveServer) error {
 	defer func() { o.ended <- true }()
 	if _, err := stream.Recv(); err != nil {
+		return err
+	}
+	o.peers <- peerNames(stream.Context())
+	if err := stream.SetHeader(o.says); err != nil {
 		return err
 	}
 	err := stream.Send(&protoremote.RemoteMessage{MessageType: &protoremote.RemoteMessage_ConnectResponse{ConnectResponse: &protoremote.ConnectResponse{}}})
@@ -330,6 +386,9 @@ func (o *other) Receive(stream protoremote.Remoting_ReceiveServer) error {
 				return err
 			}
 			o.packets <- p
+			if p.Sequence > 0 && o.refuses != nil {
+				return o.refuses
+			}
 		}
 	}
 	return err

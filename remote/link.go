@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/raftcore"
 	"github.com/castaway-go/castaway/remote/raftpb"
 )
 
@@ -41,6 +42,11 @@ type link struct {
 
 	greeting bool // a greeting waits for a connection
 
+	spoken     speech   // what is spoken on the connection
+	names      []string // that the other side has proved to have, when it was dialled last
+	unwanted   bool     // one of the two does not want to speak to the other
+	rejections uint64   // how often
+
 	// The other direction: what of the other side's session was taken here.
 	theirs  uint64
 	renewed bool // this side's session is newer: if theirs changes, it was for the same reason
@@ -52,9 +58,10 @@ type link struct {
 }
 
 const (
-	greetAfter = 50 * time.Millisecond // after a connection broke
-	greetAgain = time.Minute           // while there is none, should the first have been lost
-	tellAfter  = 16                    // packets taken
+	greetAfter    = 50 * time.Millisecond // after a connection broke
+	greetUnwanted = time.Second           // if it was ended because of who, or how, one of the two is
+	greetAgain    = time.Minute           // while there is none, should the first have been lost
+	tellAfter     = 16                    // packets taken
 )
 
 func newLink(t *Transport, address string, notify func(actors.LinkEvent)) *link {
@@ -96,6 +103,7 @@ func (l *link) full() bool {
 
 // post hands a packet to protoactor, with what this side has taken.
 func (l *link) post(packet *raftpb.Packet) {
+	packet.Version = max(l.spoken.newest, 1)
 	packet.Address = l.t.Address()
 	packet.Session = l.session
 	packet.TakenSession, packet.Taken = l.theirs, l.taken
@@ -118,7 +126,7 @@ func (l *link) greet() {
 }
 
 // tell sends a packet that says only what was taken.
-func (l *link) tell() { l.post(&raftpb.Packet{Version: wireVersion, From: uint64(l.t.self)}) }
+func (l *link) tell() { l.post(&raftpb.Packet{From: uint64(l.t.self)}) }
 
 func (l *link) greetIn(d time.Duration) {
 	if l.again == nil {
@@ -126,6 +134,21 @@ func (l *link) greetIn(d time.Duration) {
 	} else {
 		l.again.Reset(d)
 	}
+}
+
+// met notes who is at the other side of a new connection, and what is spoken there.
+func (l *link) met(spoken speech, names []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.spoken, l.names, l.unwanted = spoken, names, false
+}
+
+// leadsTo reports whether it may be a host that this is the link to. Without TLS.HostName
+// nobody knows; and before it was dialled nothing can be done to a link.
+func (l *link) leadsTo(host raftcore.NodeID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.names) == 0 || l.t.cfg.TLS.speaksFor(l.names, host)
 }
 
 // connected opens a session.
@@ -161,11 +184,20 @@ func (l *link) disconnected() {
 	wasUp := l.up
 	l.up, l.greeting, l.renewed = false, false, true
 	l.begin()
-	l.greetIn(greetAfter)
+	l.greetIn(l.pause())
 	l.mu.Unlock()
 	if wasUp {
 		l.notify(actors.LinkDown)
 	}
+}
+
+// pause returns after how long a broken link greets again.
+func (l *link) pause() time.Duration {
+	if l.unwanted {
+		l.unwanted = false
+		return greetUnwanted
+	}
+	return greetAfter
 }
 
 // heard takes the credit that a packet gives back. It is also a sign that the
@@ -227,6 +259,20 @@ func (l *link) took(packet *raftpb.Packet) {
 	if lost { // with the other side's connection: answers, say
 		l.notify(actors.LinkDown)
 		l.notify(actors.LinkUp)
+	}
+}
+
+// missed notes what was taken before there was this link: the other side has come to another
+// address before SetPeers has said so, say, and waits for the credit.
+func (l *link) missed(session, taken uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.theirs != 0 {
+		return
+	}
+	l.theirs, l.taken = session, taken
+	if l.untold++; l.up {
+		l.tell()
 	}
 }
 

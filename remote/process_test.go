@@ -8,20 +8,27 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
+	protoremote "github.com/asynkron/protoactor-go/remote"
+
 	"github.com/castaway-go/castaway/actors"
 	"github.com/castaway-go/castaway/persistence"
 	"github.com/castaway-go/castaway/persistence/badgerstore"
 	"github.com/castaway-go/castaway/persistence/snapshots"
 	"github.com/castaway-go/castaway/raftcore"
+	"github.com/castaway-go/castaway/remote/raftpb"
 )
 
 // The hosts of this file are processes of their own: this test binary, started
@@ -31,11 +38,23 @@ const (
 	diskEnv  = "CASTAWAY_TEST_DISK" // a directory; without it the disk is memory
 	joinEnv  = "CASTAWAY_TEST_JOIN" // set: it is not among the founders
 	dirEnv   = "CASTAWAY_TEST_DIR"  // where a host keeps its snapshots
+	// the requests and the bytes of clients that a host takes
+	boundsEnv = "CASTAWAY_TEST_BOUNDS"
+	// the address of a process that has nothing but protoactor remote, as it is shipped
+	plainEnv = "CASTAWAY_TEST_PLAIN"
+
+	listenEnv = "CASTAWAY_TEST_LISTEN" // where it listens, if not where the others know it
+	tlsEnv    = "CASTAWAY_TEST_TLS"    // the directory of its certificates
+	denyEnv   = "CASTAWAY_TEST_DENY"   // the name of whom it lets propose nothing
 )
 
 func TestMain(m *testing.M) {
-	if spec := os.Getenv(childEnv); spec != "" {
-		if err := child(spec); err != nil {
+	for env, run := range map[string]func(spec string) error{wireEnv: wireChild, plainEnv: plain, childEnv: child} {
+		spec := os.Getenv(env)
+		if spec == "" {
+			continue
+		}
+		if err := run(spec); err != nil {
 			fmt.Println("error", err)
 			os.Exit(1)
 		}
@@ -79,12 +98,26 @@ func child(spec string) error {
 	if err != nil {
 		return err
 	}
+	wire := Config{Listen: fields[id], TLS: tlsFromEnv()}
+	if listen := os.Getenv(listenEnv); listen != "" {
+		wire.Listen, wire.Advertise = listen, fields[id]
+	}
 	store := snapshots.Beside(persistence.Memory(), dir, snapshots.Options{})
 	if dir := os.Getenv(diskEnv); dir != "" {
 		store = badgerstore.Dir(dir)
 	}
+	refusals := make(refusals, 1000)
+	wire.MaxClients, wire.Logger = 8, slog.New(refusals)
+	_, _ = fmt.Sscan(os.Getenv(boundsEnv), &wire.MaxClientRequests, &wire.MaxClientBytes)
+	transport := New(wire)
+	authorize := func(a actors.Asked) error {
+		if deny := os.Getenv(denyEnv); a.Operation == actors.Propose && slices.Contains(a.Names, deny) {
+			return fmt.Errorf("%s proposes nothing in %s", deny, a.Group)
+		}
+		return nil
+	}
 	host, err := actors.Start(quietSystem(), actors.HostConfig{
-		ID: raftcore.NodeID(id), Store: store, Transport: New(Config{Listen: fields[id]}), Peers: peersAt(fields[1:]),
+		Authorize: authorize, ID: raftcore.NodeID(id), Store: store, Transport: transport, Peers: peersAt(fields[1:]),
 		Raft: raftcore.Config{ElectionTimeout: 500 * time.Millisecond, SnapshotEntries: 5, KeepEntries: -1},
 	})
 	if err != nil {
@@ -110,6 +143,15 @@ func child(spec string) error {
 		case "local":
 			answer, err := group.Do(ctx, &actors.Request{Operation: actors.Read, Consistency: actors.Local})
 			fmt.Println(string(answer.Data), err)
+		case "refused":
+			fmt.Println(transport.Refused().Messages)
+		case "why":
+			fmt.Println(<-refusals)
+		case "memory": // in MiB
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&m)
+			fmt.Println(m.HeapAlloc>>20, m.Sys>>20)
 		case "first":
 			s, err := group.Status(ctx)
 			fmt.Println(uint64(s.First), err)
@@ -143,9 +185,69 @@ func peersAt(addresses []string) map[raftcore.NodeID]string {
 	return peers
 }
 
+// refusals are why something was refused, as a Logger is told.
+type refusals chan string
+
+func (r refusals) Enabled(context.Context, slog.Level) bool  { return true }
+func (r refusals) WithGroup(string) slog.Handler             { return r }
+func (r refusals) Handle(context.Context, slog.Record) error { return nil }
+
+func (r refusals) WithAttrs(attrs []slog.Attr) slog.Handler {
+	for _, a := range attrs {
+		if a.Key == "why" {
+			select {
+			case r <- a.Value.String():
+			default:
+			}
+		}
+	}
+	return r
+}
+
+// plain is a process of a user who has actors, and no host.
+func plain(address string) error {
+	host, p, err := net.SplitHostPort(address)
+	if err != nil {
+		return err
+	}
+	port, err := strconv.Atoi(p)
+	if err != nil {
+		return err
+	}
+	system := quietSystem()
+	protoremote.NewRemote(system, protoremote.Configure(host, port)).Start()
+	_, err = system.Root.SpawnNamed(actor.PropsFromFunc(func(ctx actor.Context) {
+		if r, is := ctx.Message().(*raftpb.ClientRequest); is {
+			ctx.Respond(&raftpb.ClientResponse{Version: 1, Id: r.Id, Outcome: 1, Data: r.Data})
+		}
+	}), "echo")
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		var gateway, group string
+		var operation uint32
+		data := ""
+		if _, err := fmt.Sscan(in.Text(), &gateway, &group, &operation, &data); err != nil && data != "" {
+			return err
+		}
+		r := &raftpb.ClientRequest{Version: 1, Id: 7, Group: group, Operation: operation, Data: []byte(data)}
+		answer, err := system.Root.RequestFuture(actor.NewPID(gateway, "castaway-gateway"), r, 20*time.Second).Result()
+		if err != nil {
+			fmt.Println("error", err)
+			continue
+		}
+		a := answer.(*raftpb.ClientResponse)
+		fmt.Println(a.Id, a.Outcome, string(a.Data), a.Failure.GetReasons())
+	}
+	return nil
+}
+
 // process is a host's process, seen from the test.
 type process struct {
-	t    *testing.T
+	t    testing.TB
 	spec string
 	env  []string // more of it
 	cmd  *exec.Cmd
@@ -173,6 +275,13 @@ func (p *process) start() {
 	if got := p.line(); got != "ready" {
 		p.t.Fatalf("a host says %q", got)
 	}
+}
+
+// address returns where the host listens.
+func (p *process) address() string {
+	fields := strings.Split(p.spec, ",")
+	id, _ := strconv.Atoi(fields[0])
+	return fields[id]
 }
 
 func (p *process) line() string {
@@ -215,7 +324,7 @@ func threeHosts(t *testing.T) []*process {
 	return hosts
 }
 
-func freeAddresses(t *testing.T, n int) []string {
+func freeAddresses(t testing.TB, n int) []string {
 	t.Helper()
 	addresses := make([]string, n)
 	for i := range addresses {

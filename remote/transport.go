@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -18,7 +17,6 @@ import (
 
 	"github.com/castaway-go/castaway/actors"
 	"github.com/castaway-go/castaway/raftcore"
-	"github.com/castaway-go/castaway/remote/raftpb"
 )
 
 // Config is what a Transport is told. Zero fields mean the default.
@@ -29,6 +27,8 @@ type Config struct {
 	// string that stands in their HostConfig.Peers. Default: Listen, or with port
 	// 0 the address that was chosen.
 	Advertise string
+	// TLS has hosts prove to one another who they are, and encrypts what they say.
+	TLS *TLS
 	// Insecure allows to listen on other addresses than loopback without TLS:
 	// whoever can reach the port can then speak as any host.
 	Insecure bool
@@ -38,6 +38,14 @@ type Config struct {
 	// WindowBytes bounds what is under way to one host and not yet taken by it.
 	// More of it makes heartbeats wait longer behind bulk. Default 1 MiB.
 	WindowBytes int
+	// MaxClients is how many clients in other processes (Dial) this host serves at a time.
+	// With TLS they have certificates as hosts do; so there must be a TLS.HostName, which
+	// tells a host from a client. Default: none.
+	MaxClients int
+	// MaxClientRequests and MaxClientBytes bound what all clients have asked and not been
+	// sent the answer to, one of them half as much; beyond it they are told ErrBusy.
+	// Default: 8,192, and 64 MiB.
+	MaxClientRequests, MaxClientBytes int
 	// Logger is told what an operator wants to know. Default: nobody.
 	Logger *slog.Logger
 }
@@ -49,14 +57,20 @@ func (c Config) withDefaults() Config {
 	if c.WindowBytes == 0 {
 		c.WindowBytes = 1 << 20
 	}
+	if c.MaxClientRequests == 0 {
+		c.MaxClientRequests = 8192
+	}
+	if c.MaxClientBytes == 0 {
+		c.MaxClientBytes = 64 << 20
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
 	return c
 }
 
-// inboxName is the only process of this system that the outside can reach.
-const inboxName = "castaway"
+// ErrBadConfig: the Config makes no sense, or a file of its TLS does not. The text says why.
+var ErrBadConfig = errors.New("bad configuration of the wire")
 
 // Transport carries the packets of one host over protoactor remote. Give it to
 // actors.HostConfig; it is started and stopped with the host, once.
@@ -75,12 +89,16 @@ type Transport struct {
 	mu    sync.RWMutex
 	links map[string]*link // by address
 
-	refused atomic.Uint64
+	gateway gateway
+	started chan struct{} // closed when packets can be taken
+	streams atomic.Uint64 // that have ever come in
+	refused [reasons]atomic.Uint64
 }
 
 // New returns a Transport. It does not listen before the host starts it.
 func New(cfg Config) *Transport {
-	t := &Transport{cfg: cfg.withDefaults(), links: map[string]*link{}}
+	t := &Transport{cfg: cfg.withDefaults(), links: map[string]*link{}, started: make(chan struct{})}
+	t.gateway.t = t
 	t.life, t.end = context.WithCancel(context.Background())
 	return t
 }
@@ -97,30 +115,32 @@ func (t *Transport) Address() string {
 // PacketLimit returns the size of the largest packet that is sent.
 func (t *Transport) PacketLimit() int { return t.cfg.MaxPacketBytes }
 
-// Refused counts what arrived and was not let in: forged, malformed, of
-// another version, or not for this host.
-func (t *Transport) Refused() uint64 { return t.refused.Load() }
-
 // Start listens. See actors.Transport.
 func (t *Transport) Start(system *actor.ActorSystem, self raftcore.NodeID, deliver func(*actors.Packet)) error {
 	host, port, err := t.listenOn()
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrBadConfig, err)
+	}
+	options, err := t.options()
+	if err != nil {
+		return fmt.Errorf("%w: TLS: %w", ErrBadConfig, err)
 	}
 	// protoactor panics if it cannot listen, after it has half started.
-	probe, err := net.Listen("tcp", net.JoinHostPort(strings.Trim(host, "[]"), strconv.Itoa(port)))
+	probe, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	if err != nil {
 		return err
 	}
 	probe.Close()
 	t.system, t.self, t.deliver = system, self, deliver
-	t.remote = protoremote.NewRemote(system, protoremote.Configure(host, port, t.options()...))
+	if ip := net.ParseIP(host); ip != nil && ip.To4() == nil {
+		host = "[" + host + "]" // protoactor joins host and port with a colon
+	}
+	t.remote = protoremote.NewRemote(system, protoremote.Configure(host, port, options...))
 	if err := start(t.remote); err != nil {
 		return fmt.Errorf("listening on %s: %w", t.cfg.Listen, err)
 	}
 	address := system.Address()
 	t.address.Store(&address)
-	system.ProcessRegistry.Add(&inbox{t}, inboxName)
 	t.events = system.EventStream.SubscribeWithPredicate(t.endpointChanged, func(e any) bool {
 		switch e.(type) {
 		case *protoremote.EndpointConnectedEvent, *protoremote.EndpointTerminatedEvent:
@@ -128,6 +148,7 @@ func (t *Transport) Start(system *actor.ActorSystem, self raftcore.NodeID, deliv
 		}
 		return false
 	})
+	close(t.started)
 	return nil
 }
 
@@ -140,19 +161,37 @@ func (t *Transport) listenOn() (host string, port int, err error) {
 	if port, err = strconv.Atoi(p); err != nil {
 		return "", 0, fmt.Errorf("the address to listen on, %s: the port is not a number", t.cfg.Listen)
 	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) && !t.cfg.Insecure {
+	ip := net.ParseIP(host)
+	everywhere := host == "" || ip != nil && ip.IsUnspecified()
+	switch {
+	case t.cfg.TLS != nil && t.cfg.TLS.HostName == nil && t.cfg.MaxClients > 0:
+		return "", 0, errors.New("there are clients, and no TLS.HostName: whoever has a client's certificate could speak as any host")
+	case t.cfg.TLS != nil && t.cfg.Insecure:
+		return "", 0, errors.New("there is TLS, and Insecure is said")
+	case t.cfg.TLS == nil && !t.cfg.Insecure && host != "localhost" && (ip == nil || !ip.IsLoopback()):
 		return "", 0, fmt.Errorf("%s is not loopback, and there is no TLS: whoever reaches it could speak as any host; say Insecure to allow that", t.cfg.Listen)
-	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() && t.cfg.Advertise == "" {
+	case t.cfg.Advertise != "":
+		return host, port, checkAdvertised(t.cfg.Advertise)
+	case everywhere:
 		return "", 0, errors.New("listening on all addresses: Advertise must say by which one the other hosts know this one")
 	}
-	if port != 0 && t.cfg.Advertise == "" {
+	if port != 0 {
 		t.cfg.Advertise = t.cfg.Listen
 	}
-	if ip := net.ParseIP(host); ip != nil && ip.To4() == nil {
-		host = "[" + host + "]" // protoactor joins host and port with a colon
-	}
 	return host, port, nil
+}
+
+// checkAdvertised says why nobody could reach a host at an address.
+func checkAdvertised(address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("the address to advertise: %w", err)
+	}
+	ip := net.ParseIP(host)
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || host == "" || ip != nil && ip.IsUnspecified() {
+		return fmt.Errorf("the address to advertise, %s, is none that others can reach", address)
+	}
+	return nil
 }
 
 // start starts protoactor's remote. Somebody else may have taken the port just
@@ -176,6 +215,7 @@ func (t *Transport) Link(address string, notify func(actors.LinkEvent)) actors.L
 	}
 	t.links[address] = l
 	t.mu.Unlock()
+	t.gateway.lost(address)
 	l.greet()
 	return l
 }
@@ -195,10 +235,10 @@ func (t *Transport) Stop(context.Context) error {
 	}
 	if t.events != nil {
 		t.system.EventStream.Unsubscribe(t.events)
-		t.system.ProcessRegistry.Remove(actor.NewPID(t.Address(), inboxName))
 	}
 	// Not gracefully: that would wait for the streams of hosts that stay.
 	t.remote.Shutdown(false)
+	t.gateway.ended.Wait()
 	return nil
 }
 
@@ -220,46 +260,6 @@ func (t *Transport) endpointChanged(e any) {
 		if l := t.link(e.Address); l != nil {
 			l.disconnected()
 		}
+		t.gateway.lost(e.Address)
 	}
 }
-
-// refuse counts something that was not let in.
-func (t *Transport) refuse(why string, args ...any) {
-	if n := t.refused.Add(1); n&(n-1) == 0 { // the 1st, 2nd, 4th, 8th …: a flood does not flood the log
-		t.cfg.Logger.With("why", why, "refused", n).Warn("refused a packet", args...)
-	}
-}
-
-// inbox is where packets arrive. It is a protoactor process, but no actor: it
-// runs in the goroutine of the connection, so a host that sends faster than it
-// is heard is held back by its own connection, and fills no mailbox here.
-type inbox struct{ *Transport }
-
-func (in *inbox) SendUserMessage(_ *actor.PID, message any) {
-	packet, ok := actor.UnwrapEnvelopeMessage(message).(*raftpb.Packet)
-	if !ok {
-		in.refuse("not a packet", "type", fmt.Sprintf("%T", message))
-		return
-	}
-	p, err := decode(packet)
-	if err != nil {
-		in.refuse(err.Error(), "address", packet.GetAddress())
-		return
-	}
-	l := in.link(packet.Address)
-	if l != nil {
-		l.heard(packet)
-	}
-	if packet.Sequence > 0 {
-		in.deliver(p)
-	}
-	if l != nil {
-		l.took(packet)
-	}
-}
-
-// SendSystemMessage ignores what could stop an actor: nothing here can be
-// stopped from outside.
-func (in *inbox) SendSystemMessage(*actor.PID, any) {}
-
-func (in *inbox) Stop(*actor.PID) {}

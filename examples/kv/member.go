@@ -32,7 +32,8 @@ type memberConfig struct {
 	dir      string
 	timeout  time.Duration
 	election time.Duration
-	snapshot int // entries between two; 0: the library's default
+	snapshot int         // entries between two; 0: the library's default
+	tls      *remote.TLS // nil: none
 	insecure bool
 	learner  bool // it was not there when the group was founded
 	logger   *slog.Logger
@@ -65,7 +66,7 @@ func openMember(ctx context.Context, cfg memberConfig) (*member, error) {
 		ID:    cfg.id,
 		Store: badgerstore.Options{Dir: filepath.Join(cfg.dir, "store"), Repair: true, Logger: cfg.logger},
 		Transport: remote.New(remote.Config{
-			Listen: cfg.listen, Advertise: cfg.peers[cfg.id], Insecure: cfg.insecure, Logger: cfg.logger,
+			Listen: cfg.listen, Advertise: cfg.peers[cfg.id], TLS: cfg.tls, Insecure: cfg.insecure, Logger: cfg.logger,
 		}),
 		Peers:   cfg.peers,
 		Cluster: "examples/kv",

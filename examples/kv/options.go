@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/castaway-go/castaway/raftcore"
+	"github.com/castaway-go/castaway/remote"
 )
 
 const usage = `kv is a replicated key-value store that speaks the Redis protocol.
@@ -57,8 +58,15 @@ same way.
   -snapshot N        After how many entries of the log a member writes a snapshot of all
                      keys, and how many entries it keeps beside it, for others that
                      are a little behind. Default 100000, or 64 MiB of entries.
+  -tls-cert FILE     This member's certificate,
+  -tls-key FILE      the key for it,
+  -tls-ca FILE       and the CA that has signed those of all members, and no others:
+                     members prove to each other who they are, and what they say is
+                     encrypted. The files are read again when they change. Clients of
+                     -redis have nothing of that.
   -insecure          Allow addresses that other machines can reach. There is no
-                     password and no encryption: only for a network you trust.
+                     password, and without -tls-cert no encryption: only for a network
+                     you trust.
   -v                 Log all that the library reports, to stderr; errors are
                      shown anyway.
 
@@ -79,7 +87,8 @@ type options struct {
 	timeout, election  time.Duration
 	snapshot           int // 0: the library's default
 	insecure, verbose  bool
-	temporary          bool // dir was not given
+	tls                remote.TLS // its files
+	temporary          bool       // dir was not given
 }
 
 // flags returns the flags, to be read into o and peers.
@@ -95,6 +104,9 @@ func (o *options) flags(peers *string) *flag.FlagSet {
 	f.DurationVar(&o.timeout, "timeout", 5*time.Second, "")
 	f.DurationVar(&o.election, "election", time.Second, "")
 	f.IntVar(&o.snapshot, "snapshot", 0, "")
+	f.StringVar(&o.tls.CertFile, "tls-cert", "", "")
+	f.StringVar(&o.tls.KeyFile, "tls-key", "", "")
+	f.StringVar(&o.tls.CAFile, "tls-ca", "", "")
 	f.BoolVar(&o.insecure, "insecure", false, "")
 	f.BoolVar(&o.verbose, "v", false, "")
 	return f
@@ -131,6 +143,8 @@ func (o *options) check(one bool) error {
 		return errors.New("-peers needs -id: which of them this member is")
 	case one && own == "":
 		return fmt.Errorf("-peers has no address for member %d, which is this one by -id", o.id)
+	case o.hasTLS() && (o.tls.CertFile == "" || o.tls.KeyFile == "" || o.tls.CAFile == ""):
+		return errors.New("-tls-cert, -tls-key and -tls-ca go together")
 	case o.timeout <= 0:
 		return fmt.Errorf("-timeout is %v: it must be positive", o.timeout)
 	case o.snapshot < 0:
@@ -143,23 +157,25 @@ func (o *options) check(one bool) error {
 			o.listen = "127.0.0.1:7380"
 		}
 	}
-	if err := o.checkAddress("-redis", o.redis); err != nil {
+	if err := checkAddress("-redis", o.redis, o.insecure); err != nil {
 		return err
 	}
 	if o.http != "" {
-		if err := o.checkAddress("-http", o.http); err != nil {
+		if err := checkAddress("-http", o.http, o.insecure); err != nil {
 			return err
 		}
 	}
-	return o.checkAddress("-listen", o.listen)
+	return checkAddress("-listen", o.listen, o.insecure || o.hasTLS())
 }
 
-func (o *options) checkAddress(name, address string) error {
+func (o *options) hasTLS() bool { return o.tls.CertFile+o.tls.KeyFile+o.tls.CAFile != "" }
+
+func checkAddress(name, address string, anywhere bool) error {
 	host, _, err := splitAddress(address)
 	if err != nil {
 		return fmt.Errorf("%s %q: %w", name, address, err)
 	}
-	if ip := net.ParseIP(host); !o.insecure && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+	if ip := net.ParseIP(host); !anywhere && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return fmt.Errorf("%s %s can be reached by other machines, and there is no password: allow it with -insecure", name, address)
 	}
 	return nil
@@ -220,6 +236,9 @@ func (o *options) members() (configs []memberConfig, err error) {
 	base := memberConfig{
 		id: raftcore.NodeID(o.id), listen: o.listen, peers: o.peers, dir: o.dir,
 		timeout: o.timeout, election: o.election, snapshot: o.snapshot, insecure: o.insecure, logger: logger,
+	}
+	if o.hasTLS() {
+		base.tls, base.insecure = &o.tls, false
 	}
 	configs = []memberConfig{base}
 	if o.id == 0 {

@@ -71,7 +71,7 @@ func TestTheFormatIsPinned(t *testing.T) {
 	parted := chunkValue{pieces: 2, length: 300_000, sum: bodySum([]byte("parted"))}
 	show("chunk in pieces", chunkKey(300, 1000), parted.encode(chunkKey(300, 1000)))
 	show("piece", pieceKey(300, 1000, 1), encodePiece(pieceKey(300, 1000, 1), []byte("part")))
-	show("marker", nil, (&marker{format: storeFormat, id: 0xaabbccddeeff0011}).encode())
+	show("marker", nil, (&marker{format: storeFormat, id: 0xaabbccddeeff0011, host: 7}).encode())
 	name := filepath.Join("testdata", "store.txt")
 	if os.Getenv("UPDATE_GOLDEN") != "" {
 		if err := os.MkdirAll("testdata", 0o755); err != nil {
@@ -119,7 +119,7 @@ func TestWhatIsEncodedIsDecodedTheSame(t *testing.T) {
 	if d, err := decodeRoot(r.encode()); err != nil || d != r {
 		t.Errorf("the root is %+v, %v", d, err)
 	}
-	m := marker{format: storeFormat, id: 77, fresh: true}
+	m := marker{format: storeFormat, id: 77, fresh: true, host: 1<<64 - 1}
 	if d, err := decodeMarker(m.encode()); err != nil || d != m {
 		t.Errorf("the marker is %+v, %v", d, err)
 	}

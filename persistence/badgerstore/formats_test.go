@@ -19,11 +19,12 @@ import (
 
 // The stores in testdata/format-1 were written by a program that knew format 1 only,
 // with the calls in formatStory. One was closed, of the other the process ended. That in
-// testdata/format-2 was written by one that knew nothing of removals. Before
+// testdata/format-2 was written by one that knew nothing of removals, that in
+// testdata/format-3 by one that did not know whose store it was. Before
 // the format changes again, add one of today's:
 //
 //	go test ./persistence/badgerstore -run TestAStoreOfEveryFormatOpens -args -write-format DIR
-//	tar -czf persistence/badgerstore/testdata/format-3/closed.tar.gz -C DIR .
+//	tar -czf persistence/badgerstore/testdata/format-4/closed.tar.gz -C DIR .
 var writeFormat = flag.String("write-format", "", "leave a store of today's format in this directory")
 
 // formatStory makes a store with one of each thing in it.
@@ -127,6 +128,7 @@ func TestAStoreOfEveryFormatOpens(t *testing.T) {
 		{"1, closed", 1, func(t *testing.T, dir string) { unpack(t, "testdata/format-1/closed.tar.gz", dir) }},
 		{"1, killed", 1, func(t *testing.T, dir string) { unpack(t, "testdata/format-1/killed.tar.gz", dir) }},
 		{"2, closed", 2, func(t *testing.T, dir string) { unpack(t, "testdata/format-2/closed.tar.gz", dir) }},
+		{"3, closed", 3, func(t *testing.T, dir string) { unpack(t, "testdata/format-3/closed.tar.gz", dir) }},
 		{"today's", storeFormat, func(t *testing.T, dir string) {
 			o := handedOverByHand(dir)
 			s := mustOpen(t, o)

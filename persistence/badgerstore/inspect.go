@@ -36,10 +36,11 @@ type Inspection struct {
 	Dir     string
 	Format  int
 	ID      uint64
-	Fresh   bool // the store was being made when that was interrupted
-	Cutting bool // a damage was being repaired when that was interrupted
-	Noted   bool // damage of Badger's was met, and is repaired when it is opened with Repair
-	InUse   bool // somebody has it open
+	Host    raftcore.NodeID // whose it is; raftcore.Nobody: no host has opened it yet
+	Fresh   bool            // the store was being made when that was interrupted
+	Cutting bool            // a damage was being repaired when that was interrupted
+	Noted   bool            // damage of Badger's was met, and is repaired when it is opened with Repair
+	InUse   bool            // somebody has it open
 	Journal *journal.Inspection
 	Table   TableInfo
 	Mark    uint64 // Badger must have had so many transactions
@@ -199,7 +200,7 @@ func (in *Inspection) begin(live bool) error {
 		in.damage(name, 0, int64(len(b)), "%v", err)
 		in.markerErr = &persistence.CorruptError{File: name, Detail: err.Error()}
 	}
-	in.Format, in.ID, in.Fresh = m.format, m.id, m.fresh
+	in.Format, in.ID, in.Host, in.Fresh = m.format, m.id, m.host, m.fresh
 	in.Cutting = err == nil && strings.Contains(string(b), "\nstate damaged\n")
 	_, err = os.Stat(in.s.path(noteName))
 	in.Noted = err == nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/castaway-go/castaway/persistence"
 	"github.com/castaway-go/castaway/persistence/journal"
+	"github.com/castaway-go/castaway/raftcore"
 )
 
 // The files of a store, in its directory.
@@ -30,7 +31,7 @@ const (
 // The formats that a store may have: what it is made with, and the oldest that is
 // read. Opening an older one makes it one of today's. See FORMAT.md for what differs.
 const (
-	storeFormat  = 3
+	storeFormat  = 4
 	oldestFormat = 1
 )
 
@@ -46,6 +47,8 @@ type marker struct {
 	// made anew. Until all groups know, they must not be taken for whole because they
 	// look so.
 	damaged bool
+	// host is whose store it is; raftcore.Nobody: that is not known yet.
+	host raftcore.NodeID
 }
 
 func (m *marker) encode() []byte {
@@ -57,6 +60,9 @@ func (m *marker) encode() []byte {
 		state = "damaged"
 	}
 	text := fmt.Sprintf("castaway store\nformat %d\nid %016x\nstate %s\n", m.format, m.id, state)
+	if m.format >= 4 {
+		text += fmt.Sprintf("host %d\n", m.host)
+	}
 	return fmt.Appendf(nil, "%schecksum %08x\n", text, checksum(text))
 }
 
@@ -79,8 +85,15 @@ func decodeMarker(b []byte) (m marker, err error) {
 	if m.format < oldestFormat || m.format > storeFormat {
 		return m, &versionError{m.format}
 	}
-	if len(lines) != 5 {
+	if m.format < 4 && len(lines) != 5 || m.format >= 4 && len(lines) != 6 {
 		return m, errors.New("it has the wrong number of lines")
+	}
+	if m.format >= 4 {
+		host, err := strconv.ParseUint(strings.TrimPrefix(lines[4], "host "), 10, 64)
+		if err != nil {
+			return m, errors.New("it names no host")
+		}
+		m.host = raftcore.NodeID(host)
 	}
 	m.id, err = strconv.ParseUint(strings.TrimPrefix(lines[2], "id "), 16, 64)
 	m.fresh = lines[3] == "state fresh"

@@ -120,7 +120,30 @@ func (s *store) open() error {
 			return err
 		}
 	}
+	s.marker = m
 	return s.usable() // Badger may have complained meanwhile
+}
+
+// Own notes whose store it is.
+func (s *store) Own(host raftcore.NodeID) error {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	if err := s.usable(); err != nil {
+		return err
+	}
+	m := s.marker
+	if m.host == host {
+		return nil
+	}
+	if m.host != raftcore.Nobody {
+		return fmt.Errorf("%w: %s is host %d's, not host %d's", persistence.ErrOtherHost, s.o.Dir, m.host, host)
+	}
+	m.host = host
+	if err := writeMarker(s.o.hooks.fs, s.o.Dir, m); err != nil {
+		return err // the one before is there still, or this one is
+	}
+	s.marker = m
+	return nil
 }
 
 // openParts opens Badger and the journal, and reads what they have.

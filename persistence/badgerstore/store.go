@@ -20,7 +20,7 @@ import (
 
 // store is an open Store. Its locks, from the outside in:
 //
-//	saving   one Open, Save, CloseGroup, Remove or Revive at a time
+//	saving   one Open, Save, CloseGroup, Remove, Revive or Own at a time
 //	mu       the groups in memory; never held while a disk works
 //
 // The retirer, a goroutine, hands full journal segments over to Badger. Groups
@@ -30,6 +30,7 @@ type store struct {
 	o      Options
 	logger *slog.Logger
 	unlock func() error
+	marker marker // what the file says
 
 	journal *journal.Journal
 	table   table

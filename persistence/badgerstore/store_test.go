@@ -594,3 +594,25 @@ func copySparse(from, to string) error {
 		}
 	}
 }
+
+// TestD10_AStoreIsOneHosts: two hosts whose disks are mistaken for each other would vote in
+// terms in which the other's vote, under their own name, was given.
+func TestD10_AStoreIsOneHosts(t *testing.T) {
+	o := quiet(filepath.Join(t.TempDir(), "store"))
+	for _, c := range []struct {
+		host raftcore.NodeID
+		ours bool
+	}{{7, true}, {7, true}, {8, false}, {7, true}} {
+		s := mustOpen(t, o)
+		err := s.(persistence.Owned).Own(c.host)
+		if c.ours && err != nil || !c.ours && !errors.Is(err, persistence.ErrOtherHost) {
+			t.Errorf("host %d owns it: %v", c.host, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if in := wantFormat(t, o.Dir, storeFormat); in.Host != 7 {
+			t.Errorf("an inspection finds that it is host %d's", in.Host)
+		}
+	}
+}

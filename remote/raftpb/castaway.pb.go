@@ -1590,6 +1590,901 @@ func (x *SnapshotAnswer) GetMessage() string {
 	return ""
 }
 
+// ClientRequest is what a client in another process asks of a host's gateway.
+type ClientRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Version uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	// id is the client's, for the response.
+	Id uint64 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
+	// cancel: nobody waits for the response to id any more. All else is empty.
+	Cancel    bool   `protobuf:"varint,3,opt,name=cancel,proto3" json:"cancel,omitempty"`
+	Cluster   string `protobuf:"bytes,4,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Group     string `protobuf:"bytes,5,opt,name=group,proto3" json:"group,omitempty"`
+	Operation uint32 `protobuf:"varint,6,opt,name=operation,proto3" json:"operation,omitempty"`
+	Data      []byte `protobuf:"bytes,7,opt,name=data,proto3" json:"data,omitempty"`
+	// hosts asks where the members are.
+	Hosts bool `protobuf:"varint,8,opt,name=hosts,proto3" json:"hosts,omitempty"`
+	// to change the members
+	Voters   []uint64 `protobuf:"varint,16,rep,packed,name=voters,proto3" json:"voters,omitempty"`
+	Learners []uint64 `protobuf:"varint,17,rep,packed,name=learners,proto3" json:"learners,omitempty"`
+	Expect   uint64   `protobuf:"varint,18,opt,name=expect,proto3" json:"expect,omitempty"`
+	// to hand the leadership over
+	To uint64 `protobuf:"varint,19,opt,name=to,proto3" json:"to,omitempty"`
+	// to skip an entry
+	Entry uint64 `protobuf:"varint,20,opt,name=entry,proto3" json:"entry,omitempty"`
+	// to wait for a change of the status
+	Seen uint64 `protobuf:"varint,21,opt,name=seen,proto3" json:"seen,omitempty"`
+	// the place in a session, and of one that is to be opened, the timeout in milliseconds
+	Session        uint64 `protobuf:"varint,22,opt,name=session,proto3" json:"session,omitempty"`
+	Sequence       uint64 `protobuf:"varint,23,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Done           uint64 `protobuf:"varint,24,opt,name=done,proto3" json:"done,omitempty"`
+	SessionTimeout uint64 `protobuf:"varint,25,opt,name=session_timeout,json=sessionTimeout,proto3" json:"session_timeout,omitempty"`
+	// how much a read has to see, and how old it may be, in nanoseconds
+	Consistency   uint32 `protobuf:"varint,26,opt,name=consistency,proto3" json:"consistency,omitempty"`
+	MaxAge        uint64 `protobuf:"varint,27,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
+	After         uint64 `protobuf:"varint,28,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClientRequest) Reset() {
+	*x = ClientRequest{}
+	mi := &file_castaway_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClientRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClientRequest) ProtoMessage() {}
+
+func (x *ClientRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_castaway_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClientRequest.ProtoReflect.Descriptor instead.
+func (*ClientRequest) Descriptor() ([]byte, []int) {
+	return file_castaway_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ClientRequest) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *ClientRequest) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *ClientRequest) GetCancel() bool {
+	if x != nil {
+		return x.Cancel
+	}
+	return false
+}
+
+func (x *ClientRequest) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *ClientRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *ClientRequest) GetOperation() uint32 {
+	if x != nil {
+		return x.Operation
+	}
+	return 0
+}
+
+func (x *ClientRequest) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *ClientRequest) GetHosts() bool {
+	if x != nil {
+		return x.Hosts
+	}
+	return false
+}
+
+func (x *ClientRequest) GetVoters() []uint64 {
+	if x != nil {
+		return x.Voters
+	}
+	return nil
+}
+
+func (x *ClientRequest) GetLearners() []uint64 {
+	if x != nil {
+		return x.Learners
+	}
+	return nil
+}
+
+func (x *ClientRequest) GetExpect() uint64 {
+	if x != nil {
+		return x.Expect
+	}
+	return 0
+}
+
+func (x *ClientRequest) GetTo() uint64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *ClientRequest) GetEntry() uint64 {
+	if x != nil {
+		return x.Entry
+	}
+	return 0
+}
+
+func (x *ClientRequest) GetSeen() uint64 {
+	if x != nil {
+		return x.Seen
+	}
+	return 0
+}
+
+func (x *ClientRequest) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *ClientRequest) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *ClientRequest) GetDone() uint64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *ClientRequest) GetSessionTimeout() uint64 {
+	if x != nil {
+		return x.SessionTimeout
+	}
+	return 0
+}
+
+func (x *ClientRequest) GetConsistency() uint32 {
+	if x != nil {
+		return x.Consistency
+	}
+	return 0
+}
+
+func (x *ClientRequest) GetMaxAge() uint64 {
+	if x != nil {
+		return x.MaxAge
+	}
+	return 0
+}
+
+func (x *ClientRequest) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+// ClientResponse answers a ClientRequest.
+type ClientResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Version uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	Id      uint64                 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
+	Outcome uint32                 `protobuf:"varint,3,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	Failure *Failure               `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"`
+	Data    []byte                 `protobuf:"bytes,5,opt,name=data,proto3" json:"data,omitempty"`
+	Index   uint64                 `protobuf:"varint,6,opt,name=index,proto3" json:"index,omitempty"`
+	Session uint64                 `protobuf:"varint,7,opt,name=session,proto3" json:"session,omitempty"`
+	// age in nanoseconds
+	Age           uint64         `protobuf:"varint,8,opt,name=age,proto3" json:"age,omitempty"`
+	Busy          *Busy          `protobuf:"bytes,9,opt,name=busy,proto3" json:"busy,omitempty"`
+	Status        *MemberStatus  `protobuf:"bytes,10,opt,name=status,proto3" json:"status,omitempty"`
+	Leader        uint64         `protobuf:"varint,11,opt,name=leader,proto3" json:"leader,omitempty"`
+	Hosts         []*HostAddress `protobuf:"bytes,12,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClientResponse) Reset() {
+	*x = ClientResponse{}
+	mi := &file_castaway_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClientResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClientResponse) ProtoMessage() {}
+
+func (x *ClientResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_castaway_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClientResponse.ProtoReflect.Descriptor instead.
+func (*ClientResponse) Descriptor() ([]byte, []int) {
+	return file_castaway_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ClientResponse) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *ClientResponse) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *ClientResponse) GetOutcome() uint32 {
+	if x != nil {
+		return x.Outcome
+	}
+	return 0
+}
+
+func (x *ClientResponse) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+func (x *ClientResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *ClientResponse) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *ClientResponse) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *ClientResponse) GetAge() uint64 {
+	if x != nil {
+		return x.Age
+	}
+	return 0
+}
+
+func (x *ClientResponse) GetBusy() *Busy {
+	if x != nil {
+		return x.Busy
+	}
+	return nil
+}
+
+func (x *ClientResponse) GetStatus() *MemberStatus {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
+func (x *ClientResponse) GetLeader() uint64 {
+	if x != nil {
+		return x.Leader
+	}
+	return 0
+}
+
+func (x *ClientResponse) GetHosts() []*HostAddress {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+// Failure is an error: its text, and what it is.
+type Failure struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Message       string                 `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	Reasons       []uint32               `protobuf:"varint,2,rep,packed,name=reasons,proto3" json:"reasons,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Failure) Reset() {
+	*x = Failure{}
+	mi := &file_castaway_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Failure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Failure) ProtoMessage() {}
+
+func (x *Failure) ProtoReflect() protoreflect.Message {
+	mi := &file_castaway_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Failure.ProtoReflect.Descriptor instead.
+func (*Failure) Descriptor() ([]byte, []int) {
+	return file_castaway_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Failure) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Failure) GetReasons() []uint32 {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
+// Busy says which bound is reached.
+type Busy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	What  string                 `protobuf:"bytes,1,opt,name=what,proto3" json:"what,omitempty"`
+	Used  int64                  `protobuf:"varint,2,opt,name=used,proto3" json:"used,omitempty"`
+	Limit int64                  `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	// retry_after in nanoseconds
+	RetryAfter    uint64 `protobuf:"varint,4,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Busy) Reset() {
+	*x = Busy{}
+	mi := &file_castaway_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Busy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Busy) ProtoMessage() {}
+
+func (x *Busy) ProtoReflect() protoreflect.Message {
+	mi := &file_castaway_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Busy.ProtoReflect.Descriptor instead.
+func (*Busy) Descriptor() ([]byte, []int) {
+	return file_castaway_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Busy) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *Busy) GetUsed() int64 {
+	if x != nil {
+		return x.Used
+	}
+	return 0
+}
+
+func (x *Busy) GetLimit() int64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *Busy) GetRetryAfter() uint64 {
+	if x != nil {
+		return x.RetryAfter
+	}
+	return 0
+}
+
+// HostAddress is where a host is.
+type HostAddress struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostAddress) Reset() {
+	*x = HostAddress{}
+	mi := &file_castaway_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostAddress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostAddress) ProtoMessage() {}
+
+func (x *HostAddress) ProtoReflect() protoreflect.Message {
+	mi := &file_castaway_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostAddress.ProtoReflect.Descriptor instead.
+func (*HostAddress) Descriptor() ([]byte, []int) {
+	return file_castaway_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *HostAddress) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *HostAddress) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+// MemberStatus is what a member says of itself.
+type MemberStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	State         uint32                 `protobuf:"varint,2,opt,name=state,proto3" json:"state,omitempty"`
+	Fault         *Failure               `protobuf:"bytes,3,opt,name=fault,proto3" json:"fault,omitempty"`
+	Version       uint64                 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
+	AutopilotNow  string                 `protobuf:"bytes,5,opt,name=autopilot_now,json=autopilotNow,proto3" json:"autopilot_now,omitempty"`
+	AutopilotLast string                 `protobuf:"bytes,6,opt,name=autopilot_last,json=autopilotLast,proto3" json:"autopilot_last,omitempty"`
+	Tombstones    []uint64               `protobuf:"varint,7,rep,packed,name=tombstones,proto3" json:"tombstones,omitempty"`
+	Change        uint64                 `protobuf:"varint,8,opt,name=change,proto3" json:"change,omitempty"`
+	Id            uint64                 `protobuf:"varint,9,opt,name=id,proto3" json:"id,omitempty"`
+	Cluster       uint64                 `protobuf:"fixed64,10,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Incarnation   uint64                 `protobuf:"fixed64,11,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Role          uint32                 `protobuf:"varint,12,opt,name=role,proto3" json:"role,omitempty"`
+	Term          uint64                 `protobuf:"varint,13,opt,name=term,proto3" json:"term,omitempty"`
+	Vote          uint64                 `protobuf:"varint,14,opt,name=vote,proto3" json:"vote,omitempty"`
+	Joined        bool                   `protobuf:"varint,15,opt,name=joined,proto3" json:"joined,omitempty"`
+	Leader        uint64                 `protobuf:"varint,16,opt,name=leader,proto3" json:"leader,omitempty"`
+	Commit        uint64                 `protobuf:"varint,17,opt,name=commit,proto3" json:"commit,omitempty"`
+	Applied       uint64                 `protobuf:"varint,18,opt,name=applied,proto3" json:"applied,omitempty"`
+	Saved         uint64                 `protobuf:"varint,19,opt,name=saved,proto3" json:"saved,omitempty"`
+	SavingSince   int64                  `protobuf:"varint,20,opt,name=saving_since,json=savingSince,proto3" json:"saving_since,omitempty"`
+	Last          uint64                 `protobuf:"varint,21,opt,name=last,proto3" json:"last,omitempty"`
+	First         uint64                 `protobuf:"varint,22,opt,name=first,proto3" json:"first,omitempty"`
+	// conf is encoded as in entries.
+	Conf          []byte        `protobuf:"bytes,23,opt,name=conf,proto3" json:"conf,omitempty"`
+	ConfIndex     uint64        `protobuf:"varint,24,opt,name=conf_index,json=confIndex,proto3" json:"conf_index,omitempty"`
+	Readable      bool          `protobuf:"varint,25,opt,name=readable,proto3" json:"readable,omitempty"`
+	Refused       uint64        `protobuf:"varint,26,opt,name=refused,proto3" json:"refused,omitempty"`
+	OtherCluster  uint64        `protobuf:"fixed64,27,opt,name=other_cluster,json=otherCluster,proto3" json:"other_cluster,omitempty"`
+	Silent        []uint64      `protobuf:"varint,28,rep,packed,name=silent,proto3" json:"silent,omitempty"`
+	Quiescent     bool          `protobuf:"varint,29,opt,name=quiescent,proto3" json:"quiescent,omitempty"`
+	Peers         []*PeerStatus `protobuf:"bytes,30,rep,name=peers,proto3" json:"peers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberStatus) Reset() {
+	*x = MemberStatus{}
+	mi := &file_castaway_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberStatus) ProtoMessage() {}
+
+func (x *MemberStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_castaway_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberStatus.ProtoReflect.Descriptor instead.
+func (*MemberStatus) Descriptor() ([]byte, []int) {
+	return file_castaway_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *MemberStatus) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *MemberStatus) GetState() uint32 {
+	if x != nil {
+		return x.State
+	}
+	return 0
+}
+
+func (x *MemberStatus) GetFault() *Failure {
+	if x != nil {
+		return x.Fault
+	}
+	return nil
+}
+
+func (x *MemberStatus) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *MemberStatus) GetAutopilotNow() string {
+	if x != nil {
+		return x.AutopilotNow
+	}
+	return ""
+}
+
+func (x *MemberStatus) GetAutopilotLast() string {
+	if x != nil {
+		return x.AutopilotLast
+	}
+	return ""
+}
+
+func (x *MemberStatus) GetTombstones() []uint64 {
+	if x != nil {
+		return x.Tombstones
+	}
+	return nil
+}
+
+func (x *MemberStatus) GetChange() uint64 {
+	if x != nil {
+		return x.Change
+	}
+	return 0
+}
+
+func (x *MemberStatus) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *MemberStatus) GetCluster() uint64 {
+	if x != nil {
+		return x.Cluster
+	}
+	return 0
+}
+
+func (x *MemberStatus) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *MemberStatus) GetRole() uint32 {
+	if x != nil {
+		return x.Role
+	}
+	return 0
+}
+
+func (x *MemberStatus) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *MemberStatus) GetVote() uint64 {
+	if x != nil {
+		return x.Vote
+	}
+	return 0
+}
+
+func (x *MemberStatus) GetJoined() bool {
+	if x != nil {
+		return x.Joined
+	}
+	return false
+}
+
+func (x *MemberStatus) GetLeader() uint64 {
+	if x != nil {
+		return x.Leader
+	}
+	return 0
+}
+
+func (x *MemberStatus) GetCommit() uint64 {
+	if x != nil {
+		return x.Commit
+	}
+	return 0
+}
+
+func (x *MemberStatus) GetApplied() uint64 {
+	if x != nil {
+		return x.Applied
+	}
+	return 0
+}
+
+func (x *MemberStatus) GetSaved() uint64 {
+	if x != nil {
+		return x.Saved
+	}
+	return 0
+}
+
+func (x *MemberStatus) GetSavingSince() int64 {
+	if x != nil {
+		return x.SavingSince
+	}
+	return 0
+}
+
+func (x *MemberStatus) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *MemberStatus) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *MemberStatus) GetConf() []byte {
+	if x != nil {
+		return x.Conf
+	}
+	return nil
+}
+
+func (x *MemberStatus) GetConfIndex() uint64 {
+	if x != nil {
+		return x.ConfIndex
+	}
+	return 0
+}
+
+func (x *MemberStatus) GetReadable() bool {
+	if x != nil {
+		return x.Readable
+	}
+	return false
+}
+
+func (x *MemberStatus) GetRefused() uint64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *MemberStatus) GetOtherCluster() uint64 {
+	if x != nil {
+		return x.OtherCluster
+	}
+	return 0
+}
+
+func (x *MemberStatus) GetSilent() []uint64 {
+	if x != nil {
+		return x.Silent
+	}
+	return nil
+}
+
+func (x *MemberStatus) GetQuiescent() bool {
+	if x != nil {
+		return x.Quiescent
+	}
+	return false
+}
+
+func (x *MemberStatus) GetPeers() []*PeerStatus {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+// PeerStatus is a leader's view of another member.
+type PeerStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	Match         uint64                 `protobuf:"varint,3,opt,name=match,proto3" json:"match,omitempty"`
+	Next          uint64                 `protobuf:"varint,4,opt,name=next,proto3" json:"next,omitempty"`
+	Heard         int64                  `protobuf:"varint,5,opt,name=heard,proto3" json:"heard,omitempty"`
+	Newcomer      bool                   `protobuf:"varint,6,opt,name=newcomer,proto3" json:"newcomer,omitempty"`
+	CaughtUp      bool                   `protobuf:"varint,7,opt,name=caught_up,json=caughtUp,proto3" json:"caught_up,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeerStatus) Reset() {
+	*x = PeerStatus{}
+	mi := &file_castaway_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeerStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeerStatus) ProtoMessage() {}
+
+func (x *PeerStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_castaway_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
+func (*PeerStatus) Descriptor() ([]byte, []int) {
+	return file_castaway_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *PeerStatus) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *PeerStatus) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *PeerStatus) GetMatch() uint64 {
+	if x != nil {
+		return x.Match
+	}
+	return 0
+}
+
+func (x *PeerStatus) GetNext() uint64 {
+	if x != nil {
+		return x.Next
+	}
+	return 0
+}
+
+func (x *PeerStatus) GetHeard() int64 {
+	if x != nil {
+		return x.Heard
+	}
+	return 0
+}
+
+func (x *PeerStatus) GetNewcomer() bool {
+	if x != nil {
+		return x.Newcomer
+	}
+	return false
+}
+
+func (x *PeerStatus) GetCaughtUp() bool {
+	if x != nil {
+		return x.CaughtUp
+	}
+	return false
+}
+
 var File_castaway_proto protoreflect.FileDescriptor
 
 const file_castaway_proto_rawDesc = "" +
@@ -1717,7 +2612,99 @@ const file_castaway_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x06R\x02id\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x18\n" +
 	"\aoutcome\x18\x03 \x01(\rR\aoutcome\x12\x18\n" +
-	"\amessage\x18\x04 \x01(\tR\amessageB/Z-github.com/castaway-go/castaway/remote/raftpbb\x06proto3"
+	"\amessage\x18\x04 \x01(\tR\amessage\"\x93\x04\n" +
+	"\rClientRequest\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\rR\aversion\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x16\n" +
+	"\x06cancel\x18\x03 \x01(\bR\x06cancel\x12\x18\n" +
+	"\acluster\x18\x04 \x01(\tR\acluster\x12\x14\n" +
+	"\x05group\x18\x05 \x01(\tR\x05group\x12\x1c\n" +
+	"\toperation\x18\x06 \x01(\rR\toperation\x12\x12\n" +
+	"\x04data\x18\a \x01(\fR\x04data\x12\x14\n" +
+	"\x05hosts\x18\b \x01(\bR\x05hosts\x12\x16\n" +
+	"\x06voters\x18\x10 \x03(\x04R\x06voters\x12\x1a\n" +
+	"\blearners\x18\x11 \x03(\x04R\blearners\x12\x16\n" +
+	"\x06expect\x18\x12 \x01(\x04R\x06expect\x12\x0e\n" +
+	"\x02to\x18\x13 \x01(\x04R\x02to\x12\x14\n" +
+	"\x05entry\x18\x14 \x01(\x04R\x05entry\x12\x12\n" +
+	"\x04seen\x18\x15 \x01(\x04R\x04seen\x12\x18\n" +
+	"\asession\x18\x16 \x01(\x04R\asession\x12\x1a\n" +
+	"\bsequence\x18\x17 \x01(\x04R\bsequence\x12\x12\n" +
+	"\x04done\x18\x18 \x01(\x04R\x04done\x12'\n" +
+	"\x0fsession_timeout\x18\x19 \x01(\x04R\x0esessionTimeout\x12 \n" +
+	"\vconsistency\x18\x1a \x01(\rR\vconsistency\x12\x17\n" +
+	"\amax_age\x18\x1b \x01(\x04R\x06maxAge\x12\x14\n" +
+	"\x05after\x18\x1c \x01(\x04R\x05after\"\xfc\x02\n" +
+	"\x0eClientResponse\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\rR\aversion\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x18\n" +
+	"\aoutcome\x18\x03 \x01(\rR\aoutcome\x12.\n" +
+	"\afailure\x18\x04 \x01(\v2\x14.castaway.v1.FailureR\afailure\x12\x12\n" +
+	"\x04data\x18\x05 \x01(\fR\x04data\x12\x14\n" +
+	"\x05index\x18\x06 \x01(\x04R\x05index\x12\x18\n" +
+	"\asession\x18\a \x01(\x04R\asession\x12\x10\n" +
+	"\x03age\x18\b \x01(\x04R\x03age\x12%\n" +
+	"\x04busy\x18\t \x01(\v2\x11.castaway.v1.BusyR\x04busy\x121\n" +
+	"\x06status\x18\n" +
+	" \x01(\v2\x19.castaway.v1.MemberStatusR\x06status\x12\x16\n" +
+	"\x06leader\x18\v \x01(\x04R\x06leader\x12.\n" +
+	"\x05hosts\x18\f \x03(\v2\x18.castaway.v1.HostAddressR\x05hosts\"=\n" +
+	"\aFailure\x12\x18\n" +
+	"\amessage\x18\x01 \x01(\tR\amessage\x12\x18\n" +
+	"\areasons\x18\x02 \x03(\rR\areasons\"e\n" +
+	"\x04Busy\x12\x12\n" +
+	"\x04what\x18\x01 \x01(\tR\x04what\x12\x12\n" +
+	"\x04used\x18\x02 \x01(\x03R\x04used\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\x03R\x05limit\x12\x1f\n" +
+	"\vretry_after\x18\x04 \x01(\x04R\n" +
+	"retryAfter\"7\n" +
+	"\vHostAddress\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xc4\x06\n" +
+	"\fMemberStatus\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\rR\x05state\x12*\n" +
+	"\x05fault\x18\x03 \x01(\v2\x14.castaway.v1.FailureR\x05fault\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\x04R\aversion\x12#\n" +
+	"\rautopilot_now\x18\x05 \x01(\tR\fautopilotNow\x12%\n" +
+	"\x0eautopilot_last\x18\x06 \x01(\tR\rautopilotLast\x12\x1e\n" +
+	"\n" +
+	"tombstones\x18\a \x03(\x04R\n" +
+	"tombstones\x12\x16\n" +
+	"\x06change\x18\b \x01(\x04R\x06change\x12\x0e\n" +
+	"\x02id\x18\t \x01(\x04R\x02id\x12\x18\n" +
+	"\acluster\x18\n" +
+	" \x01(\x06R\acluster\x12 \n" +
+	"\vincarnation\x18\v \x01(\x06R\vincarnation\x12\x12\n" +
+	"\x04role\x18\f \x01(\rR\x04role\x12\x12\n" +
+	"\x04term\x18\r \x01(\x04R\x04term\x12\x12\n" +
+	"\x04vote\x18\x0e \x01(\x04R\x04vote\x12\x16\n" +
+	"\x06joined\x18\x0f \x01(\bR\x06joined\x12\x16\n" +
+	"\x06leader\x18\x10 \x01(\x04R\x06leader\x12\x16\n" +
+	"\x06commit\x18\x11 \x01(\x04R\x06commit\x12\x18\n" +
+	"\aapplied\x18\x12 \x01(\x04R\aapplied\x12\x14\n" +
+	"\x05saved\x18\x13 \x01(\x04R\x05saved\x12!\n" +
+	"\fsaving_since\x18\x14 \x01(\x03R\vsavingSince\x12\x12\n" +
+	"\x04last\x18\x15 \x01(\x04R\x04last\x12\x14\n" +
+	"\x05first\x18\x16 \x01(\x04R\x05first\x12\x12\n" +
+	"\x04conf\x18\x17 \x01(\fR\x04conf\x12\x1d\n" +
+	"\n" +
+	"conf_index\x18\x18 \x01(\x04R\tconfIndex\x12\x1a\n" +
+	"\breadable\x18\x19 \x01(\bR\breadable\x12\x18\n" +
+	"\arefused\x18\x1a \x01(\x04R\arefused\x12#\n" +
+	"\rother_cluster\x18\x1b \x01(\x06R\fotherCluster\x12\x16\n" +
+	"\x06silent\x18\x1c \x03(\x04R\x06silent\x12\x1c\n" +
+	"\tquiescent\x18\x1d \x01(\bR\tquiescent\x12-\n" +
+	"\x05peers\x18\x1e \x03(\v2\x17.castaway.v1.PeerStatusR\x05peers\"\xab\x01\n" +
+	"\n" +
+	"PeerStatus\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x14\n" +
+	"\x05match\x18\x03 \x01(\x04R\x05match\x12\x12\n" +
+	"\x04next\x18\x04 \x01(\x04R\x04next\x12\x14\n" +
+	"\x05heard\x18\x05 \x01(\x03R\x05heard\x12\x1a\n" +
+	"\bnewcomer\x18\x06 \x01(\bR\bnewcomer\x12\x1b\n" +
+	"\tcaught_up\x18\a \x01(\bR\bcaughtUpB/Z-github.com/castaway-go/castaway/remote/raftpbb\x06proto3"
 
 var (
 	file_castaway_proto_rawDescOnce sync.Once
@@ -1731,7 +2718,7 @@ func file_castaway_proto_rawDescGZIP() []byte {
 	return file_castaway_proto_rawDescData
 }
 
-var file_castaway_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_castaway_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_castaway_proto_goTypes = []any{
 	(*Packet)(nil),          // 0: castaway.v1.Packet
 	(*Beat)(nil),            // 1: castaway.v1.Beat
@@ -1751,6 +2738,13 @@ var file_castaway_proto_goTypes = []any{
 	(*SnapshotOffer)(nil),   // 15: castaway.v1.SnapshotOffer
 	(*SnapshotChunk)(nil),   // 16: castaway.v1.SnapshotChunk
 	(*SnapshotAnswer)(nil),  // 17: castaway.v1.SnapshotAnswer
+	(*ClientRequest)(nil),   // 18: castaway.v1.ClientRequest
+	(*ClientResponse)(nil),  // 19: castaway.v1.ClientResponse
+	(*Failure)(nil),         // 20: castaway.v1.Failure
+	(*Busy)(nil),            // 21: castaway.v1.Busy
+	(*HostAddress)(nil),     // 22: castaway.v1.HostAddress
+	(*MemberStatus)(nil),    // 23: castaway.v1.MemberStatus
+	(*PeerStatus)(nil),      // 24: castaway.v1.PeerStatus
 }
 var file_castaway_proto_depIdxs = []int32{
 	2,  // 0: castaway.v1.Packet.messages:type_name -> castaway.v1.Message
@@ -1775,11 +2769,17 @@ var file_castaway_proto_depIdxs = []int32{
 	16, // 19: castaway.v1.SnapshotPart.chunk:type_name -> castaway.v1.SnapshotChunk
 	17, // 20: castaway.v1.SnapshotPart.answer:type_name -> castaway.v1.SnapshotAnswer
 	2,  // 21: castaway.v1.SnapshotOffer.message:type_name -> castaway.v1.Message
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	20, // 22: castaway.v1.ClientResponse.failure:type_name -> castaway.v1.Failure
+	21, // 23: castaway.v1.ClientResponse.busy:type_name -> castaway.v1.Busy
+	23, // 24: castaway.v1.ClientResponse.status:type_name -> castaway.v1.MemberStatus
+	22, // 25: castaway.v1.ClientResponse.hosts:type_name -> castaway.v1.HostAddress
+	20, // 26: castaway.v1.MemberStatus.fault:type_name -> castaway.v1.Failure
+	24, // 27: castaway.v1.MemberStatus.peers:type_name -> castaway.v1.PeerStatus
+	28, // [28:28] is the sub-list for method output_type
+	28, // [28:28] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_castaway_proto_init() }
@@ -1808,7 +2808,7 @@ func file_castaway_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_castaway_proto_rawDesc), len(file_castaway_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

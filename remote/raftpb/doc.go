@@ -3,7 +3,8 @@
 //
 //	go generate ./remote/raftpb
 //
-// Only package remote imports it.
+// Only package remote imports it; and in other processes, programs whose actors ask a
+// gateway themselves.
 package raftpb
 
 //go:generate go run github.com/bufbuild/buf/cmd/buf@v1.66.0 generate

@@ -41,8 +41,8 @@ func logged(pkg string, call *ast.CallExpr) []ast.Expr {
 	if !ok {
 		return nil
 	}
-	if pkg == "remote" && method.Sel.Name == "refuse" && len(call.Args) > 0 { // it logs
-		return alternating(call.Args[1:])
+	if pkg == "remote" && method.Sel.Name == "refuse" && len(call.Args) > 1 { // it logs
+		return alternating(call.Args[2:])
 	}
 	name := ""
 	switch on := method.X.(type) {

@@ -18,7 +18,7 @@ func TestEveryTrapHasATestThatNamesIt(t *testing.T) {
 	prefix, line := regexp.MustCompile(`^Test((?:[A-Z][0-9]+)+)_`), regexp.MustCompile(`[A-Z][0-9]+`)
 	var named []string
 	for _, s := range readSources(t) {
-		if !s.test {
+		if !s.test || s.pkg == "tests/seeds" { // there the same letters name something else
 			continue
 		}
 		for _, d := range s.ast.Decls {

@@ -850,7 +850,7 @@ var actorMutants = []mutant{
 		{"session.go", "err := o.err\n\t\tif maybe && !errors.Is(err, ErrUnknown) {", "err := o.err\n\t\tif maybe && false {"},
 	}},
 	{"C4", "a session that may have been opened is said not to be", []edit{
-		{"session.go", "err = &perhaps{err}\n\t\t}\n\t\tif !again {\n\t\t\treturn nil, err\n\t\t}\n\t\tif err := g.pause(", "_ = maybe\n\t\t}\n\t\tif !again {\n\t\t\treturn nil, err\n\t\t}\n\t\tif err := g.pause("},
+		{"session.go", "err = &perhaps{err}\n\t\t}\n\t\tif !again {\n\t\t\treturn nil, err\n\t\t}\n\t\tif err := c.pause(", "_ = maybe\n\t\t}\n\t\tif !again {\n\t\t\treturn nil, err\n\t\t}\n\t\tif err := c.pause("},
 	}},
 	{"C5", "a group that is stopped leaves what it has sent to the leader waiting", []edit{
 		{"group.go", "p.tell(deposed{g.key})", "_ = p"},

@@ -6,7 +6,7 @@
 //	go run ./tests/mutation -package persistence/journal    those of one package
 //	go run ./tests/mutation -list                           what there is
 //
-// A mutant is a small change of a package (mutants.go, disk.go, observe.go). Its files are not
+// A mutant is a small change of a package (mutants.go, disk.go, observe.go, clients.go). Its files are not
 // touched: the Go tool is given changed ones in their place. What runs against it
 // are the package's own tests, and, as long as nobody finds anything, the tests of
 // those that stand on it: for raftcore the random simulations of tests/sim, for
@@ -66,6 +66,8 @@ func suites() []suite {
 		{"actors", [][]string{{"./actors", "-run", "O1_|FewWords|ASpan"}, {"-C", "tests/otel", "."}}, telemetryMutants},
 		{"actors", [][]string{{"./actors", "-run", "SnapshotsShow|HostLists"}}, progressMutants},
 		{"actors/dashboard", [][]string{{"./actors/dashboard"}}, dashboardMutants},
+		{"actors", [][]string{{"./actors", "-run", "AnotherProcess|NotUnderstood|AClientElsewhere"}}, clientMutants},
+		{"remote", [][]string{{"./remote", "-run", "Client|Elsewhere", "-timeout", "3m"}}, gatewayMutants},
 	}
 }
 

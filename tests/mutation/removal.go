@@ -30,6 +30,9 @@ var removedStore = []mutant{
 	{"O5", "what a removed group had stays", []edit{
 		{"remove.go", "g.forget()\n\tg.tombstone = t", "g.tombstone = t"},
 	}},
+	{"D10", "a store is taken by any host", []edit{
+		{"open.go", "if m.host != raftcore.Nobody {", "if false {"},
+	}},
 	{"P8", "a group that is open is removed", []edit{
 		{"remove.go", "case g.boot != 0:\n\t\treturn fmt.Errorf(\"group %q: %w\", r.Group,", "case false:\n\t\treturn fmt.Errorf(\"group %q: %w\", r.Group,"},
 	}},

@@ -20,6 +20,7 @@ import (
 type storeFacts struct {
 	Dir     string `json:"dir"`
 	Store   string `json:"store"`
+	Host    uint64 `json:"host"` // 0: no host has opened it yet
 	InUse   bool   `json:"inUse"`
 	Fresh   bool   `json:"fresh"`
 	Cutting bool   `json:"cutting"`
@@ -222,7 +223,7 @@ type replayFacts struct {
 func hex64[T ~uint64](n T) string { return fmt.Sprintf("%016x", uint64(n)) }
 
 func storeOf(in *badgerstore.Inspection) storeFacts {
-	return storeFacts{Dir: in.Dir, Store: hex64(in.ID), InUse: in.InUse, Fresh: in.Fresh, Cutting: in.Cutting}
+	return storeFacts{Dir: in.Dir, Store: hex64(in.ID), Host: uint64(in.Host), InUse: in.InUse, Fresh: in.Fresh, Cutting: in.Cutting}
 }
 
 // nameOf returns a name as JSON can hold it, and its bytes if that is not all of it.

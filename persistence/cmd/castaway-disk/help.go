@@ -343,8 +343,9 @@ the others ends with ErrUnknown. Local reads are still answered.
   -group G            The group: its name, or '#' and its number.
   -all                All groups of the first DIR: all of them are begun, or none. Those
                       whose only voter it is already, or that are empty, are passed over.
-  -id N               Which member the first DIR belongs to: HostConfig.ID. The disk does
-                      not say; with the wrong one nobody leads, and it is to be done again.
+  -id N               Which member the first DIR belongs to: HostConfig.ID. Another
+                      than that of the host that has opened it is refused; if the store does
+                      not say, and it is wrong, nobody leads, and it is to be done again.
                       Needed for -accept-data-loss.
   -learners L         Members that are to join anew, with fresh disks: 2,3. They receive
                       everything, and answer reads. They cannot be voters from the

@@ -217,6 +217,9 @@ func (l *lineage) take(in *badgerstore.Inspection, first bool) error {
 		return fmt.Errorf("%s and %s are the same store, or a copy: a member is to be compared with others", other, in.Dir)
 	}
 	l.stores[in.ID] = in.Dir
+	if first && l.id != 0 && in.Host != raftcore.Nobody && in.Host != raftcore.NodeID(l.id) {
+		return fmt.Errorf("%s is host %d's, and -id says %d", in.Dir, in.Host, l.id)
+	}
 	if first {
 		return l.takeGroups(in)
 	}

@@ -58,7 +58,11 @@ func (g *groupFacts) title() string {
 }
 
 func (s *storeFacts) text(w io.Writer) {
-	fmt.Fprintf(w, "store %s in %s\n", s.Store, s.Dir)
+	if s.Host == 0 {
+		fmt.Fprintf(w, "store %s in %s\n", s.Store, s.Dir)
+	} else {
+		fmt.Fprintf(w, "store %s of host %d in %s\n", s.Store, s.Host, s.Dir)
+	}
 	if s.Fresh {
 		fmt.Fprintln(w, "It was being made when that was interrupted: nothing was ever saved in it, and opening it begins anew.")
 	}

@@ -1,0 +1,130 @@
+package remote
+
+import (
+	"fmt"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/raftcore"
+	"github.com/castaway-go/castaway/remote/raftpb"
+)
+
+// inboxName is what the outside calls the inbox, the only process that it can reach.
+const inboxName = "castaway"
+
+// inbox is where the packets of a stream arrive. It is a protoactor process, but no actor:
+// it runs in the goroutine of the stream, so a host that sends faster than it is heard is
+// held back by its own connection, and fills no mailbox here.
+type inbox struct {
+	*Transport
+	pid    *actor.PID
+	names  []string // those of the other side's certificate
+	socket string   // that it speaks from
+	spoken speech
+	ended  error // nothing is taken from the stream any more
+
+	session, taken uint64 // of the newest packet that was taken
+}
+
+// newInbox returns the inbox for a stream, or why there is none.
+func (t *Transport) newInbox(stream grpc.ServerStream) (*inbox, error) {
+	select {
+	case <-t.started:
+	case <-stream.Context().Done():
+		return nil, stream.Context().Err()
+	}
+	in := &inbox{Transport: t, names: peerNames(stream.Context())}
+	if p, is := peer.FromContext(stream.Context()); is {
+		in.socket = p.Addr.String()
+	}
+	if err := stream.SetHeader(ours.metadata()); err != nil {
+		return nil, err
+	}
+	md, _ := metadata.FromIncomingContext(stream.Context())
+	theirs, err := readSpeech(md)
+	if err == nil {
+		in.spoken, err = ours.with(theirs)
+	}
+	if err != nil {
+		return nil, in.end(badVersion, codes.FailedPrecondition, err.Error())
+	}
+	pid, _ := t.system.ProcessRegistry.Add(in, fmt.Sprintf("%s/%d", inboxName, t.streams.Add(1)))
+	in.pid = pid
+	return in, nil
+}
+
+// end ends the stream, and tells the other side why. A host of ours gives no reason to.
+func (in *inbox) end(r reason, code codes.Code, why string) error {
+	in.refuse(r, why, "address", in.socket)
+	in.ended = status.Error(code, "castaway: "+why)
+	return in.ended
+}
+
+func (in *inbox) SendUserMessage(_ *actor.PID, message any) {
+	if in.ended != nil {
+		return // it was sent together with what has ended it
+	}
+	packet, ok := actor.UnwrapEnvelopeMessage(message).(*raftpb.Packet)
+	if !ok {
+		in.refuse(badMessage, "not a packet", "type", fmt.Sprintf("%T", message))
+		return
+	}
+	from := raftcore.NodeID(packet.From)
+	switch {
+	case from == raftcore.Nobody:
+		in.end(badMessage, codes.PermissionDenied, "a packet from nobody")
+		return
+	case !in.cfg.TLS.speaksFor(in.names, from):
+		in.end(badIdentity, codes.PermissionDenied, fmt.Sprintf("the certificate is for %q, and the packet from host %d", in.names, from))
+		return
+	case packet.Sequence > 0 && packet.Version != in.spoken.newest:
+		in.end(badVersion, codes.FailedPrecondition, fmt.Sprintf("a packet of version %d, where %d is spoken", packet.Version, in.spoken.newest))
+		return
+	}
+	l := in.link(packet.Address)
+	elsewhere := "" // where the host is now, that has proved which one it is
+	if l == nil && in.cfg.TLS.binds() && checkAdvertised(packet.Address) == nil {
+		elsewhere = packet.Address
+	}
+	if l != nil && !l.leadsTo(from) {
+		l = nil // what it says of another host's link is not heard
+	}
+	if packet.Sequence == 0 {
+		if l != nil {
+			l.heard(packet)
+		}
+		if l != nil && packet.Session == in.session && in.taken > 0 {
+			l.missed(in.session, in.taken)
+		}
+		if elsewhere != "" { // it may have nothing to say before it hears from somebody
+			in.deliver(&actors.Packet{From: from, Names: in.names, Address: elsewhere})
+		}
+		return
+	}
+	p, err := decode(packet)
+	if err != nil {
+		in.refuse(badMessage, err.Error(), "address", packet.GetAddress())
+		return
+	}
+	p.Names, p.Address = in.names, elsewhere
+	if l != nil {
+		l.heard(packet)
+	}
+	in.deliver(p)
+	in.session, in.taken = packet.Session, packet.Sequence
+	if l != nil {
+		l.took(packet)
+	}
+}
+
+// SendSystemMessage ignores what could stop an actor: nothing here can be
+// stopped from outside.
+func (in *inbox) SendSystemMessage(*actor.PID, any) {}
+
+func (in *inbox) Stop(*actor.PID) {}

@@ -1,0 +1,45 @@
+package main
+
+// Defects of clients in other processes, and of what serves them.
+
+var clientMutants = []mutant{
+	{"C4", "a client takes what it does not understand for a rejection", []edit{
+		{"gateway.go", "if family = ErrRejected; o.acts() {", "if family = ErrRejected; false {"},
+	}},
+	{"C4", "what may have happened is called rejected in another process", []edit{
+		{"gateway.go", "r.Outcome = ResponseUnknown", "r.Outcome = ResponseRejected"},
+	}},
+	{"C5", "a client that was closed asks on", []edit{
+		{"client.go", "errors.As(err, new(*toldError)) && elsewhere(err)", "elsewhere(err)"},
+	}},
+	{"C1", "a member that has been stopped ends a client's call, though others are there", []edit{
+		{"client.go", "return passes(err) || errors.As", "return passes(err) || false && errors.As"},
+	}},
+	{"C1", "whoever leads by now is deposed by a Transfer that was carried out", []edit{
+		{"client.go", "case anybody && unknown && !vacant && s.Leader != before:\n\t\t\treturn nil", "case false:\n\t\t\treturn nil"},
+	}},
+}
+
+var gatewayMutants = []mutant{
+	{"C4", "what was sent on a connection that broke is called unreachable", []edit{
+		{"conn.go", "case a.sent && a.acts:", "case false:"},
+	}},
+	{"C4", "what was sent is called rejected when its context ends", []edit{
+		{"conn.go", "if a.acts && a.sent {", "if false {"},
+	}},
+	{"P5", "a host takes any number of clients' requests", []edit{
+		{"gateway.go", "{&c.g.usage.requests, requests,", "{&c.g.usage.requests, 1 << 40,"},
+	}},
+	{"P5", "a client may have all that there is for clients", []edit{
+		{"gateway.go", "(requests + 1) / 2", "requests"},
+	}},
+	{"P5", "a request that has gone counts on", []edit{
+		{"gateway.go", "c.count(-requests, -a.bytes)", "c.count(0, -a.bytes)"},
+	}},
+	{"P5", "a client that has gone keeps its place", []edit{
+		{"gateway.go", "defer g.clients.Add(-1)\n", ""},
+	}},
+	{"P6", "an actor has the answer sent to a third", []edit{
+		{"guard.go", "if !clients || sender.GetAddress() != s.from {", "if !clients || sender.GetAddress() != s.from && false {"},
+	}},
+}
