@@ -139,6 +139,12 @@ func encodeStatus(s *actors.Status, fault *actors.Failure) *raftpb.MemberStatus 
 		Joined: s.Joined, Leader: uint64(s.Leader), Commit: uint64(s.Commit), Applied: uint64(s.Applied), Saved: uint64(s.Saved),
 		SavingSince: int64(s.SavingSince), Last: uint64(s.Last), First: uint64(s.First), Conf: appendConf(nil, &s.Conf), ConfIndex: uint64(s.ConfIndex),
 		Readable: s.Readable, Refused: s.Refused, OtherCluster: uint64(s.OtherCluster), Silent: ids[uint64](s.Silent), Quiescent: s.Quiescent,
+		Stalled: s.Stalled, HandingTo: uint64(s.HandingTo),
+	}
+	for _, p := range s.Snapshots {
+		out.Snapshots = append(out.Snapshots, &raftpb.SnapshotProgress{
+			Stage: uint32(p.Stage), Peer: uint64(p.Peer), Index: uint64(p.Index), Done: p.Done, Size: p.Size, At: int64(p.At),
+		})
 	}
 	for _, p := range s.Peers {
 		out.Peers = append(out.Peers, &raftpb.PeerStatus{
@@ -163,6 +169,13 @@ func decodeStatus(in *raftpb.MemberStatus) (*actors.Status, *actors.Failure, err
 		Joined: in.Joined, Leader: raftcore.NodeID(in.Leader), Commit: raftcore.Index(in.Commit), Applied: raftcore.Index(in.Applied), Saved: raftcore.Index(in.Saved),
 		SavingSince: raftcore.Instant(in.SavingSince), Last: raftcore.Index(in.Last), First: raftcore.Index(in.First), Conf: *conf, ConfIndex: raftcore.Index(in.ConfIndex),
 		Readable: in.Readable, Refused: in.Refused, OtherCluster: raftcore.ClusterID(in.OtherCluster), Silent: ids[raftcore.NodeID](in.Silent), Quiescent: in.Quiescent,
+		Stalled: in.Stalled, HandingTo: raftcore.NodeID(in.HandingTo),
+	}
+	for _, p := range in.Snapshots {
+		s.Snapshots = append(s.Snapshots, actors.SnapshotProgress{
+			Stage: actors.SnapshotStage(min(p.GetStage(), 255)), Peer: raftcore.NodeID(p.GetPeer()), Index: raftcore.Index(p.GetIndex()),
+			Done: p.GetDone(), Size: p.GetSize(), At: raftcore.Instant(p.GetAt()),
+		})
 	}
 	for _, p := range in.Peers {
 		s.Peers = append(s.Peers, raftcore.PeerStatus{

@@ -37,9 +37,10 @@ func clientResponses() []*actors.ClientResponse {
 		Status: raftcore.Status{
 			ID: 1, Cluster: 1 << 63, Incarnation: 7, Role: raftcore.Leader, Term: 4, Vote: 1, Joined: true, Leader: 1, Commit: 10, Applied: 9, Saved: 11,
 			SavingSince: 5, Last: 12, First: 2, Conf: raftcore.ConfState{Voters: []raftcore.NodeID{1, 2}, Outgoing: []raftcore.NodeID{1}, Learners: []raftcore.NodeID{3}},
-			ConfIndex: 6, Readable: true, Refused: 1, OtherCluster: 2, Silent: []raftcore.NodeID{2}, Quiescent: true,
+			ConfIndex: 6, Readable: true, Refused: 1, OtherCluster: 2, Silent: []raftcore.NodeID{2}, Quiescent: true, Stalled: true, HandingTo: 2,
 			Peers: []raftcore.PeerStatus{{ID: 2, State: "replicate", Match: 8, Next: 9, Heard: 100, Newcomer: true, CaughtUp: true}, {ID: 3}},
 		},
+		Snapshots: []actors.SnapshotProgress{{Stage: actors.SnapshotSending, Peer: 2, Index: 8, Done: 1, Size: 1 << 40, At: 99}},
 	}
 	return []*actors.ClientResponse{
 		{Outcome: actors.ResponseOK},
@@ -51,6 +52,28 @@ func clientResponses() []*actors.ClientResponse {
 			Busy: &actors.BusyError{What: "bytes", Used: 10, Limit: 9, RetryAfter: time.Second}},
 		{Outcome: actors.ResponseUnknown, Failure: actors.Failure{Message: "perhaps"}},
 		{Outcome: actors.ResponseQueryError, Failure: actors.Failure{Message: "no such key"}},
+	}
+}
+
+// A field that a status comes to have travels, too.
+func TestEveryFieldOfAStatusTravels(t *testing.T) {
+	var look func(v reflect.Value, name string)
+	look = func(v reflect.Value, name string) {
+		switch {
+		case v.IsZero() && name != "Status.Fault": // which StatusFault has
+			t.Errorf("%s is not in the example, and so nobody knows whether it travels", name)
+		case v.Kind() == reflect.Struct:
+			for i := range v.NumField() {
+				look(v.Field(i), name+"."+v.Type().Field(i).Name)
+			}
+		case v.Kind() == reflect.Slice && v.Len() > 0:
+			look(v.Index(0), name)
+		}
+	}
+	for _, r := range clientResponses() {
+		if r.Status != nil && r.StatusFault == nil {
+			look(reflect.ValueOf(*r.Status), "Status")
+		}
 	}
 }
 

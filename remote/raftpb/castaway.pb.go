@@ -2140,14 +2140,17 @@ type MemberStatus struct {
 	Last          uint64                 `protobuf:"varint,21,opt,name=last,proto3" json:"last,omitempty"`
 	First         uint64                 `protobuf:"varint,22,opt,name=first,proto3" json:"first,omitempty"`
 	// conf is encoded as in entries.
-	Conf          []byte        `protobuf:"bytes,23,opt,name=conf,proto3" json:"conf,omitempty"`
-	ConfIndex     uint64        `protobuf:"varint,24,opt,name=conf_index,json=confIndex,proto3" json:"conf_index,omitempty"`
-	Readable      bool          `protobuf:"varint,25,opt,name=readable,proto3" json:"readable,omitempty"`
-	Refused       uint64        `protobuf:"varint,26,opt,name=refused,proto3" json:"refused,omitempty"`
-	OtherCluster  uint64        `protobuf:"fixed64,27,opt,name=other_cluster,json=otherCluster,proto3" json:"other_cluster,omitempty"`
-	Silent        []uint64      `protobuf:"varint,28,rep,packed,name=silent,proto3" json:"silent,omitempty"`
-	Quiescent     bool          `protobuf:"varint,29,opt,name=quiescent,proto3" json:"quiescent,omitempty"`
-	Peers         []*PeerStatus `protobuf:"bytes,30,rep,name=peers,proto3" json:"peers,omitempty"`
+	Conf          []byte              `protobuf:"bytes,23,opt,name=conf,proto3" json:"conf,omitempty"`
+	ConfIndex     uint64              `protobuf:"varint,24,opt,name=conf_index,json=confIndex,proto3" json:"conf_index,omitempty"`
+	Readable      bool                `protobuf:"varint,25,opt,name=readable,proto3" json:"readable,omitempty"`
+	Refused       uint64              `protobuf:"varint,26,opt,name=refused,proto3" json:"refused,omitempty"`
+	OtherCluster  uint64              `protobuf:"fixed64,27,opt,name=other_cluster,json=otherCluster,proto3" json:"other_cluster,omitempty"`
+	Silent        []uint64            `protobuf:"varint,28,rep,packed,name=silent,proto3" json:"silent,omitempty"`
+	Quiescent     bool                `protobuf:"varint,29,opt,name=quiescent,proto3" json:"quiescent,omitempty"`
+	Peers         []*PeerStatus       `protobuf:"bytes,30,rep,name=peers,proto3" json:"peers,omitempty"`
+	Stalled       bool                `protobuf:"varint,31,opt,name=stalled,proto3" json:"stalled,omitempty"`
+	HandingTo     uint64              `protobuf:"varint,32,opt,name=handing_to,json=handingTo,proto3" json:"handing_to,omitempty"`
+	Snapshots     []*SnapshotProgress `protobuf:"bytes,33,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2392,6 +2395,112 @@ func (x *MemberStatus) GetPeers() []*PeerStatus {
 	return nil
 }
 
+func (x *MemberStatus) GetStalled() bool {
+	if x != nil {
+		return x.Stalled
+	}
+	return false
+}
+
+func (x *MemberStatus) GetHandingTo() uint64 {
+	if x != nil {
+		return x.HandingTo
+	}
+	return 0
+}
+
+func (x *MemberStatus) GetSnapshots() []*SnapshotProgress {
+	if x != nil {
+		return x.Snapshots
+	}
+	return nil
+}
+
+// SnapshotProgress is how far a snapshot has come that a member has to do with.
+type SnapshotProgress struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stage         uint32                 `protobuf:"varint,1,opt,name=stage,proto3" json:"stage,omitempty"`
+	Peer          uint64                 `protobuf:"varint,2,opt,name=peer,proto3" json:"peer,omitempty"`
+	Index         uint64                 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`
+	Done          int64                  `protobuf:"varint,4,opt,name=done,proto3" json:"done,omitempty"`
+	Size          int64                  `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`
+	At            int64                  `protobuf:"varint,6,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotProgress) Reset() {
+	*x = SnapshotProgress{}
+	mi := &file_castaway_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotProgress) ProtoMessage() {}
+
+func (x *SnapshotProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_castaway_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotProgress.ProtoReflect.Descriptor instead.
+func (*SnapshotProgress) Descriptor() ([]byte, []int) {
+	return file_castaway_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *SnapshotProgress) GetStage() uint32 {
+	if x != nil {
+		return x.Stage
+	}
+	return 0
+}
+
+func (x *SnapshotProgress) GetPeer() uint64 {
+	if x != nil {
+		return x.Peer
+	}
+	return 0
+}
+
+func (x *SnapshotProgress) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *SnapshotProgress) GetDone() int64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *SnapshotProgress) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *SnapshotProgress) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
 // PeerStatus is a leader's view of another member.
 type PeerStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2408,7 +2517,7 @@ type PeerStatus struct {
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_castaway_proto_msgTypes[24]
+	mi := &file_castaway_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2420,7 +2529,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_castaway_proto_msgTypes[24]
+	mi := &file_castaway_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2433,7 +2542,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_castaway_proto_rawDescGZIP(), []int{24}
+	return file_castaway_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PeerStatus) GetId() uint64 {
@@ -2660,7 +2769,7 @@ const file_castaway_proto_rawDesc = "" +
 	"retryAfter\"7\n" +
 	"\vHostAddress\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xc4\x06\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xba\a\n" +
 	"\fMemberStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\rR\x05state\x12*\n" +
@@ -2695,7 +2804,18 @@ const file_castaway_proto_rawDesc = "" +
 	"\rother_cluster\x18\x1b \x01(\x06R\fotherCluster\x12\x16\n" +
 	"\x06silent\x18\x1c \x03(\x04R\x06silent\x12\x1c\n" +
 	"\tquiescent\x18\x1d \x01(\bR\tquiescent\x12-\n" +
-	"\x05peers\x18\x1e \x03(\v2\x17.castaway.v1.PeerStatusR\x05peers\"\xab\x01\n" +
+	"\x05peers\x18\x1e \x03(\v2\x17.castaway.v1.PeerStatusR\x05peers\x12\x18\n" +
+	"\astalled\x18\x1f \x01(\bR\astalled\x12\x1d\n" +
+	"\n" +
+	"handing_to\x18  \x01(\x04R\thandingTo\x12;\n" +
+	"\tsnapshots\x18! \x03(\v2\x1d.castaway.v1.SnapshotProgressR\tsnapshots\"\x8a\x01\n" +
+	"\x10SnapshotProgress\x12\x14\n" +
+	"\x05stage\x18\x01 \x01(\rR\x05stage\x12\x12\n" +
+	"\x04peer\x18\x02 \x01(\x04R\x04peer\x12\x14\n" +
+	"\x05index\x18\x03 \x01(\x04R\x05index\x12\x12\n" +
+	"\x04done\x18\x04 \x01(\x03R\x04done\x12\x12\n" +
+	"\x04size\x18\x05 \x01(\x03R\x04size\x12\x0e\n" +
+	"\x02at\x18\x06 \x01(\x03R\x02at\"\xab\x01\n" +
 	"\n" +
 	"PeerStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
@@ -2718,33 +2838,34 @@ func file_castaway_proto_rawDescGZIP() []byte {
 	return file_castaway_proto_rawDescData
 }
 
-var file_castaway_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_castaway_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_castaway_proto_goTypes = []any{
-	(*Packet)(nil),          // 0: castaway.v1.Packet
-	(*Beat)(nil),            // 1: castaway.v1.Beat
-	(*Message)(nil),         // 2: castaway.v1.Message
-	(*EntryID)(nil),         // 3: castaway.v1.EntryID
-	(*VoteRequest)(nil),     // 4: castaway.v1.VoteRequest
-	(*VoteReply)(nil),       // 5: castaway.v1.VoteReply
-	(*AppendRequest)(nil),   // 6: castaway.v1.AppendRequest
-	(*AppendReply)(nil),     // 7: castaway.v1.AppendReply
-	(*TimeoutNow)(nil),      // 8: castaway.v1.TimeoutNow
-	(*ReadRequest)(nil),     // 9: castaway.v1.ReadRequest
-	(*ReadReply)(nil),       // 10: castaway.v1.ReadReply
-	(*Request)(nil),         // 11: castaway.v1.Request
-	(*Response)(nil),        // 12: castaway.v1.Response
-	(*SnapshotRequest)(nil), // 13: castaway.v1.SnapshotRequest
-	(*SnapshotPart)(nil),    // 14: castaway.v1.SnapshotPart
-	(*SnapshotOffer)(nil),   // 15: castaway.v1.SnapshotOffer
-	(*SnapshotChunk)(nil),   // 16: castaway.v1.SnapshotChunk
-	(*SnapshotAnswer)(nil),  // 17: castaway.v1.SnapshotAnswer
-	(*ClientRequest)(nil),   // 18: castaway.v1.ClientRequest
-	(*ClientResponse)(nil),  // 19: castaway.v1.ClientResponse
-	(*Failure)(nil),         // 20: castaway.v1.Failure
-	(*Busy)(nil),            // 21: castaway.v1.Busy
-	(*HostAddress)(nil),     // 22: castaway.v1.HostAddress
-	(*MemberStatus)(nil),    // 23: castaway.v1.MemberStatus
-	(*PeerStatus)(nil),      // 24: castaway.v1.PeerStatus
+	(*Packet)(nil),           // 0: castaway.v1.Packet
+	(*Beat)(nil),             // 1: castaway.v1.Beat
+	(*Message)(nil),          // 2: castaway.v1.Message
+	(*EntryID)(nil),          // 3: castaway.v1.EntryID
+	(*VoteRequest)(nil),      // 4: castaway.v1.VoteRequest
+	(*VoteReply)(nil),        // 5: castaway.v1.VoteReply
+	(*AppendRequest)(nil),    // 6: castaway.v1.AppendRequest
+	(*AppendReply)(nil),      // 7: castaway.v1.AppendReply
+	(*TimeoutNow)(nil),       // 8: castaway.v1.TimeoutNow
+	(*ReadRequest)(nil),      // 9: castaway.v1.ReadRequest
+	(*ReadReply)(nil),        // 10: castaway.v1.ReadReply
+	(*Request)(nil),          // 11: castaway.v1.Request
+	(*Response)(nil),         // 12: castaway.v1.Response
+	(*SnapshotRequest)(nil),  // 13: castaway.v1.SnapshotRequest
+	(*SnapshotPart)(nil),     // 14: castaway.v1.SnapshotPart
+	(*SnapshotOffer)(nil),    // 15: castaway.v1.SnapshotOffer
+	(*SnapshotChunk)(nil),    // 16: castaway.v1.SnapshotChunk
+	(*SnapshotAnswer)(nil),   // 17: castaway.v1.SnapshotAnswer
+	(*ClientRequest)(nil),    // 18: castaway.v1.ClientRequest
+	(*ClientResponse)(nil),   // 19: castaway.v1.ClientResponse
+	(*Failure)(nil),          // 20: castaway.v1.Failure
+	(*Busy)(nil),             // 21: castaway.v1.Busy
+	(*HostAddress)(nil),      // 22: castaway.v1.HostAddress
+	(*MemberStatus)(nil),     // 23: castaway.v1.MemberStatus
+	(*SnapshotProgress)(nil), // 24: castaway.v1.SnapshotProgress
+	(*PeerStatus)(nil),       // 25: castaway.v1.PeerStatus
 }
 var file_castaway_proto_depIdxs = []int32{
 	2,  // 0: castaway.v1.Packet.messages:type_name -> castaway.v1.Message
@@ -2774,12 +2895,13 @@ var file_castaway_proto_depIdxs = []int32{
 	23, // 24: castaway.v1.ClientResponse.status:type_name -> castaway.v1.MemberStatus
 	22, // 25: castaway.v1.ClientResponse.hosts:type_name -> castaway.v1.HostAddress
 	20, // 26: castaway.v1.MemberStatus.fault:type_name -> castaway.v1.Failure
-	24, // 27: castaway.v1.MemberStatus.peers:type_name -> castaway.v1.PeerStatus
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	25, // 27: castaway.v1.MemberStatus.peers:type_name -> castaway.v1.PeerStatus
+	24, // 28: castaway.v1.MemberStatus.snapshots:type_name -> castaway.v1.SnapshotProgress
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_castaway_proto_init() }
@@ -2808,7 +2930,7 @@ func file_castaway_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_castaway_proto_rawDesc), len(file_castaway_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
