@@ -60,6 +60,12 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	// protoactor remote sets gRPC's logger when it starts, whoever is using that. So the one
+	// of this process starts before anybody does.
+	if _, err := sharedVictim(); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
 
