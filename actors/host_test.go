@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/castaway-go/castaway/actors"
 	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/persistence/badgerstore"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
@@ -247,6 +249,33 @@ func TestP8_AGroupIsOpenedOnceOnAHost(t *testing.T) {
 			t.Errorf("a second host on one store: %v", err)
 		}
 	})
+}
+
+// Two hosts whose disks are mistaken for each other do not start: one of them has voted, and
+// acknowledged, under the other's name. Nothing happens to the disk.
+func TestD10_AHostDoesNotStartOnAnothersDisk(t *testing.T) {
+	for name, disk := range map[string]persistence.Opener{
+		"in memory": persistence.Memory(), "with a journal": badgerstore.Options{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, c := range []struct {
+				id   raftcore.NodeID
+				ours bool
+			}{{1, true}, {2, false}, {1, true}} {
+				host, err := actors.Start(newSystem(), actors.HostConfig{ID: c.id, Store: disk})
+				switch {
+				case c.ours && err != nil:
+					t.Fatalf("host %d does not start on its disk: %v", c.id, err)
+				case !c.ours && !errors.Is(err, persistence.ErrOtherHost):
+					t.Fatalf("host %d starts on another's disk: %v", c.id, err)
+				case c.ours:
+					if err := host.Stop(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		})
+	}
 }
 
 func TestAGroupCanBeStoppedAndOpenedAgain(t *testing.T) {

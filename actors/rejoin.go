@@ -17,7 +17,7 @@ import (
 // With that it gives its log up. So first it asks the others, and does it only when so many
 // of them count and are well that they are a quorum without it. Whatever was committed, one
 // of those has; and the group does not stop for want of this one. Two of three whose
-// snapshots are damaged wait, therefore, for somebody who decides (castaway-disk lineage).
+// snapshots are damaged wait, therefore, for somebody who decides.
 type rejoining struct {
 	former raftcore.Incarnation // that ends
 	conf   raftcore.ConfState   // the newest that this member knows
