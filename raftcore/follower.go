@@ -9,6 +9,7 @@ type following struct {
 	verified Index
 	acked    Index // the newest Match told
 	round    uint64
+	inOrder  uint64  // the newest round of a message that is not Urgent
 	heardAt  Instant // when round came
 	owes     bool    // a reply is owed, even if Match has not grown
 	flooded  bool    // of the newest request nothing could be said
@@ -93,6 +94,12 @@ func (n *Node) appendRequest(m *Message, r *AppendRequest) {
 		n.holdUntil = n.now.Add(n.cfg.ElectionTimeout)
 		n.resetElection()
 	}
+	if r.Urgent {
+		n.urgentRequest(m, r, fresh)
+		return
+	}
+	fresh = fresh || r.Round > f.inOrder && len(r.Entries) == 0 // else their acknowledgement is enough
+	f.inOrder = max(f.inOrder, r.Round)
 	flooded := n.flooded()
 	if flooded && !n.log.has(r.Prev) {
 		// It follows what was dropped. To say so now would have it sent, and dropped,
@@ -123,6 +130,31 @@ func (n *Node) appendRequest(m *Message, r *AppendRequest) {
 	if fresh || len(entries) > 0 && last <= f.acked {
 		f.owes = true
 	}
+	n.hush(r, last)
+}
+
+// urgentRequest takes a message that may have come before others that were sent earlier. What
+// those have the follower say stays to be said.
+func (n *Node) urgentRequest(m *Message, r *AppendRequest, fresh bool) {
+	f := &n.following
+	f.owes = f.owes || fresh
+	if !n.log.has(r.Prev) || n.late(m) {
+		if !f.rejecting {
+			f.rejecting = true
+			f.rejection = AppendReply{Rejected: true, Probed: r.Prev, Hint: n.log.newestUpTo(r.Prev)}
+		}
+		return
+	}
+	f.verified = max(f.verified, r.Prev.Index)
+	n.commitTo(min(r.Commit, f.verified))
+	n.joinIfComplete(m, r)
+	n.hush(r, r.Prev.Index)
+}
+
+// hush has this node wait in silence, if the leader says so and there is nothing left to do.
+// last is the last entry that the leader has spoken of.
+func (n *Node) hush(r *AppendRequest, last Index) {
+	f := &n.following
 	if r.Quiesce && r.Round == f.round && !f.owes && !f.doubtful && n.log.saved == n.log.last && n.log.commit == n.log.last && last == n.log.last {
 		n.quiet = true
 	}
@@ -170,7 +202,7 @@ func (r *AppendRequest) wellFormed(term Term) bool {
 		}
 		before = e.EntryID
 	}
-	return before.Term <= term && before.Index <= maxIndex
+	return before.Term <= term && before.Index <= maxIndex && !(r.Urgent && len(r.Entries) > 0)
 }
 
 // accept appends what is new of entries that follow an entry of this log. What

@@ -199,9 +199,16 @@ func (n *Node) sendEntries(p *progress, entries []Entry) {
 	p.sentCommit = n.log.commit
 	n.sendAppendRequest(p.id, AppendRequest{
 		Prev: EntryID{Term: term, Index: prev}, Entries: entries, Commit: n.log.commit, Round: n.leader.round,
-		Admit: p.newcomer && n.mayAdmit(p),
+		Admit: p.newcomer && n.mayAdmit(p), Urgent: len(entries) == 0 && p.inflight.count == 0 && p.state != probe,
 	})
 	p.welcomed = p.newcomer && n.mayAdmit(p)
+}
+
+// showSign sends a sign of life to a peer to which entries are, or may be, on their way. The
+// heartbeat itself waits behind them, because it asks whether they have arrived. This asks
+// nothing, and may overtake them.
+func (n *Node) showSign(p *progress) {
+	n.sendAppendRequest(p.id, AppendRequest{Commit: n.log.commit, Round: n.leader.round, Urgent: true})
 }
 
 // load asks the disk for entries that have left the window.
@@ -235,7 +242,7 @@ func (n *Node) appendReply(m *Message, r *AppendReply) {
 	if n.role != Leader || p == nil {
 		return
 	}
-	if r.Round > n.leader.round || !p.fromPresentLife(m.Incarnation, r.Round, n.leader.round, n.log.last+1) {
+	if r.Round > n.leader.round || r.Ahead > r.Round || !p.fromPresentLife(m.Incarnation, r.Round, n.leader.round, n.log.last+1) {
 		n.refused++
 		return
 	}
@@ -275,7 +282,7 @@ func (n *Node) appendReply(m *Message, r *AppendReply) {
 	p.catchUp.note(p.match, n.log.last, n.now, n.cfg.ElectionTimeout)
 	p.inflight.free(p.match)
 	p.next = max(p.next, p.match+1)
-	if p.state == probe && p.asked != 0 && r.Round >= p.asked && !r.Flooded {
+	if p.state == probe && p.asked != 0 && r.Round-r.Ahead >= p.asked && !r.Flooded {
 		p.becomeReplicate() // it agreed with this question
 	}
 	if p.state == snapshot && p.match >= p.snapshot {
@@ -371,7 +378,11 @@ func (n *Node) expireLeader() {
 		n.newRound()
 		n.leader.heartbeatAt = n.now.Add(n.cfg.HeartbeatInterval)
 		for i := range n.leader.peers {
-			n.leader.peers[i].probed = false // the question may have been lost
+			p := &n.leader.peers[i]
+			p.probed = false // the question may have been lost
+			if p.state == probe || p.inflight.count > 0 {
+				n.showSign(p)
+			}
 		}
 	}
 }

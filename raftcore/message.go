@@ -72,6 +72,9 @@ type AppendRequest struct {
 	// Quiesce: there is nothing to say until something happens. A follower that
 	// has everything waits in silence, too.
 	Quiesce bool
+	// Urgent: it has no entries, and asks about none that may still be on its way. So it
+	// may overtake what was sent before, and should: the leader's office hangs on it.
+	Urgent bool
 }
 
 // AppendReply tells a leader how far the follower's log is known to equal its
@@ -81,6 +84,9 @@ type AppendReply struct {
 	// durable here. It never counts what the disk may still lose.
 	Match Index
 	Round uint64 // the newest that the follower has seen
+	// Ahead is how much of Round is known from Urgent messages alone: what was sent in
+	// rounds after Round-Ahead may still be on its way.
+	Ahead uint64
 	// Rejected: the follower has no entry Probed, or another one there. Hint is
 	// the follower's newest entry that might still match: its index is at most
 	// Probed, its term at most the probed one.

@@ -39,13 +39,13 @@ func (n *Node) acknowledge() {
 	}
 	if f.rejecting {
 		f.rejecting, f.owes = false, false
-		f.rejection.Round = f.round
+		f.rejection.Round, f.rejection.Ahead = f.round, f.round-f.inOrder
 		n.sendAppendReply(n.leaderID, f.rejection)
 	}
 	match := min(f.verified, n.log.saved)
 	if f.owes || match > f.acked {
 		f.owes = false
 		f.acked = match
-		n.sendAppendReply(n.leaderID, AppendReply{Match: match, Round: f.round, Flooded: f.flooded})
+		n.sendAppendReply(n.leaderID, AppendReply{Match: match, Round: f.round, Ahead: f.round - f.inOrder, Flooded: f.flooded})
 	}
 }

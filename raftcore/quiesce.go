@@ -26,7 +26,7 @@ func (n *Node) fallSilent() {
 	}
 	for i := range n.leader.peers {
 		p := &n.leader.peers[i]
-		n.sendAppendRequest(p.id, AppendRequest{Prev: n.log.lastID(), Commit: n.log.commit, Round: p.round, Quiesce: true})
+		n.sendAppendRequest(p.id, AppendRequest{Prev: n.log.lastID(), Commit: n.log.commit, Round: p.round, Quiesce: true, Urgent: true})
 	}
 	n.quiet = true
 }

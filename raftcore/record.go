@@ -391,14 +391,16 @@ func (b *AppendRequest) visit(a Archive) {
 	entries(a, &b.Entries)
 	num(a, &b.Commit)
 	num(a, &b.Round)
-	form := a.Uint(bit(b.Admit, 0) | bit(b.Quiesce, 1))
+	form := a.Uint(bit(b.Admit, 0) | bit(b.Quiesce, 1) | bit(b.Urgent, 2))
 	put(&b.Admit, form&1 != 0)
 	put(&b.Quiesce, form&2 != 0)
+	put(&b.Urgent, form&4 != 0)
 }
 
 func (b *AppendReply) visit(a Archive) {
 	num(a, &b.Match)
 	num(a, &b.Round)
+	num(a, &b.Ahead)
 	form := a.Uint(bit(b.Rejected, 0) | bit(b.Flooded, 1) | bit(b.Newcomer, 2))
 	put(&b.Rejected, form&1 != 0)
 	put(&b.Flooded, form&2 != 0)

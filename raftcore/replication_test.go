@@ -408,7 +408,7 @@ func TestR7_AFailedReadSendsNothing(t *testing.T) {
 	n.steps(Loaded{Load: load})
 	n.wantsNothing()
 	n.waits(heartbeatInterval)
-	n.wants("1->2 term=2 AppendRequest prev=0/0 commit=0 round=4")
+	n.wants("1->2 term=2 AppendRequest prev=0/0 commit=0 round=3", "1->2 term=2 AppendRequest prev=0/0 commit=0 round=4")
 	n.acknowledged(2, 0)
 	n.wants("Load 1..10 for 2")
 }
@@ -826,7 +826,7 @@ func TestAnUnreachablePeerIsAskedAgainWithTheNextHeartbeat(t *testing.T) {
 	n.steps(Propose{}, Unreachable{Peer: 2}, Unreachable{Peer: 9})
 	n.wants(`Save #3 term=1 vote=1 [1/2 ""]`)
 	n.waits(heartbeatInterval)
-	n.wants("1->2 term=1 AppendRequest prev=1/1 commit=1 round=3")
+	n.wants("1->2 term=1 AppendRequest prev=0/0 commit=1 round=2", "1->2 term=1 AppendRequest prev=1/1 commit=1 round=3")
 	n.accepted(2)
 	n.wants(`1->2 term=1 AppendRequest prev=1/1 commit=1 round=3 [1/2 ""]`)
 }

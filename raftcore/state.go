@@ -115,6 +115,7 @@ func (f *following) visit(a Archive) {
 	num(a, &f.verified)
 	num(a, &f.acked)
 	num(a, &f.round)
+	num(a, &f.inOrder)
 	num(a, &f.heardAt)
 	flag(a, &f.owes)
 	flag(a, &f.flooded)
