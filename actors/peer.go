@@ -37,15 +37,20 @@ type peer struct {
 	link Link
 	up   bool // the link is
 
-	packet  *Packet
-	bytes   int // in packet, roughly
-	senders []ref
+	open    [Lanes]parcel    // what is to be sent
 	asked   map[uint64]asked // requests that were sent and not answered
 	deposed []GroupKey       // that it leads no more, of this batch
 	lastID  uint64           // begins anywhere: a late answer to an earlier life fits nobody
 	swept   raftcore.Instant // when asked was last searched for calls that were given up
 	unsent  []GroupResponse  // the link was not writable
 	unsentB int              // bytes in unsent, roughly
+}
+
+// parcel is a packet that is being filled.
+type parcel struct {
+	packet  *Packet
+	bytes   int // in packet, roughly
+	senders []ref
 }
 
 // The messages of the peer.
@@ -129,19 +134,18 @@ func (p *peer) receive(message any) {
 		if m.Chunk != nil {
 			size += len(m.Chunk.Data)
 		}
-		p.room(size)
-		p.packet.Snapshots = append(p.packet.Snapshots, *m)
+		packet := p.room(LaneSnapshots, size)
+		packet.Snapshots = append(packet.Snapshots, *m)
 	case *Beat: // if it is lost the other side will say so
-		if p.packet != nil && p.packet.Beat != nil {
-			p.flush()
+		if packet := p.open[LaneControl].packet; packet != nil && packet.Beat != nil {
+			p.send(LaneControl)
 		}
-		p.room(64 + 16*len(m.Changes))
-		p.packet.Beat = m
+		p.room(LaneControl, 64+16*len(m.Changes)).Beat = m
 	case GroupResponse:
 		p.respond(m)
 	case removedHere:
-		p.room(16 * len(m))
-		p.packet.Removed = append(p.packet.Removed, m...)
+		packet := p.room(LaneControl, 16*len(m))
+		packet.Removed = append(packet.Removed, m...)
 	case []GroupResponse:
 		p.answered(m)
 	case LinkEvent:
@@ -166,31 +170,34 @@ func (p *peer) abandonDeposed() {
 	}
 }
 
-// add puts a message into the packet.
+// add puts a message into a packet. What may not overtake entries goes with them.
 func (p *peer) add(m GroupMessage, from ref) {
-	size := 64
-	if a, ok := m.Message.Body.(*raftcore.AppendRequest); ok {
+	lane, size := LaneControl, 64
+	if a, ok := m.Message.Body.(*raftcore.AppendRequest); ok && !a.Urgent {
+		lane = LaneLog
 		for i := range a.Entries {
 			size += len(a.Entries[i].Data) + 16
 		}
 	}
-	p.room(size)
-	p.packet.Messages = append(p.packet.Messages, m)
-	if n := len(p.senders); n == 0 || p.senders[n-1] != from {
-		p.senders = append(p.senders, from)
+	packet := p.room(lane, size)
+	packet.Messages = append(packet.Messages, m)
+	if o := &p.open[lane]; len(o.senders) == 0 || o.senders[len(o.senders)-1] != from {
+		o.senders = append(o.senders, from)
 	}
 }
 
-// room opens a packet, or closes one that would grow too large.
-func (p *peer) room(size int) {
-	if p.packet != nil && p.bytes+size > maxPacketBytes {
-		p.flush()
+// room returns a packet with room for so much. One that would grow too large is sent.
+func (p *peer) room(lane Lane, size int) *Packet {
+	o := &p.open[lane]
+	if o.packet != nil && o.bytes+size > maxPacketBytes {
+		p.send(lane)
 	}
-	if p.packet == nil {
-		p.packet = &Packet{From: p.host.cfg.ID}
-		p.bytes = 0
+	if o.packet == nil {
+		o.packet = &Packet{From: p.host.cfg.ID, Lane: lane}
+		o.bytes = 0
 	}
-	p.bytes += size
+	o.bytes += size
+	return o.packet
 }
 
 func (p *peer) forward(f *forward) {
@@ -205,10 +212,10 @@ func (p *peer) forward(f *forward) {
 		f.call.finish(nil, &BusyError{What: "requests for another host", Used: int64(len(p.asked)), Limit: int64(p.host.cfg.MaxPending)})
 		return
 	}
-	p.room(64 + len(f.call.data))
+	packet := p.room(LaneLog, 64+len(f.call.data))
 	p.lastID++
 	p.asked[p.lastID] = asked{f.group, f.call}
-	p.packet.Requests = append(p.packet.Requests, GroupRequest{
+	packet.Requests = append(packet.Requests, GroupRequest{
 		Group: f.group, ID: p.lastID, Operation: f.call.operation, Data: f.call.data, Members: f.call.its().members, To: f.call.its().to, Span: p.host.spanOf(f.call),
 	})
 }
@@ -235,8 +242,8 @@ func (p *peer) respond(r GroupResponse) {
 		p.keep(r)
 		return
 	}
-	p.room(64 + len(r.Data))
-	p.packet.Responses = append(p.packet.Responses, r)
+	packet := p.room(LaneLog, 64+len(r.Data))
+	packet.Responses = append(packet.Responses, r)
 }
 
 // keep holds a response until the link takes it. Over the bound the oldest goes:
@@ -251,16 +258,24 @@ func (p *peer) keep(r GroupResponse) {
 	}
 }
 
-// flush sends the packet. If the link refuses it, everything in it is dealt with
-// here and now.
+// flush sends the packets.
 func (p *peer) flush() {
-	packet := p.packet
+	for lane := range Lanes {
+		p.send(lane)
+	}
+}
+
+// send sends the packet of a lane. If the link refuses it, everything in it is dealt with
+// here and now.
+func (p *peer) send(lane Lane) {
+	o := &p.open[lane]
+	packet := o.packet
 	if packet == nil {
 		return
 	}
-	p.packet = nil
+	o.packet = nil
 	if !p.link.Send(packet) {
-		for _, node := range p.senders {
+		for _, node := range o.senders {
 			node.tell(raftcore.Unreachable{Peer: p.id})
 		}
 		for _, r := range packet.Requests {
@@ -272,8 +287,8 @@ func (p *peer) flush() {
 			p.keep(r)
 		}
 	}
-	clear(p.senders)
-	p.senders = p.senders[:0]
+	clear(o.senders)
+	o.senders = o.senders[:0]
 }
 
 // answered takes the answers to requests that were sent.

@@ -32,13 +32,31 @@ type Transport interface {
 // Link sends to one process.
 type Link interface {
 	// Send takes a packet, or refuses it: the link is down, or more bytes are
-	// under way than the other side has taken. It does not block. A packet that
+	// under way on the packet's lane than the other side has taken. It does not block. A packet that
 	// was taken may still be lost. The link does not touch it after Send has
 	// returned.
 	Send(p *Packet) bool
 	// Close lets go of the link.
 	Close()
 }
+
+// Lane is one of the ways on which packets go to a host. On one lane they arrive in the order
+// in which they were sent; what is on one need not wait for what is on another, and may
+// overtake it. A Transport may have one way for all.
+type Lane uint8
+
+// The lanes.
+const (
+	// LaneControl is for what keeps leaders in office, and for all that is small and answers
+	// something: signs of life, votes, acknowledgements.
+	LaneControl Lane = iota
+	// LaneLog is for entries, and the requests of clients and the responses to them.
+	LaneLog
+	// LaneSnapshots is for the parts of snapshots.
+	LaneSnapshots
+	// Lanes is how many there are.
+	Lanes
+)
 
 // LinkEvent is a change of a Link.
 type LinkEvent uint8
@@ -58,6 +76,8 @@ type GroupKey uint64
 type Packet struct {
 	// From is the host that sent it.
 	From raftcore.NodeID
+	// Lane is the one that it takes.
+	Lane Lane
 	// Names are those that the sender has proved to have, if the Transport can tell: it sets
 	// them on arrival.
 	Names []string

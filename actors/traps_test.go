@@ -60,8 +60,8 @@ func TestP5_APeerWaitsForNoMoreForwardsThanItsBound(t *testing.T) {
 		p.receive(&forward{call: c})
 	}
 	wantBusy(t, ends, 7)
-	if len(p.asked) != 3 || len(p.packet.Requests) != 3 {
-		t.Errorf("%d forwards wait, %d are sent", len(p.asked), len(p.packet.Requests))
+	if len(p.asked) != 3 || len(p.open[LaneLog].packet.Requests) != 3 {
+		t.Errorf("%d forwards wait, %d are sent", len(p.asked), len(p.open[LaneLog].packet.Requests))
 	}
 }
 
