@@ -182,9 +182,9 @@ func TestWhoSpokeBeforeHisAddressWasKnownGetsHisCredit(t *testing.T) {
 		select {
 		case p := <-o.packets:
 			if p.TakenSession == 99 && p.Taken == 3 {
-				l.missed(98, 7) // a connection of before is slow to break
+				l.missed(actors.LaneControl, 98, 7) // a connection of before is slow to break
 				l.mu.Lock()
-				theirs, taken := l.theirs, l.taken
+				theirs, taken := l.lanes[0].theirs, l.lanes[0].taken
 				l.mu.Unlock()
 				if theirs != 99 || taken != 3 {
 					t.Errorf("of session %d, %d are said to be taken", theirs, taken)

@@ -10,14 +10,10 @@ import (
 	"github.com/castaway-go/castaway/remote/raftpb"
 )
 
-// wireVersion is the version of the packets that encode writes and decode reads, and the only
-// one yet.
-const wireVersion = 1
-
 // encode turns a packet into the message that crosses the wire. It shares the
 // payloads of requests and responses, which nobody changes.
 func encode(p *actors.Packet) *raftpb.Packet {
-	out := &raftpb.Packet{Version: wireVersion, From: uint64(p.From)}
+	out := &raftpb.Packet{Version: firstVersion, From: uint64(p.From)}
 	out.Messages = make([]*raftpb.Message, len(p.Messages))
 	for i := range p.Messages {
 		out.Messages[i] = encodeMessage(&p.Messages[i])
@@ -84,12 +80,12 @@ func encodeMessage(g *actors.GroupMessage) *raftpb.Message {
 		out.Body = &raftpb.Message_VoteReply{VoteReply: &raftpb.VoteReply{Pre: b.Pre, Granted: b.Granted, Campaign: b.Campaign}}
 	case *raftcore.AppendRequest:
 		out.Body = &raftpb.Message_AppendRequest{AppendRequest: &raftpb.AppendRequest{
-			Prev: encodeID(b.Prev), Commit: uint64(b.Commit), Round: b.Round, Entries: encodeEntries(b), Admit: b.Admit, Quiesce: b.Quiesce,
+			Prev: encodeID(b.Prev), Commit: uint64(b.Commit), Round: b.Round, Entries: encodeEntries(b), Admit: b.Admit, Quiesce: b.Quiesce, Urgent: b.Urgent,
 		}}
 	case *raftcore.AppendReply:
 		out.Body = &raftpb.Message_AppendReply{AppendReply: &raftpb.AppendReply{
 			Match: uint64(b.Match), Round: b.Round, Rejected: b.Rejected, Probed: encodeID(b.Probed), Hint: encodeID(b.Hint),
-			Newcomer: b.Newcomer, Flooded: b.Flooded,
+			Newcomer: b.Newcomer, Flooded: b.Flooded, Ahead: b.Ahead,
 		}}
 	case *raftcore.TimeoutNow:
 		out.Body = &raftpb.Message_TimeoutNow{TimeoutNow: &raftpb.TimeoutNow{}}
@@ -203,14 +199,14 @@ func decodeMessage(out *actors.GroupMessage, in *raftpb.Message) error {
 			return err
 		}
 		m.Body = &raftcore.AppendRequest{
-			Prev: prev, Entries: entries, Commit: raftcore.Index(b.GetCommit()), Round: b.GetRound(), Admit: b.GetAdmit(), Quiesce: b.GetQuiesce(),
+			Prev: prev, Entries: entries, Commit: raftcore.Index(b.GetCommit()), Round: b.GetRound(), Admit: b.GetAdmit(), Quiesce: b.GetQuiesce(), Urgent: b.GetUrgent(),
 		}
 	case *raftpb.Message_AppendReply:
 		b := body.AppendReply
 		m.Body = &raftcore.AppendReply{
 			Match: raftcore.Index(b.GetMatch()), Round: b.GetRound(), Rejected: b.GetRejected(),
 			Probed: decodeID(b.GetProbed()), Hint: decodeID(b.GetHint()),
-			Newcomer: b.GetNewcomer(), Flooded: b.GetFlooded(),
+			Newcomer: b.GetNewcomer(), Flooded: b.GetFlooded(), Ahead: b.GetAhead(),
 		}
 	case *raftpb.Message_TimeoutNow:
 		m.Body = &raftcore.TimeoutNow{}

@@ -148,7 +148,7 @@ func TestP10_NilAndEmptyDataAreTold(t *testing.T) {
 }
 
 // The bytes of the wire are pinned: when this test fails, other versions do not
-// understand this one. Raise wireVersion, and keep the old bytes readable.
+// understand this one. Raise the version, and keep the old bytes readable.
 func TestP10_GoldenPacket(t *testing.T) {
 	golden(t, "testdata/packet-v1.hex", everything())
 	golden(t, "testdata/snapshots-v1.hex", snapshotParts())

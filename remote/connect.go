@@ -12,6 +12,8 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"github.com/castaway-go/castaway/actors"
 )
 
 // options configures protoactor remote. As shipped it is not fit for Raft:
@@ -68,14 +70,18 @@ func (t *Transport) options() ([]protoremote.ConfigOption, error) {
 // not be ended.
 func (t *Transport) connect(_ context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	life, pass := t.life, func(any) {}
-	if l := t.link(cc.Target()); l != nil {
-		life = l.life
+	md := t.speaks.metadata()
+	if w := t.lane(cc.Target()); w != nil {
+		life = w.l.life
+		if w.is != actors.LaneControl {
+			md.Set(laneKey, laneSuffixes[w.is])
+		}
 	} else if c := t.gateway.foreign.client(cc.Target()); c != nil {
 		life, pass = c.ctx, c.pass
 	} else if t.cfg.MaxClients > 0 {
 		return nil, errNobody
 	}
-	ctx, cancel := context.WithCancel(metadata.NewOutgoingContext(life, ours.metadata()))
+	ctx, cancel := context.WithCancel(metadata.NewOutgoingContext(life, md))
 	opts = append(opts, grpc.WaitForReady(true))
 	s := &clientStream{t: t, address: cc.Target(), ctx: ctx, cancel: cancel, pass: pass, open: func() (grpc.ClientStream, error) {
 		return streamer(ctx, desc, cc, method, opts...)
@@ -125,7 +131,7 @@ func (s *clientStream) RecvMsg(m any) error {
 			return nil
 		}
 		pause := s.lost(err)
-		if s.agreed {
+		if s.agreed || err == errOneLane {
 			s.cancel()
 			return err
 		}
@@ -156,16 +162,21 @@ func (s *clientStream) agree() error {
 	if err != nil {
 		return status.Error(codes.FailedPrecondition, err.Error())
 	}
-	spoken, err := ours.with(theirs)
+	spoken, err := s.t.speaks.with(theirs)
 	if err != nil {
 		return status.Error(codes.FailedPrecondition, err.Error())
 	}
-	if l := s.t.link(s.address); l != nil {
-		l.met(spoken, peerNames(s.Context()))
+	if w := s.t.lane(s.address); w != nil {
+		if w.is != actors.LaneControl && spoken.newest < lanesVersion {
+			return errOneLane // it was another one that had more
+		}
+		w.l.met(w, spoken, peerNames(s.Context()))
 	}
 	s.agreed = true
 	return nil
 }
+
+var errOneLane = status.Error(codes.Unavailable, "castaway: the host speaks a version without lanes")
 
 // reopen begins the handshake again, after a pause.
 func (s *clientStream) reopen(after time.Duration) error {

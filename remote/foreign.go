@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -61,7 +62,7 @@ func (s *guardedStream) ask(b *protoremote.MessageBatch) error {
 // foreigner lets in the actors at an address. Who was there before is gone: his stream has
 // yet to break.
 func (g *gateway) foreigner(ctx context.Context, address string) (*client, error) {
-	if address == "" || address == g.t.Address() || g.t.link(address) != nil {
+	if address == "" || address == g.t.Address() || g.t.link(address) != nil || strings.Contains(address, "#") {
 		g.t.refuse(badMessage, "a client at the address of a host", "address", address)
 		return nil, status.Error(codes.PermissionDenied, "castaway: a host is no client")
 	}

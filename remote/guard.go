@@ -100,7 +100,7 @@ func (s *guardedStream) RecvMsg(m any) error {
 		}
 		for _, target := range m.MessageBatch.Targets { // from here on it is for this stream's inbox
 			if target.Id == inboxName {
-				target.Id = s.pid.Id
+				target.Id, target.Address = s.pid.Id, s.Address()
 			}
 		}
 		return s.ask(m.MessageBatch)
@@ -121,10 +121,11 @@ func (s *guardedStream) unclean(b *protoremote.MessageBatch) string {
 			return "a message of type " + name
 		}
 	}
-	address := s.Address()
+	address, lane := s.Address(), laneSuffixes[s.lane]
 	for _, target := range b.GetTargets() {
-		if id := target.GetId(); target.GetAddress() != address || id != inboxName && (id != gatewayName || !clients) {
-			return "a message for " + target.GetAddress() + "/" + id + ", and not for " + address + "/" + inboxName
+		id, at := target.GetId(), target.GetAddress()
+		if !(id == inboxName && at == address+lane || id == gatewayName && at == address && clients) {
+			return "a message for " + at + "/" + id + ", and not for " + address + lane + "/" + inboxName
 		}
 	}
 	for _, e := range b.GetEnvelopes() {

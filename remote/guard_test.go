@@ -344,6 +344,10 @@ type other struct {
 	address string
 	packets chan *raftpb.Packet
 	ended   chan bool // a stream has
+
+	raw    chan *protoremote.RemoteMessage // if not nil, gets what comes on the streams
+	lanes  chan string                     // if not nil, gets the lanes of the streams
+	breaks map[string]chan error           // ends the streams of a lane
 }
 
 func listenAs(t *testing.T, address string, options ...grpc.ServerOption) *other {
@@ -370,15 +374,37 @@ func (o *other) Receive(stream protoremote.Remoting_ReceiveServer) error {
 	if _, err := stream.Recv(); err != nil {
 		return err
 	}
+	md, _ := metadata.FromIncomingContext(stream.Context())
+	lane := strings.Join(md.Get(laneKey), " ")
+	if o.lanes != nil {
+		o.lanes <- lane
+	}
 	o.peers <- peerNames(stream.Context())
 	if err := stream.SetHeader(o.says); err != nil {
 		return err
 	}
 	err := stream.Send(&protoremote.RemoteMessage{MessageType: &protoremote.RemoteMessage_ConnectResponse{ConnectResponse: &protoremote.ConnectResponse{}}})
+	if err != nil {
+		return err
+	}
+	read := make(chan error, 1)
+	go func() { read <- o.read(stream) }()
+	select {
+	case err = <-read:
+	case err = <-o.breaks[lane]:
+	}
+	return err
+}
+
+func (o *other) read(stream protoremote.Remoting_ReceiveServer) (err error) {
 	for err == nil {
 		var m *protoremote.RemoteMessage
 		if m, err = stream.Recv(); err != nil {
 			break
+		}
+		if o.raw != nil {
+			o.raw <- m
+			continue
 		}
 		for _, e := range m.GetMessageBatch().GetEnvelopes() {
 			p := &raftpb.Packet{}
@@ -449,8 +475,8 @@ func TestP5_WhatIsUnderWayToAHostIsBounded(t *testing.T) {
 		t.Errorf("after credit for 5 packets, %d were taken", sent)
 	}
 	// Credit of another session is none.
-	l.(*link).heard(&raftpb.Packet{TakenSession: newest.Session + 1, Taken: 100})
-	l.(*link).heard(&raftpb.Packet{TakenSession: newest.Session, Taken: 100})
+	l.(*link).heard(actors.LaneControl, &raftpb.Packet{TakenSession: newest.Session + 1, Taken: 100})
+	l.(*link).heard(actors.LaneControl, &raftpb.Packet{TakenSession: newest.Session, Taken: 100})
 	if l.Send(p) {
 		t.Error("credit was given for packets that were never sent")
 	}
@@ -620,23 +646,23 @@ func TestC5_WhatIsLostInTheOtherDirectionIsTold(t *testing.T) {
 	defer l.Close()
 	await(t, events, actors.LinkUp)
 	for sequence := range uint64(3) {
-		l.took(&raftpb.Packet{Session: 7, Sequence: sequence + 1})
+		l.took(actors.LaneControl, &raftpb.Packet{Session: 7, Sequence: sequence + 1})
 	}
 	if len(events) > 0 {
 		t.Error("nothing is lost, and it says so")
 	}
-	l.took(&raftpb.Packet{Session: 8, Sequence: 1})
+	l.took(actors.LaneControl, &raftpb.Packet{Session: 8, Sequence: 1})
 	await(t, events, actors.LinkDown)
 	await(t, events, actors.LinkUp)
 	// When both break, that is told once, and what was taken is not forgotten.
-	l.disconnected()
+	l.lanes[0].disconnected()
 	await(t, events, actors.LinkDown)
-	if l.theirs != 8 || l.taken != 1 {
+	if l.lanes[0].theirs != 8 || l.lanes[0].taken != 1 {
 		t.Error("the other side will not get its credit back")
 	}
-	l.connected()
+	l.lanes[0].connected()
 	await(t, events, actors.LinkUp)
-	l.took(&raftpb.Packet{Session: 9, Sequence: 1})
+	l.took(actors.LaneControl, &raftpb.Packet{Session: 9, Sequence: 1})
 	if len(events) > 0 {
 		t.Error("it is told twice")
 	}

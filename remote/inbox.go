@@ -27,6 +27,7 @@ type inbox struct {
 	names  []string // those of the other side's certificate
 	socket string   // that it speaks from
 	spoken speech
+	lane   actors.Lane
 	ended  error // nothing is taken from the stream any more
 
 	session, taken uint64 // of the newest packet that was taken
@@ -43,13 +44,16 @@ func (t *Transport) newInbox(stream grpc.ServerStream) (*inbox, error) {
 	if p, is := peer.FromContext(stream.Context()); is {
 		in.socket = p.Addr.String()
 	}
-	if err := stream.SetHeader(ours.metadata()); err != nil {
+	if err := stream.SetHeader(t.speaks.metadata()); err != nil {
 		return nil, err
 	}
 	md, _ := metadata.FromIncomingContext(stream.Context())
 	theirs, err := readSpeech(md)
 	if err == nil {
-		in.spoken, err = ours.with(theirs)
+		in.spoken, err = t.speaks.with(theirs)
+	}
+	if err == nil {
+		in.lane, err = in.spoken.readLane(md)
 	}
 	if err != nil {
 		return nil, in.end(badVersion, codes.FailedPrecondition, err.Error())
@@ -97,10 +101,10 @@ func (in *inbox) SendUserMessage(_ *actor.PID, message any) {
 	}
 	if packet.Sequence == 0 {
 		if l != nil {
-			l.heard(packet)
+			l.heard(in.lane, packet)
 		}
 		if l != nil && packet.Session == in.session && in.taken > 0 {
-			l.missed(in.session, in.taken)
+			l.missed(in.lane, in.session, in.taken)
 		}
 		if elsewhere != "" { // it may have nothing to say before it hears from somebody
 			in.deliver(&actors.Packet{From: from, Names: in.names, Address: elsewhere})
@@ -112,14 +116,14 @@ func (in *inbox) SendUserMessage(_ *actor.PID, message any) {
 		in.refuse(badMessage, err.Error(), "address", packet.GetAddress())
 		return
 	}
-	p.Names, p.Address = in.names, elsewhere
+	p.Names, p.Address, p.Lane = in.names, elsewhere, in.lane
 	if l != nil {
-		l.heard(packet)
+		l.heard(in.lane, packet)
 	}
 	in.deliver(p)
 	in.session, in.taken = packet.Session, packet.Sequence
 	if l != nil {
-		l.took(packet)
+		l.took(in.lane, packet)
 	}
 }
 

@@ -2,9 +2,7 @@ package remote
 
 import (
 	"context"
-	"math/rand/v2"
 	"sync"
-	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/protobuf/proto"
@@ -14,133 +12,121 @@ import (
 	"github.com/castaway-go/castaway/remote/raftpb"
 )
 
-// link is the channel to one other host.
+// link is the channel to one other host. It has lanes: see lane.go. A host that speaks
+// version 1 has one for everything, the first; what the others are for goes there, too.
 //
-// protoactor remote neither bounds what it is given nor says what became of it.
-// So the link keeps credit: the packets of a session are numbered, the other
-// side tells the newest number that it has taken, and when Config.WindowBytes lie
-// between, no more are sent. A host that is stopped, or slow, costs that much
-// memory and a packet's, and a heartbeat never waits behind more.
-//
-// A session lasts as long as a connection. When that breaks, what was under way
-// is lost, and the count begins anew.
+// It is up when requests and responses can cross: when the first lane is up, and that of
+// the log, if there is one.
 type link struct {
 	t       *Transport
 	address string
-	pid     *actor.PID
 	notify  func(actors.LinkEvent)
 	life    context.Context // ends with Close
 	end     context.CancelFunc
 
-	mu       sync.Mutex
-	up       bool
-	session  uint64
-	sequence uint64 // of the newest packet sent
-	underWay []int  // the sizes of the packets not taken, the oldest first
-	bytes    int    // their sum
-	blocked  bool   // Send has refused a packet since the window was full
-
-	greeting bool // a greeting waits for a connection
-
-	spoken     speech   // what is spoken on the connection
+	mu         sync.Mutex
+	up         bool
+	lanes      [actors.Lanes]lane
+	spoken     speech   // what is spoken, as the first lane was told when it was opened last
 	names      []string // that the other side has proved to have, when it was dialled last
-	unwanted   bool     // one of the two does not want to speak to the other
-	rejections uint64   // how often
-
-	// The other direction: what of the other side's session was taken here.
-	theirs  uint64
-	renewed bool // this side's session is newer: if theirs changes, it was for the same reason
-	taken   uint64
-	untold  int // packets taken since they were last told
-	untoldB int // bytes of them, roughly
-
-	again *time.Timer // greets again while the link is down
+	rejections uint64   // how often one of the two did not want to speak to the other
 }
 
-const (
-	greetAfter    = 50 * time.Millisecond // after a connection broke
-	greetUnwanted = time.Second           // if it was ended because of who, or how, one of the two is
-	greetAgain    = time.Minute           // while there is none, should the first have been lost
-	tellAfter     = 16                    // packets taken
-)
-
 func newLink(t *Transport, address string, notify func(actors.LinkEvent)) *link {
-	l := &link{t: t, address: address, pid: actor.NewPID(address, inboxName), notify: notify}
+	l := &link{t: t, address: address, notify: notify}
 	l.life, l.end = context.WithCancel(t.life)
+	for i := range l.lanes {
+		l.lanes[i] = lane{l: l, is: actors.Lane(i), pid: actor.NewPID(address+laneSuffixes[i], inboxName), window: t.cfg.WindowBytes}
+	}
 	return l
+}
+
+// forked reports whether each lane has a way of its own.
+func (l *link) forked() bool { return l.spoken.newest >= lanesVersion }
+
+// wanted reports whether there is to be a connection for a lane.
+func (l *link) wanted(is actors.Lane) bool { return is == actors.LaneControl || l.forked() }
+
+// carrier returns the lane on which what is for another one goes.
+func (l *link) carrier(of actors.Lane) *lane {
+	if !l.wanted(of) {
+		of = actors.LaneControl
+	}
+	return &l.lanes[of]
 }
 
 // Send takes a packet, or refuses it. See actors.Link.
 func (l *link) Send(p *actors.Packet) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.full() {
+	way := l.carrier(p.Lane)
+	if way.full() {
 		return false
 	}
 	packet := encode(p)
 	size := proto.Size(packet)
-	switch {
-	case size > l.t.cfg.MaxPacketBytes:
+	if size > l.t.cfg.MaxPacketBytes {
 		l.t.cfg.Logger.Error("a packet is too large to be sent", "address", l.address, "bytes", size, "max", l.t.cfg.MaxPacketBytes)
 		return false
 	}
-	l.sequence++
-	l.bytes += size
-	l.underWay = append(l.underWay, size)
-	packet.Sequence = l.sequence
-	l.post(packet)
+	way.sequence++
+	way.bytes += size
+	way.underWay = append(way.underWay, size)
+	packet.Sequence = way.sequence
+	way.post(packet, l.mostUntold(way))
 	return true
 }
 
-// full reports whether nothing can be sent now. A window that is not full takes
-// any packet, whole: else a large one would starve beside many small ones.
-func (l *link) full() bool {
-	if l.up && l.bytes >= l.t.cfg.WindowBytes {
-		l.blocked = true
+// mostUntold returns the lane of which most is to be told that it was taken, or if there is
+// none, this.
+func (l *link) mostUntold(most *lane) *lane {
+	if !l.forked() {
+		return most
 	}
-	return !l.up || l.blocked
+	for i := range l.lanes {
+		if other := &l.lanes[i]; other.untold > most.untold {
+			most = other
+		}
+	}
+	return most
 }
 
-// post hands a packet to protoactor, with what this side has taken.
-func (l *link) post(packet *raftpb.Packet) {
-	packet.Version = max(l.spoken.newest, 1)
-	packet.Address = l.t.Address()
-	packet.Session = l.session
-	packet.TakenSession, packet.Taken = l.theirs, l.taken
-	l.untold, l.untoldB = 0, 0
-	l.t.system.Root.Send(l.pid, packet)
+// settle notes whether the link is up, and returns what is to be told, or 0.
+func (l *link) settle() actors.LinkEvent {
+	up := l.lanes[actors.LaneControl].up && l.carrier(actors.LaneLog).up
+	switch {
+	case up == l.up:
+		return 0
+	case up:
+		l.up = true
+		return actors.LinkUp
+	}
+	l.up = false
+	return actors.LinkDown
 }
 
-// greet sends a packet that says nothing: protoactor makes a connection for it,
-// however long that takes, and meanwhile keeps what it is given. So it is given
-// one greeting, not another for each sign of life from the other side.
-func (l *link) greet() {
+// tell notifies who has the link, if there is something.
+func (l *link) tell(e actors.LinkEvent) {
+	if e != 0 {
+		l.notify(e)
+	}
+}
+
+// met notes who is at the other side of a new connection, and what is spoken there. The
+// first lane is opened first: it says whether there are others.
+func (l *link) met(on *lane, spoken speech, names []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.up || l.life.Err() != nil {
+	l.names, on.unwanted = names, false
+	if on.is != actors.LaneControl {
 		return
 	}
-	l.greeting = true
-	l.tell()
-	l.greetIn(greetAgain)
-}
-
-// tell sends a packet that says only what was taken.
-func (l *link) tell() { l.post(&raftpb.Packet{From: uint64(l.t.self)}) }
-
-func (l *link) greetIn(d time.Duration) {
-	if l.again == nil {
-		l.again = time.AfterFunc(d, l.greet)
-	} else {
-		l.again.Reset(d)
+	l.spoken = spoken
+	for i := range l.lanes {
+		if other := &l.lanes[i]; other != on && !other.greeting && l.forked() {
+			other.greetIn(0)
+		}
 	}
-}
-
-// met notes who is at the other side of a new connection, and what is spoken there.
-func (l *link) met(spoken speech, names []string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.spoken, l.names, l.unwanted = spoken, names, false
 }
 
 // leadsTo reports whether it may be a host that this is the link to. Without TLS.HostName
@@ -151,71 +137,17 @@ func (l *link) leadsTo(host raftcore.NodeID) bool {
 	return len(l.names) == 0 || l.t.cfg.TLS.speaksFor(l.names, host)
 }
 
-// connected opens a session.
-func (l *link) connected() {
+// heard takes the credit that a packet gives back, for whichever lane. It is also a sign that
+// the other side is there: if the lane that it came on is down, now is the time to try.
+func (l *link) heard(on actors.Lane, packet *raftpb.Packet) {
 	l.mu.Lock()
-	if l.up || l.life.Err() != nil {
-		l.mu.Unlock()
-		return
-	}
-	l.up, l.greeting = true, false
-	l.begin()
-	if l.untold > 0 {
-		l.tell()
-	}
-	l.mu.Unlock()
-	l.notify(actors.LinkUp)
-}
-
-// begin starts the count anew.
-func (l *link) begin() {
-	l.session = rand.Uint64()
-	l.sequence, l.bytes, l.blocked = 0, 0, false
-	l.underWay = l.underWay[:0]
-}
-
-// disconnected ends the session; the link greets until there is another.
-func (l *link) disconnected() {
-	l.mu.Lock()
-	if l.life.Err() != nil {
-		l.mu.Unlock()
-		return
-	}
-	wasUp := l.up
-	l.up, l.greeting, l.renewed = false, false, true
-	l.begin()
-	l.greetIn(l.pause())
-	l.mu.Unlock()
-	if wasUp {
-		l.notify(actors.LinkDown)
-	}
-}
-
-// pause returns after how long a broken link greets again.
-func (l *link) pause() time.Duration {
-	if l.unwanted {
-		l.unwanted = false
-		return greetUnwanted
-	}
-	return greetAfter
-}
-
-// heard takes the credit that a packet gives back. It is also a sign that the
-// other side is there: if this link is down, now is the time to try.
-func (l *link) heard(packet *raftpb.Packet) {
-	l.mu.Lock()
-	if !l.up && !l.greeting && l.life.Err() == nil {
-		l.greetIn(0)
+	if way := &l.lanes[on]; !way.up && !way.greeting && l.life.Err() == nil && l.wanted(on) {
+		way.greetIn(0)
 	}
 	freed := false
-	if packet.TakenSession == l.session && packet.Taken <= l.sequence {
-		for l.sequence-uint64(len(l.underWay)) < packet.Taken {
-			l.bytes -= l.underWay[0]
-			l.underWay = l.underWay[1:]
-		}
-		freed = l.blocked && l.bytes < l.t.cfg.WindowBytes
-		if freed {
-			l.blocked = false
+	for i := range l.lanes {
+		if way := &l.lanes[i]; way.session == packet.TakenSession {
+			freed = way.free(packet.Taken)
 		}
 	}
 	l.mu.Unlock()
@@ -224,36 +156,17 @@ func (l *link) heard(packet *raftpb.Packet) {
 	}
 }
 
-// took notes that a packet has been dealt with. Mostly that is told with the
-// next packet of this direction; if there is none, in one of its own.
-func (l *link) took(packet *raftpb.Packet) {
+// took notes that a packet has been dealt with. Mostly that is told with the next packet of
+// this direction; if there is none, in one of its own.
+func (l *link) took(on actors.Lane, packet *raftpb.Packet) {
 	if packet.Sequence == 0 {
 		return
 	}
 	l.mu.Lock()
-	lost := false
-	if packet.Session != l.theirs {
-		lost = l.up && l.theirs != 0 && !l.renewed
-		l.theirs, l.taken, l.untold, l.untoldB, l.renewed = packet.Session, 0, 0, 0, false
-	}
-	l.taken = max(l.taken, packet.Sequence)
-	l.untold++
-	l.untoldB += 64 * (len(packet.Messages) + len(packet.Requests) + len(packet.Responses) + len(packet.Snapshots))
-	for _, m := range packet.Messages {
-		l.untoldB += len(m.GetAppendRequest().GetEntries())
-	}
-	for _, r := range packet.Requests {
-		l.untoldB += len(r.Data)
-	}
-	for _, r := range packet.Responses {
-		l.untoldB += len(r.Data) + len(r.Message)
-	}
-	for _, s := range packet.Snapshots {
-		l.untoldB += len(s.GetChunk().GetData())
-	}
-	l.untoldB += 16 * len(packet.Beat.GetGroups())
-	if l.up && (l.untold >= tellAfter || l.untoldB >= l.t.cfg.WindowBytes/8) {
-		l.tell()
+	way := &l.lanes[on]
+	lost := way.took(packet) && l.up && on == l.carrier(actors.LaneLog).is
+	if way.untold >= tellAfter || way.untoldB >= way.window/8 {
+		way.tellTaken()
 	}
 	l.mu.Unlock()
 	if lost { // with the other side's connection: answers, say
@@ -264,16 +177,16 @@ func (l *link) took(packet *raftpb.Packet) {
 
 // missed notes what was taken before there was this link: the other side has come to another
 // address before SetPeers has said so, say, and waits for the credit.
-func (l *link) missed(session, taken uint64) {
+func (l *link) missed(on actors.Lane, session, taken uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.theirs != 0 {
+	way := &l.lanes[on]
+	if way.theirs != 0 {
 		return
 	}
-	l.theirs, l.taken = session, taken
-	if l.untold++; l.up {
-		l.tell()
-	}
+	way.theirs, way.taken = session, taken
+	way.untold++
+	way.tellTaken()
 }
 
 // Close lets go of the link. See actors.Link.
@@ -282,8 +195,11 @@ func (l *link) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.up = false
-	if l.again != nil {
-		l.again.Stop()
+	for i := range l.lanes {
+		l.lanes[i].up = false
+		if again := l.lanes[i].again; again != nil {
+			again.Stop()
+		}
 	}
 	l.t.mu.Lock()
 	defer l.t.mu.Unlock()

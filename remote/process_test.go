@@ -46,6 +46,7 @@ const (
 	listenEnv = "CASTAWAY_TEST_LISTEN" // where it listens, if not where the others know it
 	tlsEnv    = "CASTAWAY_TEST_TLS"    // the directory of its certificates
 	denyEnv   = "CASTAWAY_TEST_DENY"   // the name of whom it lets propose nothing
+	speaksEnv = "CASTAWAY_TEST_SPEAKS" // the newest version of packets that it speaks
 )
 
 func TestMain(m *testing.M) {
@@ -116,6 +117,7 @@ func child(spec string) error {
 	wire.MaxClients, wire.Logger = 8, slog.New(refusals)
 	_, _ = fmt.Sscan(os.Getenv(boundsEnv), &wire.MaxClientRequests, &wire.MaxClientBytes)
 	transport := New(wire)
+	_, _ = fmt.Sscan(os.Getenv(speaksEnv), &transport.speaks.newest)
 	authorize := func(a actors.Asked) error {
 		if deny := os.Getenv(denyEnv); a.Operation == actors.Propose && slices.Contains(a.Names, deny) {
 			return fmt.Errorf("%s proposes nothing in %s", deny, a.Group)
@@ -158,6 +160,8 @@ func child(spec string) error {
 			runtime.GC()
 			runtime.ReadMemStats(&m)
 			fmt.Println(m.HeapAlloc>>20, m.Sys>>20)
+		case "lanes": // that are up, to each of the others
+			fmt.Println(transport.lanesUp())
 		case "first":
 			s, err := group.Status(ctx)
 			fmt.Println(uint64(s.First), err)

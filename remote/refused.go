@@ -43,15 +43,15 @@ func (t *Transport) refuse(r reason, why string, args ...any) {
 // rejected notes that the other side of a link does not want to speak to this one, or this
 // one not to it. It goes on trying, but not in haste.
 func (t *Transport) rejected(address string, err error) {
-	l := t.link(address)
-	if l == nil {
+	w := t.lane(address)
+	if w == nil {
 		return // it has been closed
 	}
-	l.mu.Lock()
-	l.rejections++
-	n := l.rejections
-	l.unwanted = true
-	l.mu.Unlock()
+	w.l.mu.Lock()
+	w.l.rejections++
+	n := w.l.rejections
+	w.unwanted = true
+	w.l.mu.Unlock()
 	if tellsNow(n) {
 		t.cfg.Logger.Warn("cannot speak to another host", "address", address, "err", err, "refused", n)
 	}

@@ -7,7 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -35,8 +37,8 @@ type Config struct {
 	// MaxPacketBytes bounds one packet, and so the largest command. Larger ones
 	// are not sent, and refused on arrival. Default 8 MiB.
 	MaxPacketBytes int
-	// WindowBytes bounds what is under way to one host and not yet taken by it.
-	// More of it makes heartbeats wait longer behind bulk. Default 1 MiB.
+	// WindowBytes bounds what is under way to one host and not yet taken by it, on each of
+	// the lanes: see actors.Lane. Default 1 MiB.
 	WindowBytes int
 	// MaxClients is how many clients in other processes (Dial) this host serves at a time.
 	// With TLS they have certificates as hosts do; so there must be a TLS.HostName, which
@@ -90,6 +92,7 @@ type Transport struct {
 	links map[string]*link // by address
 
 	gateway gateway
+	speaks  speech
 	started chan struct{} // closed when packets can be taken
 	streams atomic.Uint64 // that have ever come in
 	refused [reasons]atomic.Uint64
@@ -97,7 +100,7 @@ type Transport struct {
 
 // New returns a Transport. It does not listen before the host starts it.
 func New(cfg Config) *Transport {
-	t := &Transport{cfg: cfg.withDefaults(), links: map[string]*link{}, started: make(chan struct{})}
+	t := &Transport{cfg: cfg.withDefaults(), links: map[string]*link{}, speaks: ours, started: make(chan struct{})}
 	t.gateway.t = t
 	t.life, t.end = context.WithCancel(context.Background())
 	return t
@@ -216,7 +219,7 @@ func (t *Transport) Link(address string, notify func(actors.LinkEvent)) actors.L
 	t.links[address] = l
 	t.mu.Unlock()
 	t.gateway.lost(address)
-	l.greet()
+	l.lanes[actors.LaneControl].greet()
 	return l
 }
 
@@ -248,17 +251,28 @@ func (t *Transport) link(address string) *link {
 	return t.links[address]
 }
 
+// lane returns the lane with an address of its own, or nil.
+func (t *Transport) lane(address string) *lane {
+	host, _, _ := strings.Cut(address, "#")
+	if l := t.link(host); l != nil {
+		if i := slices.Index(laneSuffixes[:], address[len(host):]); i >= 0 {
+			return &l.lanes[i]
+		}
+	}
+	return nil
+}
+
 // endpointChanged is told by protoactor of connections that came and went. Only
 // those that this host dialled have events.
 func (t *Transport) endpointChanged(e any) {
 	switch e := e.(type) {
 	case *protoremote.EndpointConnectedEvent:
-		if l := t.link(e.Address); l != nil {
-			l.connected()
+		if w := t.lane(e.Address); w != nil {
+			w.connected()
 		}
 	case *protoremote.EndpointTerminatedEvent:
-		if l := t.link(e.Address); l != nil {
-			l.disconnected()
+		if w := t.lane(e.Address); w != nil {
+			w.disconnected()
 		}
 		t.gateway.lost(e.Address)
 	}

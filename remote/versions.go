@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"google.golang.org/grpc/metadata"
+
+	"github.com/castaway-go/castaway/actors"
 )
 
 // speech is what a host can say and understand. The two sides of a stream tell each other
@@ -17,13 +19,20 @@ type speech struct {
 	capabilities   []string // what may be left out; words without spaces
 }
 
+// The versions of packets.
+const (
+	firstVersion = 1
+	lanesVersion = 2 // a stream is of a lane
+)
+
 // ours is what this package speaks.
-var ours = speech{oldest: wireVersion, newest: wireVersion}
+var ours = speech{oldest: firstVersion, newest: lanesVersion}
 
 // The keys of the metadata.
 const (
 	versionsKey     = "castaway-versions"     // the oldest and the newest: 1-2
 	capabilitiesKey = "castaway-capabilities" // one value each
+	laneKey         = "castaway-lane"         // of the opener: what follows the address
 )
 
 func (s speech) metadata() metadata.MD {
@@ -50,6 +59,19 @@ func readSpeech(md metadata.MD) (speech, error) {
 		s.oldest, s.newest = uint32(oldest), uint32(newest)
 	}
 	return s, nil
+}
+
+// readLane reads which lane a stream is of.
+func (s speech) readLane(md metadata.MD) (actors.Lane, error) {
+	said := md.Get(laneKey)
+	if len(said) == 0 || said[0] == "" {
+		return actors.LaneControl, nil
+	}
+	i := slices.Index(laneSuffixes[:], said[0])
+	if i < 0 || s.newest < lanesVersion {
+		return 0, fmt.Errorf("a stream of lane %.40q, where version %d is spoken", said[0], s.newest)
+	}
+	return actors.Lane(i), nil
 }
 
 // with returns what is spoken with another host: the lower of both newest versions, if both

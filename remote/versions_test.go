@@ -57,21 +57,23 @@ func saying(t *testing.T, versions string) context.Context {
 func TestAHostOfAnotherVersionIsTold(t *testing.T) {
 	v := newVictim(t)
 	s := newStranger(t, v)
-	for _, versions := range []string{"1-1", "1-2", "1-4294967295"} {
+	for versions, spoken := range map[string]uint32{"1-1": 1, "1-2": 2, "2-9": 2, "1-4294967295": 2} {
 		stream, err := s.try(saying(t, versions))
 		if err != nil {
 			t.Fatalf("%s: %v", versions, err)
 		}
-		if md, err := stream.Header(); err != nil || !reflect.DeepEqual(md.Get(versionsKey), []string{"1-1"}) {
+		if md, err := stream.Header(); err != nil || !reflect.DeepEqual(md.Get(versionsKey), []string{"1-2"}) {
 			t.Errorf("%s: it hears %v, %v", versions, md, err)
 		}
-		if err := stream.Send(batch(s.clean())); err != nil {
+		p := encode(everything())
+		p.Sequence, p.Version = 1, spoken
+		if err := stream.Send(batch(s.of(p))); err != nil {
 			t.Fatal(err)
 		}
 		<-v.delivered
 	}
 	for versions, want := range map[string]string{
-		"2-2": "speaks 1 to 1, the other one 2 to 2", "2-9": "speaks 1 to 1",
+		"3-3": "speaks 1 to 2, the other one 3 to 3", "3-9": "speaks 1 to 2",
 		"": "no sense", "1": "no sense", "2-1": "no sense", "0-1": "no sense", "1-x": "no sense", "-1-2": "no sense", "1-99999999999": "no sense",
 	} {
 		before := v.Refused()
@@ -79,7 +81,7 @@ func TestAHostOfAnotherVersionIsTold(t *testing.T) {
 		if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", versions, err)
 		}
-		if md, err := stream.Header(); err != nil || !reflect.DeepEqual(md.Get(versionsKey), []string{"1-1"}) {
+		if md, err := stream.Header(); err != nil || !reflect.DeepEqual(md.Get(versionsKey), []string{"1-2"}) {
 			t.Errorf("%q: it hears %v, %v", versions, md, err)
 		}
 		if after := v.Refused(); after.Versions != before.Versions+1 {
@@ -92,7 +94,7 @@ func TestAHostOfAnotherVersionIsTold(t *testing.T) {
 func TestAPacketOfAnotherVersionEndsTheStream(t *testing.T) {
 	v := newVictim(t)
 	s := newStranger(t, v)
-	for _, version := range []uint32{0, 2, 1 << 31} {
+	for _, version := range []uint32{0, 1, 3, 1 << 31} {
 		before := v.Refused()
 		p := encode(everything())
 		p.Sequence, p.Version = 1, version
@@ -101,11 +103,13 @@ func TestAPacketOfAnotherVersionEndsTheStream(t *testing.T) {
 			t.Fatal(err)
 		}
 		b := s.of(p)
-		b.Envelopes = append(b.Envelopes, s.clean().Envelopes...) // is not heard either
+		good := encode(everything())
+		good.Sequence, good.Version = 2, 2
+		b.Envelopes = append(b.Envelopes, s.of(good).Envelopes...) // is not heard either
 		if err := stream.Send(batch(b)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := stream.Recv(); status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "where 1 is spoken") {
+		if _, err := stream.Recv(); status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "where 2 is spoken") {
 			t.Errorf("version %d: the stream ends with %v", version, err)
 		}
 		if after := v.Refused(); after.Versions != before.Versions+1 {
@@ -143,12 +147,12 @@ func TestWhatWasTakenIsToldInAnyVersion(t *testing.T) {
 // The other side of a link is of a later version: first one that is too late, then one that
 // can still speak with this.
 func TestALinkToALaterVersionSpeaksTheEarlier(t *testing.T) {
-	o := (&other{says: metadata.Pairs(versionsKey, "2-3")}).listen(t, "127.0.0.1:0")
+	o := (&other{says: metadata.Pairs(versionsKey, "3-4")}).listen(t, "127.0.0.1:0")
 	address := o.address
 	w := startWire(t, wireConfig{})
 	w.tell("link %s", address)
 	line := w.await("cannot speak to another host", address)
-	if !strings.Contains(line, "this host speaks 1 to 1, the other one 2 to 3") {
+	if !strings.Contains(line, "this host speaks 1 to 2, the other one 3 to 4") {
 		t.Errorf("it says %s", line)
 	}
 	w.tell("send %s", address)
@@ -165,7 +169,7 @@ func TestALinkToALaterVersionSpeaksTheEarlier(t *testing.T) {
 	w.await("sent true")
 	for {
 		if p := <-o.packets; p.Sequence > 0 {
-			if p.Version != 1 || !proto.Equal(p.Messages[0], encode(everything()).Messages[0]) {
+			if p.Version != 2 || !proto.Equal(p.Messages[0], encode(everything()).Messages[0]) {
 				t.Errorf("it sends version %d", p.Version)
 			}
 			return
@@ -183,7 +187,7 @@ func TestALinkWritesTheVersionThatIsSpoken(t *testing.T) {
 	await(t, events, actors.LinkUp)
 	for _, version := range []uint32{1, 2} {
 		if version > 1 { // as if this side spoke it, too
-			l.met(speech{oldest: version, newest: version}, nil)
+			l.met(&l.lanes[0], speech{oldest: version, newest: version}, nil)
 		}
 		if !l.Send(everything()) {
 			t.Fatal("the link takes no packet")
@@ -220,7 +224,7 @@ func TestAHostThatIsNotWantedIsInNoHaste(t *testing.T) {
 	v.links[l.address] = l
 	v.mu.Unlock()
 	defer l.Close()
-	if got := l.pause(); got != greetAfter {
+	if got := l.lanes[0].pause(); got != greetAfter {
 		t.Errorf("after a connection broke it waits for %v", got)
 	}
 	for code, want := range map[codes.Code]time.Duration{
@@ -230,13 +234,13 @@ func TestAHostThatIsNotWantedIsInNoHaste(t *testing.T) {
 		if got := s.lost(status.Error(code, "")); got != want {
 			t.Errorf("after %v the handshake begins again after %v", code, got)
 		}
-		if got := l.pause(); got != want {
+		if got := l.lanes[0].pause(); got != want {
 			t.Errorf("after %v the link waits for %v", code, got)
 		}
 	}
 	v.rejected(l.address, context.Canceled)
-	l.met(ours, nil)
-	if got := l.pause(); got != greetAfter {
+	l.met(&l.lanes[0], ours, nil)
+	if got := l.lanes[0].pause(); got != greetAfter {
 		t.Errorf("after a good connection it waits for %v", got)
 	}
 }

@@ -99,7 +99,7 @@ func wireChild(spec string) error {
 		case "theirs": // what is known of the other direction of a link
 			l := links[arg].(*link)
 			l.mu.Lock()
-			say("theirs %d", l.theirs)
+			say("theirs %d", l.lanes[0].theirs)
 			l.mu.Unlock()
 		}
 	}

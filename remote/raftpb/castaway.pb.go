@@ -697,6 +697,7 @@ type AppendRequest struct {
 	Entries       []byte `protobuf:"bytes,4,opt,name=entries,proto3" json:"entries,omitempty"`
 	Admit         bool   `protobuf:"varint,5,opt,name=admit,proto3" json:"admit,omitempty"`
 	Quiesce       bool   `protobuf:"varint,6,opt,name=quiesce,proto3" json:"quiesce,omitempty"`
+	Urgent        bool   `protobuf:"varint,7,opt,name=urgent,proto3" json:"urgent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -773,6 +774,13 @@ func (x *AppendRequest) GetQuiesce() bool {
 	return false
 }
 
+func (x *AppendRequest) GetUrgent() bool {
+	if x != nil {
+		return x.Urgent
+	}
+	return false
+}
+
 type AppendReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Match         uint64                 `protobuf:"varint,1,opt,name=match,proto3" json:"match,omitempty"`
@@ -782,6 +790,7 @@ type AppendReply struct {
 	Hint          *EntryID               `protobuf:"bytes,5,opt,name=hint,proto3" json:"hint,omitempty"`
 	Newcomer      bool                   `protobuf:"varint,6,opt,name=newcomer,proto3" json:"newcomer,omitempty"`
 	Flooded       bool                   `protobuf:"varint,7,opt,name=flooded,proto3" json:"flooded,omitempty"`
+	Ahead         uint64                 `protobuf:"varint,8,opt,name=ahead,proto3" json:"ahead,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -863,6 +872,13 @@ func (x *AppendReply) GetFlooded() bool {
 		return x.Flooded
 	}
 	return false
+}
+
+func (x *AppendReply) GetAhead() uint64 {
+	if x != nil {
+		return x.Ahead
+	}
+	return 0
 }
 
 type TimeoutNow struct {
@@ -2654,14 +2670,15 @@ const file_castaway_proto_rawDesc = "" +
 	"\tVoteReply\x12\x10\n" +
 	"\x03pre\x18\x01 \x01(\bR\x03pre\x12\x18\n" +
 	"\agranted\x18\x02 \x01(\bR\agranted\x12\x1a\n" +
-	"\bcampaign\x18\x03 \x01(\x04R\bcampaign\"\xb1\x01\n" +
+	"\bcampaign\x18\x03 \x01(\x04R\bcampaign\"\xc9\x01\n" +
 	"\rAppendRequest\x12(\n" +
 	"\x04prev\x18\x01 \x01(\v2\x14.castaway.v1.EntryIDR\x04prev\x12\x16\n" +
 	"\x06commit\x18\x02 \x01(\x04R\x06commit\x12\x14\n" +
 	"\x05round\x18\x03 \x01(\x04R\x05round\x12\x18\n" +
 	"\aentries\x18\x04 \x01(\fR\aentries\x12\x14\n" +
 	"\x05admit\x18\x05 \x01(\bR\x05admit\x12\x18\n" +
-	"\aquiesce\x18\x06 \x01(\bR\aquiesce\"\xe3\x01\n" +
+	"\aquiesce\x18\x06 \x01(\bR\aquiesce\x12\x16\n" +
+	"\x06urgent\x18\a \x01(\bR\x06urgent\"\xf9\x01\n" +
 	"\vAppendReply\x12\x14\n" +
 	"\x05match\x18\x01 \x01(\x04R\x05match\x12\x14\n" +
 	"\x05round\x18\x02 \x01(\x04R\x05round\x12\x1a\n" +
@@ -2669,7 +2686,8 @@ const file_castaway_proto_rawDesc = "" +
 	"\x06probed\x18\x04 \x01(\v2\x14.castaway.v1.EntryIDR\x06probed\x12(\n" +
 	"\x04hint\x18\x05 \x01(\v2\x14.castaway.v1.EntryIDR\x04hint\x12\x1a\n" +
 	"\bnewcomer\x18\x06 \x01(\bR\bnewcomer\x12\x18\n" +
-	"\aflooded\x18\a \x01(\bR\aflooded\"\f\n" +
+	"\aflooded\x18\a \x01(\bR\aflooded\x12\x14\n" +
+	"\x05ahead\x18\b \x01(\x04R\x05ahead\"\f\n" +
 	"\n" +
 	"TimeoutNow\")\n" +
 	"\vReadRequest\x12\x1a\n" +
