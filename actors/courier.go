@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/persistence/snapshots"
@@ -38,6 +39,7 @@ type courier struct {
 	until raftcore.Instant                   // so long snapshots have the state in them
 	in    *arriving
 	nudge Timer
+	paced Timer // more may be sent then
 }
 
 // The messages of the courier.
@@ -51,6 +53,8 @@ type (
 	}
 	// nudged is the timer: who has not been heard of for long is asked again.
 	nudged struct{}
+	// goOn is a timer, too: chunks may leave that had to wait.
+	goOn struct{}
 	// wholeWanted asks for a snapshot with the state in it, which wholeTaken says there
 	// is now, or that it has come to nothing.
 	wholeWanted struct{}
@@ -62,6 +66,7 @@ type departing struct {
 	message raftcore.Message
 	last    raftcore.Index
 	file    *snapshots.Outgoing
+	begun   bool             // the receiver has said where
 	next    int64            // what is sent next
 	taken   int64            // the receiver has so much
 	heard   raftcore.Instant // when it last said so
@@ -104,8 +109,10 @@ func (c *courier) Receive(ctx actor.Context) {
 		}
 		c.group.wholes.Store(false)
 		c.lay()
-		if c.nudge != nil {
-			c.nudge.Stop()
+		for _, t := range []Timer{c.nudge, c.paced} {
+			if t != nil {
+				t.Stop()
+			}
 		}
 	case *actor.Stopped:
 		c.box.close()
@@ -128,6 +135,11 @@ func (c *courier) receive(message any) {
 	case nudged:
 		c.nudge = nil
 		c.ask()
+	case goOn:
+		c.paced = nil
+		for _, id := range slices.Sorted(maps.Keys(c.out)) {
+			c.fill(id, c.out[id])
+		}
 	case wholeTaken:
 		for _, id := range slices.Sorted(maps.Keys(c.wait)) { // the node sends the newest
 			c.tellNode(raftcore.SnapshotSent{Peer: id, Index: c.wait[id], Status: raftcore.SnapshotFailed})
@@ -239,7 +251,7 @@ func (c *courier) answered(from raftcore.NodeID, a *SnapshotAnswer) {
 	d.heard = c.host.now()
 	switch a.Outcome {
 	case SnapshotFrom:
-		d.next, d.taken = a.Offset, a.Offset
+		d.begun, d.next, d.taken = true, a.Offset, a.Offset
 	case SnapshotTaken:
 		d.taken = max(d.taken, a.Offset)
 	case SnapshotArrived:
@@ -253,7 +265,16 @@ func (c *courier) answered(from raftcore.NodeID, a *SnapshotAnswer) {
 	}
 	d.moving.done.Store(d.taken)
 	c.report(from, d, raftcore.SnapshotMoving)
-	for d.next < d.file.Info().Size && d.next-d.taken < chunkWindow {
+	c.fill(from, d)
+}
+
+// fill sends what may be under way.
+func (c *courier) fill(from raftcore.NodeID, d *departing) {
+	for d.begun && d.next < d.file.Info().Size && d.next-d.taken < chunkWindow {
+		if wait := c.host.pace.take(chunkBytes, c.host.cfg.MaxSnapshotBytesPerSecond, c.host.now()); wait > 0 {
+			c.goOnIn(wait)
+			return
+		}
 		chunk, err := d.file.Chunk(d.next, make([]byte, chunkBytes))
 		if err != nil {
 			c.host.logger.Error("a snapshot cannot be sent to its end", "group", c.group.name, "peer", uint64(from), "index", uint64(d.last), "err", err)
@@ -262,6 +283,13 @@ func (c *courier) answered(from raftcore.NodeID, a *SnapshotAnswer) {
 		}
 		d.next += int64(len(chunk.Data))
 		c.tell(from, &SnapshotPart{Chunk: &chunk})
+	}
+}
+
+// goOnIn has more be sent when it may be.
+func (c *courier) goOnIn(wait time.Duration) {
+	if c.paced == nil {
+		c.paced = c.host.cfg.Runtime.AfterFunc(wait, func() { c.self.tell(goOn{}) })
 	}
 }
 

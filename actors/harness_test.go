@@ -134,6 +134,7 @@ type hostUp struct {
 	group *actors.Group
 	addr  string
 	every int  // entries between two snapshots; 0: it takes none
+	pace  int  // bytes of snapshots that it sends in a second; 0: any number
 	join  bool // it is not among the founders
 
 	versions actors.Versions // of its program
@@ -195,7 +196,7 @@ func (h *hostUp) config() actors.HostConfig {
 		ID: h.id, Store: h.disk, Transport: countingTransport{h.world.net.Transport(h.addr), h.world}, Peers: h.world.peers,
 		Raft: raftcore.Config{ElectionTimeout: 100 * time.Millisecond, Seed: uint64(h.id)},
 	}
-	cfg.BalanceInterval = h.balances
+	cfg.BalanceInterval, cfg.MaxSnapshotBytesPerSecond = h.balances, h.pace
 	if h.every > 0 {
 		cfg.Raft.SnapshotEntries, cfg.Raft.KeepEntries = h.every, -1
 	}

@@ -56,6 +56,9 @@ type HostConfig struct {
 	// MaxPending bounds the requests that a member has taken and not answered;
 	// beyond it they are refused with ErrBusy. Default 8,192.
 	MaxPending int
+	// MaxSnapshotBytesPerSecond bounds how many bytes of snapshots this host sends in a
+	// second, to all hosts together. Default: no bound.
+	MaxSnapshotBytesPerSecond int
 	// MaxBytes bounds what this host holds of requests that are not answered, of sessions'
 	// results and of effects that wait, for all groups together; beyond it requests are
 	// refused with ErrBusy (see BusyError). Besides, half as much bounds the entries of other
@@ -136,6 +139,9 @@ func (c HostConfig) Validate() error {
 	if c.MaxPending < 0 {
 		errs = append(errs, fmt.Errorf("MaxPending is %d, negative", c.MaxPending))
 	}
+	if c.MaxSnapshotBytesPerSecond < 0 {
+		errs = append(errs, fmt.Errorf("MaxSnapshotBytesPerSecond is %d, negative", c.MaxSnapshotBytesPerSecond))
+	}
 	if least := int64(c.Raft.MaxCommandBytes) + 2*callOverhead; c.MaxBytes < least {
 		errs = append(errs, fmt.Errorf("MaxBytes is %d: a command may have %d", c.MaxBytes, least))
 	}
@@ -169,6 +175,7 @@ type Host struct {
 	logger     *slog.Logger
 	dispatcher *dispatcher // what runs the actors, unless HostConfig.Runtime does
 	epoch      time.Time
+	pace       pace // of snapshots
 	pid        *actor.PID
 	ended      chan struct{} // closed when the host actor has stopped
 	recording  *flight.Bounds

@@ -382,3 +382,29 @@ func TestS12_WhatHasArrivedIsNotSentAgain(t *testing.T) {
 		}
 	})
 }
+
+// A snapshot of six megabytes takes six seconds at one a second, about; and arrives.
+func TestSnapshotsAreSentNoFasterThanTheyMay(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		for _, h := range w.hosts {
+			h.pace = 1 << 20
+		}
+		w.compacting(10)
+		l := w.leader()
+		f := w.hosts[l.id%3]
+		f.stop()
+		l = w.leader(f)
+		big := strings.Repeat("x", 100_000)
+		for i := range 63 {
+			l.propose(fmt.Sprint(i, big))
+		}
+		f.start()
+		began := time.Now() // in the bubble, where time is exact
+		w.until("it has the snapshot", func() bool { return f.status().First > 40 })
+		if took := time.Since(began); took < 4*time.Second || took > 9*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		l.propose("last")
+		w.until("it follows", func() bool { return f.stale("last") == "last" })
+	})
+}

@@ -39,7 +39,7 @@ func (t *Transport) options() ([]protoremote.ConfigOption, error) {
 		protoremote.WithDialOptions(
 			grpc.WithTransportCredentials(creds),
 			grpc.WithConnectParams(grpc.ConnectParams{
-				Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 500 * time.Millisecond},
+				Backoff:           connectBackoff,
 				MinConnectTimeout: 2 * time.Second,
 			}),
 			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second, PermitWithoutStream: true}),
@@ -64,6 +64,10 @@ func (t *Transport) options() ([]protoremote.ConfigOption, error) {
 	}
 	return options, nil
 }
+
+// connectBackoff is between two tries to connect: never long, so that a host is found soon
+// after it has come back, however long it was away.
+var connectBackoff = backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 500 * time.Millisecond}
 
 // connect opens the stream to another host, and waits until there is one. That
 // may take for ever, so it ends with the link: protoactor's own attempt could

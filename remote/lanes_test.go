@@ -134,7 +134,7 @@ func TestO3_AHostOfVersion1IsSpokenTo(t *testing.T) {
 	l := v.Link(o.address, func(e actors.LinkEvent) { events <- e })
 	defer l.Close()
 	await(t, events, actors.LinkUp)
-	packets := append([]*actors.Packet{nil}, said()...) // the greeting goes by itself
+	packets := append([]*actors.Packet{nil}, said()...)                  // the greeting goes by itself
 	for i, want := range conversationV1(t, v.Address(), o.address)[1:] { // after the connect request
 		if p := packets[i]; p != nil {
 			if p.Lane = actors.Lane(i) % actors.Lanes; !l.Send(p) {
