@@ -251,7 +251,8 @@ func (c *courier) answered(from raftcore.NodeID, a *SnapshotAnswer) {
 	d.heard = c.host.now()
 	switch a.Outcome {
 	case SnapshotFrom:
-		d.begun, d.next, d.taken = true, a.Offset, a.Offset
+		d.next, d.taken = a.Offset, a.Offset
+		d.begun = true
 	case SnapshotTaken:
 		d.taken = max(d.taken, a.Offset)
 	case SnapshotArrived:

@@ -94,12 +94,10 @@ func (n *Node) appendRequest(m *Message, r *AppendRequest) {
 		n.holdUntil = n.now.Add(n.cfg.ElectionTimeout)
 		n.resetElection()
 	}
-	if r.Urgent {
-		n.urgentRequest(m, r, fresh)
-		return
+	if !r.Urgent {
+		fresh = fresh || r.Round > f.inOrder && len(r.Entries) == 0 // else their acknowledgement is enough
+		f.inOrder = max(f.inOrder, r.Round)
 	}
-	fresh = fresh || r.Round > f.inOrder && len(r.Entries) == 0 // else their acknowledgement is enough
-	f.inOrder = max(f.inOrder, r.Round)
 	flooded := n.flooded()
 	if flooded && !n.log.has(r.Prev) {
 		// It follows what was dropped. To say so now would have it sent, and dropped,
@@ -107,14 +105,18 @@ func (n *Node) appendRequest(m *Message, r *AppendRequest) {
 		f.owes, f.flooded = f.owes || fresh, true
 		return
 	}
-	f.flooded = false
+	// What is urgent may have come before others that were sent earlier: what those had the
+	// follower say stays to be said.
+	f.flooded = f.flooded && r.Urgent
 	if !n.log.has(r.Prev) || n.late(m) {
-		f.rejecting = true
 		f.owes = f.owes || fresh
-		f.rejection = AppendReply{Rejected: true, Probed: r.Prev, Hint: n.log.newestUpTo(r.Prev)}
+		if !r.Urgent || !f.rejecting {
+			f.rejecting = true
+			f.rejection = AppendReply{Rejected: true, Probed: r.Prev, Hint: n.log.newestUpTo(r.Prev)}
+		}
 		return
 	}
-	f.rejecting = false
+	f.rejecting = f.rejecting && r.Urgent
 	entries := r.Entries
 	if flooded {
 		entries = nil // as if they had been lost: the leader finds out, and sends them again
@@ -130,31 +132,6 @@ func (n *Node) appendRequest(m *Message, r *AppendRequest) {
 	if fresh || len(entries) > 0 && last <= f.acked {
 		f.owes = true
 	}
-	n.hush(r, last)
-}
-
-// urgentRequest takes a message that may have come before others that were sent earlier. What
-// those have the follower say stays to be said.
-func (n *Node) urgentRequest(m *Message, r *AppendRequest, fresh bool) {
-	f := &n.following
-	f.owes = f.owes || fresh
-	if !n.log.has(r.Prev) || n.late(m) {
-		if !f.rejecting {
-			f.rejecting = true
-			f.rejection = AppendReply{Rejected: true, Probed: r.Prev, Hint: n.log.newestUpTo(r.Prev)}
-		}
-		return
-	}
-	f.verified = max(f.verified, r.Prev.Index)
-	n.commitTo(min(r.Commit, f.verified))
-	n.joinIfComplete(m, r)
-	n.hush(r, r.Prev.Index)
-}
-
-// hush has this node wait in silence, if the leader says so and there is nothing left to do.
-// last is the last entry that the leader has spoken of.
-func (n *Node) hush(r *AppendRequest, last Index) {
-	f := &n.following
 	if r.Quiesce && r.Round == f.round && !f.owes && !f.doubtful && n.log.saved == n.log.last && n.log.commit == n.log.last && last == n.log.last {
 		n.quiet = true
 	}

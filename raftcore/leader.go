@@ -242,7 +242,7 @@ func (n *Node) appendReply(m *Message, r *AppendReply) {
 	if n.role != Leader || p == nil {
 		return
 	}
-	if r.Round > n.leader.round || r.Ahead > r.Round || !p.fromPresentLife(m.Incarnation, r.Round, n.leader.round, n.log.last+1) {
+	if r.Round > n.leader.round || !p.fromPresentLife(m.Incarnation, r.Round, n.leader.round, n.log.last+1) {
 		n.refused++
 		return
 	}
@@ -282,7 +282,7 @@ func (n *Node) appendReply(m *Message, r *AppendReply) {
 	p.catchUp.note(p.match, n.log.last, n.now, n.cfg.ElectionTimeout)
 	p.inflight.free(p.match)
 	p.next = max(p.next, p.match+1)
-	if p.state == probe && p.asked != 0 && r.Round-r.Ahead >= p.asked && !r.Flooded {
+	if p.state == probe && p.asked != 0 && r.Ahead <= r.Round && r.Round-r.Ahead >= p.asked && !r.Flooded {
 		p.becomeReplicate() // it agreed with this question
 	}
 	if p.state == snapshot && p.match >= p.snapshot {
