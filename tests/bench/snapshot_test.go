@@ -76,13 +76,17 @@ func moveState(b *testing.B, size int64) {
 	ctx, cancel := context.WithTimeout(context.Background(), 25*time.Minute)
 	defer cancel()
 	peers := map[raftcore.NodeID]string{}
+	var taken []net.Listener // none is given twice
 	for id := range raftcore.NodeID(4) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			b.Fatal(err)
 		}
 		peers[id+1] = l.Addr().String()
-		defer l.Close()
+		taken = append(taken, l)
+	}
+	for _, l := range taken {
+		l.Close()
 	}
 	start := func(id raftcore.NodeID, known map[raftcore.NodeID]string) *actors.Host {
 		host, err := actors.Start(hosts.QuietSystem(), actors.HostConfig{
