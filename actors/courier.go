@@ -71,6 +71,9 @@ type departing struct {
 	taken   int64            // the receiver has so much
 	heard   raftcore.Instant // when it last said so
 	offered raftcore.Instant // when it was last asked
+	sent    raftcore.Instant // when the chunks that are under way were
+	rests   raftcore.Instant // until then it lets the log go first
+	saves   uint64           // of the log, when they were sent
 	moving  *moving
 }
 
@@ -264,6 +267,10 @@ func (c *courier) answered(from raftcore.NodeID, a *SnapshotAnswer) {
 		c.fail(from)
 		return
 	}
+	if a.Outcome == SnapshotTaken && d.taken == d.next && c.host.pace.saves.Load() != d.saves {
+		now := c.host.now()
+		d.rests = now.Add(min(yielding*now.Sub(d.sent), c.host.cfg.Raft.ElectionTimeout/2))
+	}
 	d.moving.done.Store(d.taken)
 	c.report(from, d, raftcore.SnapshotMoving)
 	c.fill(from, d)
@@ -271,7 +278,20 @@ func (c *courier) answered(from raftcore.NodeID, a *SnapshotAnswer) {
 
 // fill sends what may be under way.
 func (c *courier) fill(from raftcore.NodeID, d *departing) {
-	for d.begun && d.next < d.file.Info().Size && d.next-d.taken < chunkWindow {
+	if !d.begun {
+		return
+	}
+	now := c.host.now()
+	if busy := c.host.pace.saves.Load() != d.saves; busy && d.taken < d.next {
+		return // a window at a time
+	} else if busy && now < d.rests {
+		c.goOnIn(d.rests.Sub(now))
+		return
+	}
+	if d.taken == d.next {
+		d.sent, d.saves = now, c.host.pace.saves.Load()
+	}
+	for d.next < d.file.Info().Size && d.next-d.taken < chunkWindow {
 		if wait := c.host.pace.take(chunkBytes, c.host.cfg.MaxSnapshotBytesPerSecond, c.host.now()); wait > 0 {
 			c.goOnIn(wait)
 			return

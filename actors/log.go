@@ -251,6 +251,7 @@ func (l *log) flush(ctx actor.Context) {
 		n := l.portion()
 		l.host.saving.Store(int64(l.host.now()))
 		began := l.host.meters.now()
+		l.host.pace.saves.Add(1)
 		err := l.store.Save(l.saves[:n])
 		l.host.meters.saved(began, err)
 		l.host.saving.Store(0)

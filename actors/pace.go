@@ -2,6 +2,7 @@ package actors
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/castaway-go/castaway/raftcore"
@@ -11,7 +12,14 @@ import (
 type pace struct {
 	mu   sync.Mutex
 	free raftcore.Instant // when the next chunk may leave
+
+	saves atomic.Uint64 // that the host's log has begun: while there are some, snapshots yield
 }
+
+// yielding is how much longer than a window of chunks takes a snapshot rests after it, while
+// the log has something to do. Whatever it is that the two share, disk, processor or wire, a
+// fifth of it is the most that the snapshot takes.
+const yielding = 4
 
 // take takes the time for a chunk of so many bytes, or returns how long to wait and ask again.
 func (p *pace) take(bytes, perSecond int, now raftcore.Instant) (wait time.Duration) {
