@@ -258,11 +258,31 @@ func (p *peer) keep(r GroupResponse) {
 	}
 }
 
-// flush sends the packets.
+// flush sends the packets. What is urgent goes with the log in one, unless it would wait there:
+// a packet more is work for both sides.
 func (p *peer) flush() {
+	if waits, is := p.link.(interface{ LogWaits() bool }); !is || !waits.LogWaits() {
+		p.merge()
+	}
 	for lane := range Lanes {
 		p.send(lane)
 	}
+}
+
+// merge puts what is for the first lane into the packet for the log, if there is one.
+func (p *peer) merge() {
+	urgent, log := &p.open[LaneControl], &p.open[LaneLog]
+	if urgent.packet == nil || log.packet == nil || urgent.bytes+log.bytes > maxPacketBytes {
+		return
+	}
+	from, to := urgent.packet, log.packet
+	to.Messages = append(to.Messages, from.Messages...)
+	to.Removed = append(to.Removed, from.Removed...)
+	to.Beat = from.Beat
+	log.bytes += urgent.bytes
+	log.senders = append(log.senders, urgent.senders...)
+	clear(urgent.senders)
+	urgent.packet, urgent.senders = nil, urgent.senders[:0]
 }
 
 // send sends the packet of a lane. If the link refuses it, everything in it is dealt with

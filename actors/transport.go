@@ -42,7 +42,9 @@ type Link interface {
 
 // Lane is one of the ways on which packets go to a host. On one lane they arrive in the order
 // in which they were sent; what is on one need not wait for what is on another, and may
-// overtake it. A Transport may have one way for all.
+// overtake it. A Transport may have one way for all; what is for LaneControl then goes with
+// the log, in one packet. One that has more has a method LogWaits() bool on its links, which
+// says when it should not.
 type Lane uint8
 
 // The lanes.

@@ -58,10 +58,22 @@ func (l *link) carrier(of actors.Lane) *lane {
 // way returns the lane for a packet. While there is next to nothing on that of the log, the
 // first one has no use: what is sent in one go on one connection costs half as much.
 func (l *link) way(of actors.Lane) *lane {
-	if log := &l.lanes[actors.LaneLog]; of == actors.LaneControl && l.forked() && log.up && log.bytes <= log.window/16 {
-		return log
+	if of == actors.LaneControl && l.forked() && !l.logWaits() {
+		of = actors.LaneLog
 	}
 	return l.carrier(of)
+}
+
+func (l *link) logWaits() bool {
+	log := l.carrier(actors.LaneLog)
+	return !log.up || log.bytes > log.window/16
+}
+
+// LogWaits reports whether what is sent on the lane of the log would wait there.
+func (l *link) LogWaits() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.forked() && l.logWaits()
 }
 
 // Send takes a packet, or refuses it. See actors.Link.
