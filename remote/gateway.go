@@ -377,6 +377,7 @@ func (c *client) take() (answers []answer) {
 const (
 	maxBatch      = 256
 	maxBatchBytes = 256 << 10
+	clientWindow  = 4 * maxBatchBytes // of a stream, in HTTP/2
 )
 
 // sendDown sends answers down the client's own stream.
