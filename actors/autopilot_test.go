@@ -234,6 +234,25 @@ func TestM15_AGroupGrowsToWhatIsDescribed(t *testing.T) {
 	})
 }
 
+// A host that nobody knew of comes while the group is silent, and all its autopilot ever
+// looked at is well.
+func TestM15_ANewPeerIsAskedWhileTheGroupIsSilent(t *testing.T) {
+	inPiloted(t, 3, 0, actors.Autopilot{}, func(p *piloted) {
+		p.come(ids(1, 2, 3), nil)
+		p.says(actors.AsDescribed)
+		p.silent()
+		time.Sleep(10 * stableFor) // fake: until nobody looks any more
+		fourth := &hostUp{world: p.world, id: 4, disk: persistence.Memory(), addr: "host-4", join: true}
+		p.peers[4] = fourth.addr
+		for _, h := range p.hosts {
+			p.setPeers(h)
+		}
+		p.hosts = append(p.hosts, fourth)
+		p.start(fourth)
+		p.come(ids(1, 2, 3), ids(4))
+	})
+}
+
 // One of the two that are missing is not there: a second voter alone would do harm.
 func TestM15_AGroupDoesNotGrowToAnEvenNumber(t *testing.T) {
 	inPiloted(t, 3, 2, actors.Autopilot{Voters: 5}, func(p *piloted) {

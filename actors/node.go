@@ -15,7 +15,7 @@ import (
 // messages. It takes everything that waits, and then drains once.
 //
 //	clients     → node     *call
-//	host, peers → node     *raftcore.Message, raftcore.Unreachable, removedThere
+//	host, peers → node     *raftcore.Message, raftcore.Unreachable, removedThere, peersChanged
 //	log         → node     raftcore.Saved, raftcore.Loaded, loadDamaged
 //	machine     → node     raftcore.Applied
 //	snapshotter → node     raftcore.SnapshotTaken
@@ -159,6 +159,8 @@ func (n *node) receive(message any) {
 		n.core.Step(m)
 	case removedThere:
 		n.removedThere(m.peer)
+	case peersChanged:
+		n.tellPilot(false)
 	case tellSleep:
 		n.tellSleep()
 	case lookOrder:

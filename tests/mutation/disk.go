@@ -1157,6 +1157,9 @@ var actorMutants = []mutant{
 	{"M15", "the autopilot is not told that a silent group has woken", []edit{
 		{"liveness.go", "n.tellPilot(n.asleep && !quiescent)", "_ = n.tellPilot"},
 	}},
+	{"M15", "the autopilot is not told of a new peer while the group is silent", []edit{
+		{"node.go", "case peersChanged:\n\t\tn.tellPilot(false)", "case peersChanged:"},
+	}},
 	{"M15", "what a host that never answers was asked is kept for ever", []edit{
 		{"pilot.go", "before.giveUp() // or", "_ = before // or"},
 	}},
