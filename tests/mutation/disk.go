@@ -1157,6 +1157,9 @@ var actorMutants = []mutant{
 	{"M15", "the autopilot is not told that a silent group has woken", []edit{
 		{"liveness.go", "n.tellPilot(n.asleep && !quiescent)", "_ = n.tellPilot"},
 	}},
+	{"P8", "a member that stops tells those to stop who have", []edit{
+		{"member.go", "if !m.ordered { // or", "if true { // or"},
+	}},
 	{"M15", "the autopilot is not told of a new peer while the group is silent", []edit{
 		{"node.go", "case peersChanged:\n\t\tn.tellPilot(false)", "case peersChanged:"},
 	}},
