@@ -127,6 +127,7 @@ func (g *gateway) serve(stream grpc.ServerStream) error {
 		return err
 	}
 	defer g.clients.Add(-1)
+	defer g.t.door.know(socketOf(stream.Context()), "")()
 	err := stream.SendMsg(&protoremote.RemoteMessage{MessageType: &protoremote.RemoteMessage_ConnectResponse{
 		ConnectResponse: &protoremote.ConnectResponse{MemberId: g.t.system.ID},
 	}})

@@ -151,6 +151,11 @@ func child(spec string) error {
 			fmt.Println(string(answer.Data), err)
 		case "refused":
 			fmt.Println(transport.Refused().Messages)
+		case "refusals":
+			fmt.Printf("%+v\n", transport.Refused())
+		case "term":
+			s, err := group.Status(ctx)
+			fmt.Println(uint64(s.Term), err)
 		case "why":
 			fmt.Println(<-refusals)
 		case "memory": // in MiB

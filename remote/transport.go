@@ -89,6 +89,7 @@ type Transport struct {
 	mu    sync.RWMutex
 	links map[string]*link // by address
 
+	door    *door
 	gateway gateway
 	started chan struct{} // closed when packets can be taken
 	streams atomic.Uint64 // that have ever come in
@@ -98,7 +99,7 @@ type Transport struct {
 // New returns a Transport. It does not listen before the host starts it.
 func New(cfg Config) *Transport {
 	t := &Transport{cfg: cfg.withDefaults(), links: map[string]*link{}, started: make(chan struct{})}
-	t.gateway.t = t
+	t.door, t.gateway.t = newDoor(t), t
 	t.life, t.end = context.WithCancel(context.Background())
 	return t
 }
