@@ -49,7 +49,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	for env, run := range map[string]func(spec string) error{wireEnv: wireChild, plainEnv: plain, childEnv: child} {
+	for env, run := range map[string]func(spec string) error{wireEnv: wireChild, sinkEnv: sinkChild, plainEnv: plain, childEnv: child} {
 		spec := os.Getenv(env)
 		if spec == "" {
 			continue
