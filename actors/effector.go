@@ -115,7 +115,7 @@ func (f *effector) act(ctx actor.Context, failed bool) {
 		f.order(effectOrder{kind: effectAppends, id: q.id}.encode())
 	}
 	f.watchAll(ctx)
-	now := time.Now()
+	now := f.host.cfg.Runtime.Now()
 	next := f.ring(now)
 	if look := f.upgrade(now); !look.IsZero() && (next.IsZero() || look.Before(next)) {
 		next = look

@@ -123,7 +123,7 @@ func (n *node) Receive(ctx actor.Context) {
 
 func (n *node) tick() {
 	n.now = n.host.now()
-	n.core.Step(raftcore.Tick{Now: n.now, Time: time.Now().UnixMilli()})
+	n.core.Step(raftcore.Tick{Now: n.now, Time: n.host.cfg.Runtime.Now().UnixMilli()})
 }
 
 func (n *node) receive(message any) {
