@@ -102,6 +102,9 @@ func (s *stack) newestPrograms() {
 	}
 }
 
+// patienceForTimers is how long is waited for timers that somebody's machine has set.
+const patienceForTimers = 70 * time.Second
+
 // settle demands that all members of a group have applied the same, of the newest version,
 // and that all effects have been carried out.
 func (g *stackGroup) settle(limit time.Duration) {
@@ -111,6 +114,10 @@ func (g *stackGroup) settle(limit time.Duration) {
 	})
 	g.calm = g.last(limit)
 	now, why, next := s.queue.now, "", s.queue.now
+	if g.theirs { // the timers of ours are soon
+		s.queue.Run(s.queue.now+patienceForTimers, func() bool { return s.err != nil })
+		now = s.queue.now
+	}
 	s.until(fmt.Sprintf("the effects of group %s are carried out", g.name), limit, func() bool {
 		if s.queue.now < next {
 			return false

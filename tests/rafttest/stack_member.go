@@ -22,6 +22,7 @@ type stackGroup struct {
 	machine   func() actors.StateMachine
 	newest    uint64 // version of the machine, in the end
 	canonical bool   // its machines write the same snapshots
+	theirs    bool   // the machine is somebody else's
 
 	// What its clients say. The main group's say what a ledger understands.
 	command func(r *rand.Rand, name string) []byte
@@ -73,7 +74,7 @@ func (s *stack) addGroups() {
 		g.command, g.query, g.views = named("revise"), state, [][]byte{[]byte("state")}
 	}
 	if s.theirs != nil {
-		g := add(&stackGroup{name: "yours", canonical: s.theirs.Canonical, machine: s.theirs.New})
+		g := add(&stackGroup{name: "yours", theirs: true, canonical: s.theirs.Canonical, machine: s.theirs.New})
 		g.command = func(r *rand.Rand, _ string) []byte { return s.theirs.Command(r) }
 		g.query = func(r *rand.Rand) []byte {
 			if s.theirs.Query == nil {
@@ -367,8 +368,8 @@ func (h *stackHost) dieOut() {
 // expects reports whether it was to be that a member is quarantined or faulted.
 func (m *stackMember) expects(message string, err error) bool {
 	var version *actors.VersionError
-	if errors.As(err, &version) && m.of.newest > 0 && version.Needed > m.program {
-		return true // an operator has to bring the new program
+	if p := m.of.stack.plan; errors.As(err, &version) && version.Needed > m.program && p.Change+p.Remove > 0 {
+		return true // nobody has asked one that was no member at that time: an operator has to bring the new program
 	}
 	return strings.Contains(message, "is quarantined") && m.of.stack.plan.Poison && m.of == m.of.stack.main()
 }
