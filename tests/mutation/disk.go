@@ -843,6 +843,15 @@ var actorMutants = []mutant{
 	{"A6", "what an actor does to what it was sent changes the table", []edit{
 		{"effector.go", "Data: slices.Clone(q.data)", "Data: slices.Clip(q.data)"},
 	}},
+	{"A6", "what is sent is not what the machine has said", []edit{
+		{"effector.go", "Data: slices.Clone(q.data)", "Data: append(slices.Clone(q.data), byte(f.host.cfg.ID))"},
+	}},
+	{"A6", "a timer goes off twice", []edit{
+		{"effects.go", "\t\tdelete(t.timers, o.name)\n", ""},
+	}},
+	{"A6", "a timer goes off before its time", []edit{
+		{"effects.go", "if first.at > now {", "if first.at > now+100 {"},
+	}},
 	{"C5", "a session refuses the command that its results wait for", []edit{
 		{"sessions.go", "awaited := o.sequence == s.done+1 && len(s.results) > 0", "awaited := false"},
 	}},

@@ -29,7 +29,7 @@ type StackRun struct {
 // RunStack carries out a plan: whole hosts with their actors, and clients that are
 // actors, too, in one Queue; then calm, in which all of it must come to rest, with every
 // member in the same state. Then what the clients were told is held against what was
-// carried out. It returns the first thing that is wrong. trace may be nil.
+// carried out, for each of the groups. It returns the first thing that is wrong. trace may be nil.
 func RunStack(t *testing.T, plan StackPlan, trace func(string)) (StackRun, error) {
 	return runStack(t, plan, nil, trace)
 }

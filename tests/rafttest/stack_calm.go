@@ -14,6 +14,42 @@ import (
 // settle ends the faults and demands that everything comes to rest, with all members in
 // the same state.
 func (s *stack) settle() {
+	s.endFaults()
+	s.recover()
+	s.queue.Run(s.queue.now+2*time.Second, nil) // what nobody waits for any more is over, too
+	s.everybody(long)
+	s.until("all clients have their answers", long, func() bool {
+		return !slices.ContainsFunc(s.clients, func(c *stackClient) bool {
+			return c.asks != nil || c.deals != nil && len(c.deals.open) > 0
+		})
+	})
+	s.equal(long)
+	for _, h := range s.hosts {
+		if st := h.members[0].status(); s.err == nil && st.Conf.Votes(h.id) { // else the autopilot has it learn
+			s.probe(h, long)
+		}
+	}
+	s.quiet = true
+	s.balanced(long)
+	s.breakAll()
+	s.dieOut()
+	apart := (s.queue.now + time.Minute) * time.Duration(2*s.plan.Drift) / 1000 // what the clocks are
+	s.queue.Run(s.queue.now+2*s.plan.SessionTimeout+apart+time.Second, func() bool { return s.err != nil })
+	for _, h := range s.hosts {
+		s.answeredBy(h.process, nil)
+	}
+	s.expired(long)
+	s.equal(long)
+	for _, g := range s.groups[1:] {
+		g.settle(long)
+	}
+}
+
+// long is how long anything may take when there are no faults.
+const long = 30 * time.Second
+
+// endFaults ends the faults.
+func (s *stack) endFaults() {
 	s.calm, s.mended = true, true
 	s.queue.note(nil, "", "calm")
 	s.net.Heal()
@@ -33,7 +69,10 @@ func (s *stack) settle() {
 		}
 		h.start()
 	}
-	const long = 30 * time.Second
+}
+
+// recover waits until all members run, with the newest program, and has an operator help.
+func (s *stack) recover() {
 	s.until("all hosts are up", long, func() bool {
 		return !slices.ContainsFunc(s.hosts, func(h *stackHost) bool { return !h.up() })
 	})
@@ -54,40 +93,18 @@ func (s *stack) settle() {
 			})
 		})
 	})
-	s.queue.Run(s.queue.now+2*time.Second, nil) // what nobody waits for any more is over, too
-	s.everybody(long)
-	s.until("all clients have their answers", long, func() bool {
-		return !slices.ContainsFunc(s.clients, func(c *stackClient) bool {
-			return c.asks != nil || c.deals != nil && len(c.deals.open) > 0
-		})
-	})
-	s.equal(long)
-	for _, h := range s.hosts {
-		if st := h.members[0].status(); s.err == nil && st.Conf.Votes(h.id) { // else the autopilot has it learn
-			s.probe(h, long)
-		}
-	}
-	s.quiet = true
-	s.balanced(long)
-	s.breakAll()
+}
+
+// dieOut ends the actors that are monitored.
+func (s *stack) dieOut() {
 	for _, g := range s.groups {
-		if len(g.record.indexes()) > 0 {
-			g.before = slices.Max(g.record.indexes())
+		if all := g.record.indexes(); len(all) > 0 {
+			g.before = all[len(all)-1]
 		}
 	}
 	s.extinct = true
 	for _, h := range s.hosts {
 		h.dieOut()
-	}
-	apart := (s.queue.now + time.Minute) * time.Duration(2*s.plan.Drift) / 1000 // what the clocks are
-	s.queue.Run(s.queue.now+2*s.plan.SessionTimeout+apart+time.Second, func() bool { return s.err != nil })
-	for _, h := range s.hosts {
-		s.answeredBy(h.process, nil)
-	}
-	s.expired(long)
-	s.equal(long)
-	for _, g := range s.groups[1:] {
-		g.settle(long)
 	}
 }
 

@@ -20,6 +20,7 @@ func (s *stack) check() {
 			s.fail("%w", err)
 		}
 		s.count(g)
+		s.queue.note(nil, "", "group %s has applied %x", g.name, g.record.hash())
 	}
 }
 

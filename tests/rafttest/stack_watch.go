@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"maps"
 	"slices"
@@ -37,6 +38,15 @@ func newRecord() *record {
 
 // indexes are those that were applied, in order.
 func (r *record) indexes() []raftcore.Index { return slices.Sorted(maps.Keys(r.entries)) }
+
+// hash tells one record from another.
+func (r *record) hash() uint64 {
+	h := fnv.New64a()
+	for _, index := range r.indexes() {
+		fmt.Fprintln(h, index, r.entries[index].says())
+	}
+	return h.Sum64()
+}
 
 // says is what must be the same of an entry, whoever applies it.
 func (e *appliedEntry) says() string {
