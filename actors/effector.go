@@ -87,7 +87,7 @@ func (f *effector) Receive(ctx actor.Context) {
 
 // begin begins with a table, anew if there was one.
 func (f *effector) begin(ctx actor.Context, table *effects) {
-	for a := range f.watch {
+	for _, a := range sorted(f.watch) { // in the same order each time, as all that is sent
 		ctx.Unwatch(f.local(a))
 	}
 	f.alarm.Stop()
