@@ -846,6 +846,21 @@ var actorMutants = []mutant{
 	{"A6", "what is sent is not what the machine has said", []edit{
 		{"effector.go", "Data: slices.Clone(q.data)", "Data: append(slices.Clone(q.data), byte(f.host.cfg.ID))"},
 	}},
+	{"A4", "a machine goes on with a snapshot in the version that it had", []edit{
+		{"machine.go", "\tm.setVersion(head.version)\n", ""},
+	}},
+	{"A6", "one actor that is gone stands for all", []edit{
+		{"effector.go", "if f.watch[who.Id] != 0 {", "for _, a := range sorted(f.watch) {\n\t\tf.gone[a] = true\n\t}\n\tif f.watch[who.Id] != 0 {"},
+	}},
+	{"A6", "that an actor is gone is told twice", []edit{
+		{"effects.go", "\t\tdelete(t.monitors, o.name)\n", ""},
+	}},
+	{"C1", "commands that are applied together are answered in any order", []edit{
+		{"batch.go", "m.answer(w, e.Index, outcome{data: answers[i], index: e.Index})", "m.answer(w, e.Index, outcome{data: answers[len(answers)-1-i], index: e.Index})"},
+	}},
+	{"A6", "commands that are applied together have one another's effects", []edit{
+		{"batch.go", "m.did(e.Index, m.batch.effects[i])", "m.did(e.Index, m.batch.effects[len(entries)-1-i])"},
+	}},
 	{"A6", "a timer goes off twice", []edit{
 		{"effects.go", "\t\tdelete(t.timers, o.name)\n", ""},
 	}},
