@@ -92,7 +92,7 @@ func (v *view) bad(a *Autopilot, d *decision) string {
 	was, next := v.conf.Voters, d.members.Voters
 	conf := d.members.conf()
 	has := func(list []raftcore.NodeID, id raftcore.NodeID) bool { return slices.Contains(list, id) }
-	if all := conf.Members(); len(all) != len(next)+len(conf.Learners) || conf.Equal(&v.conf) {
+	if all := conf.Members(); len(all) != len(next)+len(conf.Learners) || conf.Equal(v.conf) {
 		return "somebody is named twice, or nothing is changed"
 	}
 	if !v.quorum(was) || !v.quorum(next) {

@@ -73,7 +73,7 @@ func (p *piloted) start(h *hostUp) {
 func (p *piloted) see(s actors.Status) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s.ConfIndex == 0 || slices.ContainsFunc(p.confs, func(c seenConf) bool { return c.Index == s.ConfIndex && c.Conf.Equal(&s.Conf) }) {
+	if s.ConfIndex == 0 || slices.ContainsFunc(p.confs, func(c seenConf) bool { return c.Index == s.ConfIndex && c.Conf.Equal(s.Conf) }) {
 		return
 	}
 	p.confs = append(p.confs, seenConf{raftcore.ConfigAt{Index: s.ConfIndex, Conf: s.Conf}, time.Now()})
@@ -99,7 +99,7 @@ func (p *piloted) come(voters, learners []raftcore.NodeID) time.Duration {
 				continue
 			}
 			if s := h.status(); s.Role == raftcore.Leader && s.Readable {
-				if last = s; s.Conf.Equal(&want) && s.ConfIndex <= s.Commit {
+				if last = s; s.Conf.Equal(want) && s.ConfIndex <= s.Commit {
 					return time.Since(begin)
 				}
 			}

@@ -443,7 +443,7 @@ func (n *Node) bootstrap(in Bootstrap) {
 		outcome = BadConfig
 	case n.hard.Cluster != in.Cluster && n.hard != HardState{}:
 		outcome = NotPristine
-	case n.log.last > 0 && n.members.at() == founding && !n.members.current().Equal(&in.Conf):
+	case n.log.last > 0 && n.members.at() == founding && !n.members.current().Equal(in.Conf):
 		outcome = NotPristine // founded with others
 	case n.log.last > 0:
 		// Founded before, or joined those who were: nothing to do.

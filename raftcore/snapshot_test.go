@@ -604,7 +604,7 @@ func TestS5_ASnapshotCarriesTheConfigurationAsOfItsIndex(t *testing.T) {
 			case got == nil || got.Last != entries[base-1].EntryID || !reflect.DeepEqual(got.Conf, confAsOf(entries, Index(base))):
 				t.Fatalf("keeping %d before %d, the base is %v", keep, at, got)
 			}
-			if want := confAsOf(entries, 6); n.state.ConfIndex != want.Index || !n.state.Conf.Equal(&want.Conf) {
+			if want := confAsOf(entries, 6); n.state.ConfIndex != want.Index || !n.state.Conf.Equal(want.Conf) {
 				t.Fatalf("compacting has changed the configuration in force: %v", &n.state.Conf)
 			}
 		}
@@ -618,7 +618,7 @@ func TestS5_AnInstalledSnapshotBringsItsConfiguration(t *testing.T) {
 	n.hears(2, 3, &SnapshotRequest{Snapshot: s})
 	in := func() {
 		t.Helper()
-		if n.state.ConfIndex != 7 || !n.state.Conf.Equal(&s.Conf.Conf) {
+		if n.state.ConfIndex != 7 || !n.state.Conf.Equal(s.Conf.Conf) {
 			t.Errorf("in force is %v of %d", &n.state.Conf, n.state.ConfIndex)
 		}
 	}
@@ -1311,7 +1311,7 @@ func TestCompactionForgetsNothingAfterTheBase(t *testing.T) {
 			if r.IntN(3) > 0 && Index(len(log)) > snapshot {
 				snapshot += 1 + Index(r.IntN(len(log)-int(snapshot)))
 				n.steps(SnapshotTaken{Index: snapshot, Time: log[snapshot-1].Time})
-				if got, want := n.out.Save.Snapshot.Conf, confAsOf(log, snapshot); got.Index != want.Index || !got.Conf.Equal(&want.Conf) {
+				if got, want := n.out.Save.Snapshot.Conf, confAsOf(log, snapshot); got.Index != want.Index || !got.Conf.Equal(want.Conf) {
 					t.Fatalf("seed %d: as of %d: %v, should be %v", seed, snapshot, got, want)
 				}
 				n.saves()
@@ -1337,7 +1337,7 @@ func TestCompactionForgetsNothingAfterTheBase(t *testing.T) {
 			if base > 1 && n.node.CommitStatus(log[base-2].EntryID) != CommitUnknown {
 				t.Fatalf("seed %d: it knows more than it holds", seed)
 			}
-			if want := confAsOf(log, Index(len(log))); !n.state.Conf.Equal(&want.Conf) || n.state.ConfIndex != want.Index {
+			if want := confAsOf(log, Index(len(log))); !n.state.Conf.Equal(want.Conf) || n.state.ConfIndex != want.Index {
 				t.Fatalf("seed %d: in force is %v, should be %v", seed, &n.state.Conf, &want.Conf)
 			}
 			if got := ids(n.disk.entries); !slices.Equal(got, ids(log[base:])) {

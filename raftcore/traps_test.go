@@ -320,12 +320,12 @@ func TestM12_AConfigurationThatIsCutOffIsNotInForce(t *testing.T) {
 	larger := &ConfState{Voters: voters(1, 2, 3, 4)}
 	n.hears(2, 1, &AppendRequest{Prev: id(1, 1), Entries: []Entry{{EntryID: id(1, 2), Kind: EntryConfig, Config: larger}}, Round: 1})
 	n.saves()
-	if !n.state.Conf.Equal(larger) || n.state.ConfIndex != 2 {
+	if !n.state.Conf.Equal(*larger) || n.state.ConfIndex != 2 {
 		t.Errorf("in force is %v of %d", &n.state.Conf, n.state.ConfIndex)
 	}
 	n.hears(3, 2, &AppendRequest{Prev: id(1, 1), Entries: commands(2, 2), Round: 1})
 	for range 2 {
-		if !n.state.Conf.Equal(&before) || n.state.ConfIndex != 0 {
+		if !n.state.Conf.Equal(before) || n.state.ConfIndex != 0 {
 			t.Errorf("in force is %v of %d, after entry 2 was replaced", &n.state.Conf, n.state.ConfIndex)
 		}
 		n.saves()
