@@ -402,7 +402,7 @@ func TestBugASteadyReaderStarvesAPeerInProbe(t *testing.T) {
 		n.hears(3, 1, &AppendReply{Match: 1, Round: late})
 		n.accepted(2)
 	}
-	if p := n.state.Peers[1]; p.State != "replicate" {
+	if p := n.state.Peers[1]; p.State != ProgressReplicate {
 		t.Errorf("peer 3 has agreed a hundred times: %+v", p)
 	}
 }

@@ -297,7 +297,7 @@ func TestR5_ANewLifeOfAPeersDiskBeginsWithNothing(t *testing.T) {
 	reborn := n.message(2, 1, &AppendReply{Rejected: true, Probed: id(1, 3), Round: n.askedOf(2).Round})
 	reborn.Incarnation = 999
 	n.steps(Receive{reborn})
-	if p := n.state.Peers[0]; p.Match != 0 || p.State != "probe" {
+	if p := n.state.Peers[0]; p.Match != 0 || p.State != ProgressProbe {
 		t.Errorf("%+v", p)
 	}
 	n.hears(2, 1, late) // of the former life
@@ -496,7 +496,7 @@ func TestR9_AStrayRejectionMovesNothingBack(t *testing.T) {
 		n.hears(2, 2, &AppendReply{Rejected: true, Probed: id(1, probed), Hint: id(0, 0), Round: 1})
 	}
 	n.wantsNothing()
-	if p := n.state.Peers[0]; p.State != "replicate" || p.Match != 5 || p.Next != 6 {
+	if p := n.state.Peers[0]; p.State != ProgressReplicate || p.Match != 5 || p.Next != 6 {
 		t.Errorf("%+v", p)
 	}
 }

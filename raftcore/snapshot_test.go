@@ -40,7 +40,7 @@ func compacts(every, keep int) func(*Config) {
 func (n *stage) peerState(peer NodeID) string {
 	for _, p := range n.state.Peers {
 		if p.ID == peer {
-			return p.State
+			return p.State.String()
 		}
 	}
 	return "no peer"

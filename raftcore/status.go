@@ -46,9 +46,9 @@ type Status struct {
 // PeerStatus is a leader's view of one other member.
 type PeerStatus struct {
 	ID    NodeID
-	State string // probe, replicate, or snapshot
-	Match Index  // durable there
-	Next  Index  // sent next
+	State ProgressState
+	Match Index // durable there
+	Next  Index // sent next
 	// Heard is when it last echoed a new heartbeat round. A leader that has just been
 	// elected, or has woken, takes everybody to be alive: then it is when that was.
 	Heard Instant
@@ -75,7 +75,7 @@ func (n *Node) Status() Status {
 	}
 	for i := range n.leader.peers {
 		p := &n.leader.peers[i]
-		s.Peers = append(s.Peers, PeerStatus{ID: p.id, State: p.state.String(), Match: p.match, Next: p.next, Heard: p.heardAt, Newcomer: p.newcomer, CaughtUp: !p.departing && (n.caughtUp(p) || n.quiet && !p.newcomer)})
+		s.Peers = append(s.Peers, PeerStatus{ID: p.id, State: p.state, Match: p.match, Next: p.next, Heard: p.heardAt, Newcomer: p.newcomer, CaughtUp: !p.departing && (n.caughtUp(p) || n.quiet && !p.newcomer)})
 	}
 	return s
 }

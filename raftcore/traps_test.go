@@ -141,7 +141,7 @@ func TestD9_WhoLostWhatItHadAcknowledgedIsSentItAgain(t *testing.T) {
 	}
 	n.waits(heartbeatInterval)
 	n.rejected(3, id(1, 2))
-	if got := n.state.Peers[1]; got.Match != 0 || got.State != "probe" {
+	if got := n.state.Peers[1]; got.Match != 0 || got.State != ProgressProbe {
 		t.Fatalf("%v", got)
 	}
 	n.waits(heartbeatInterval)
@@ -371,7 +371,7 @@ func TestD9_WhoHasTheEntryHasLostNothing(t *testing.T) {
 	n.acknowledged(2, 12)
 	n.ignore()
 	n.hears(2, 2, &AppendReply{Rejected: true, Probed: id(1, 10), Hint: id(1, 10), Round: n.askedOf(2).Round})
-	if p := n.state.Peers[0]; p.Match != 12 || p.State != "replicate" {
+	if p := n.state.Peers[0]; p.Match != 12 || p.State != ProgressReplicate {
 		t.Errorf("%v", p)
 	}
 }

@@ -581,7 +581,7 @@ func TestA17_ALeaderHasAStreamForEachFollower(t *testing.T) {
 	state := func(id raftcore.NodeID) string {
 		for _, p := range l.Status().Peers {
 			if p.ID == id {
-				return p.State
+				return p.State.String()
 			}
 		}
 		return ""

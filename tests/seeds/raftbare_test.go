@@ -626,7 +626,7 @@ func TestB21_EverythingCanBeLookedAt(t *testing.T) {
 	want(t, "peers", len(s.Peers), 2)
 	for _, p := range s.Peers {
 		want(t, "match", p.Match, s.Last)
-		want(t, "state", p.State, "replicate")
+		want(t, "state", p.State.String(), "replicate")
 	}
 	want(t, "incarnations differ", s.Incarnation != 0 && s.Incarnation != f.Incarnation, true)
 }
