@@ -73,7 +73,7 @@ func TestInflightReusesItsRing(t *testing.T) {
 }
 
 func TestProgressNeverSendsWhatThePeerHas(t *testing.T) {
-	p := progress{match: 7, next: 12, state: replicate}
+	p := progress{match: 7, next: 12, state: ProgressReplicate}
 	p.becomeProbe(3)
 	if p.next != 8 || p.state != ProgressProbe {
 		t.Errorf("%+v", p)

@@ -347,7 +347,7 @@ func TestR6_WhatTheSnapshotStandsForMatches(t *testing.T) {
 		{AppendRequest{Prev: id(4, 12), Round: 1}, "AppendReply rejected probed=4/12 hint=4/11 round=1"},
 		{AppendRequest{Prev: id(2, 10), Round: 1}, "AppendReply rejected probed=2/10 hint=3/10 round=1"},
 	} {
-		node, err := New(Config{ID: 1}, Recovered{
+		node, err := New(Config{ID: 1, Boot: 1}, Recovered{
 			HardState: HardState{Term: 5, Cluster: cluster, Joined: true}, Base: id(3, 10), Runs: []TermRun{{First: 11, Term: 4}}, Last: 11,
 			BaseConf: ConfigAt{Index: 1, Conf: ConfState{Voters: voters(1, 2)}},
 			Snapshot: SnapshotMeta{Last: id(3, 10), Conf: ConfigAt{Index: 1, Conf: ConfState{Voters: voters(1, 2)}}},

@@ -1015,19 +1015,19 @@ func TestS11_ASnapshotThatTheLogContradictsIsNotStartedFrom(t *testing.T) {
 		HardState: HardState{Term: 3, Cluster: cluster, Joined: true}, Incarnation: 1,
 		Snapshot: snap(3, 4), BaseConf: snap(1, 1).Conf, Runs: []TermRun{{1, 1}, {3, 2}}, Last: 6,
 	}
-	if _, err := New(Config{ID: 1}, r); err == nil {
+	if _, err := New(Config{ID: 1, Boot: 1}, r); err == nil {
 		t.Error("the snapshot is of 3/4, the log has 2/4, and it starts")
 	}
 	r.Snapshot.Last = id(2, 4)
-	if _, err := New(Config{ID: 1}, r); err != nil {
+	if _, err := New(Config{ID: 1, Boot: 1}, r); err != nil {
 		t.Error(err)
 	}
 	r.Snapshot.Last = id(2, 7)
-	if _, err := New(Config{ID: 1}, r); err == nil {
+	if _, err := New(Config{ID: 1, Boot: 1}, r); err == nil {
 		t.Error("the log ends before the snapshot, and it starts")
 	}
 	r.Snapshot, r.Base, r.Runs = SnapshotMeta{}, id(1, 2), []TermRun{{3, 2}}
-	if _, err := New(Config{ID: 1}, r); err == nil {
+	if _, err := New(Config{ID: 1, Boot: 1}, r); err == nil {
 		t.Error("nothing stands for what was compacted, and it starts")
 	}
 }

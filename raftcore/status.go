@@ -81,7 +81,11 @@ func (n *Node) Status() Status {
 }
 
 func (s Status) String() string {
-	return fmt.Sprintf("node %d %v term=%d vote=%d leader=%d commit=%d applied=%d saved=%d last=%d", s.ID, s.Role, s.Term, s.Vote, s.Leader, s.Commit, s.Applied, s.Saved, s.Last)
+	out := fmt.Sprintf("node %d %v term=%d vote=%d leader=%d commit=%d applied=%d saved=%d last=%d", s.ID, s.Role, s.Term, s.Vote, s.Leader, s.Commit, s.Applied, s.Saved, s.Last)
+	if !s.Joined {
+		out += " newcomer"
+	}
+	return out
 }
 
 // Leader returns who leads, as far as this node knows.

@@ -402,7 +402,7 @@ func TestD9_ADamagedDiskCountsForNothingUntilItIsRepaired(t *testing.T) {
 			}
 		}
 	}
-	if _, err := New(Config{ID: 1}, Recovered{HardState: HardState{Term: 1, Cluster: 1, Joined: true}, Damaged: true}); err == nil {
+	if _, err := New(Config{ID: 1, Boot: 1}, Recovered{HardState: HardState{Term: 1, Cluster: 1, Joined: true}, Damaged: true}); err == nil {
 		t.Error("a damaged disk was taken for a whole one")
 	}
 }
