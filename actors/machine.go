@@ -268,7 +268,7 @@ func (m *machine) pass(w *work, e *raftcore.Entry) {
 		m.answer(w, e.Index, outcome{index: e.Index})
 		return
 	}
-	err := ErrUnknown
+	err := errLeft // it begins anew, without an entry that is skipped
 	if !m.anew {
 		err = fmt.Errorf("%w: %w", ErrUnknown, ErrQuarantined)
 	}
@@ -296,7 +296,7 @@ func (m *machine) applyHost(e *raftcore.Entry) ([]byte, error) {
 		return nil, nil
 	}
 	defer func() { m.group.holds(&m.group.results, m.sessions.bytes) }()
-	return m.sessions.apply(e, func(data []byte) result { return m.run(e, Entry{Data: data}) })
+	return m.sessions.apply(e, func(command Entry) result { return m.run(e, command) })
 }
 
 // run has the user's machine apply what an entry says, unless it is to be skipped, and
