@@ -422,7 +422,7 @@ func (n *node) refusal(r raftcore.Reply) error {
 	case r.Outcome == raftcore.Overwritten:
 		return ErrOverwritten
 	case r.MaybeHappened:
-		return ErrUnknown
+		return errLostLead
 	}
 	return n.notLeader(r.Leader)
 }

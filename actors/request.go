@@ -226,7 +226,7 @@ func (c *call) giveUp() (error, bool) {
 		return ErrRejected, true
 	case callStarted:
 		if c.operation.acts() {
-			return ErrUnknown, true
+			return errUnanswered, true
 		}
 		return ErrRejected, true // a read has no effect
 	}
@@ -262,7 +262,7 @@ func (c *call) orphaned() {
 // read has no effect, so it was merely not answered.
 func (c *call) abandon() {
 	if c.operation.acts() {
-		c.finish(nil, ErrUnknown)
+		c.finish(nil, errLeft)
 	} else {
 		c.finish(nil, errGone)
 	}
