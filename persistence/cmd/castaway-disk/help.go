@@ -169,11 +169,11 @@ Examples:
 const helpVerify = `castaway-disk verify DIR [-json] [-live]
 
 Reads everything but the snapshots, which a member checks when it reads them, and
-checks it: every batch and record of every segment of the
-journal, and that they follow from each other; every table and log of Badger; every
-chunk of entries in it, and that no entry is missing; the root, the tickets and the
-marks, by which transactions are noticed that Badger has lost. It does not stop at
-the first damage. For each it says which groups and entries it concerns.
+checks it: every batch and record of every segment of the journal, and that they
+follow from each other; every table and log of Badger; every chunk of entries in it,
+and that no entry is missing; the root, the tickets and the marks, by which
+transactions are noticed that Badger has lost. It does not stop at the first damage.
+For each it says which groups and entries it concerns.
 
 A torn batch at the very end of the journal is not damage, unless the watermark or a
 segment vouches for it: nobody was told that it is durable. Nor is a torn transaction
