@@ -9,20 +9,20 @@ type Status struct {
 	Incarnation Incarnation
 	Role        Role
 	Term        Term
-	Vote        NodeID
-	Joined      bool   // it votes; a newcomer does not yet
-	Leader      NodeID // Nobody if unknown
-	Commit      Index
+	Vote        NodeID  // whom it voted for in Term; Nobody if it did not
+	Joined      bool    // it votes; a newcomer does not yet
+	Leader      NodeID  // Nobody if unknown
+	Commit      Index   // known to be committed
 	Applied     Index   // by the state machine
 	Saved       Index   // durable in this node's log
 	SavingSince Instant // when the oldest Save that is under way was handed out; zero if none is
 	// Stalled: that Save takes longer than Config.SaveTimeout. This node takes no proposals,
 	// and does not campaign.
 	Stalled   bool
-	Last      Index // in this node's log
-	First     Index // the first entry that the log still names
-	Conf      ConfState
-	ConfIndex Index // the entry that set Conf
+	Last      Index     // in this node's log
+	First     Index     // the first entry that the log still names
+	Conf      ConfState // in force, whether it is committed or not
+	ConfIndex Index     // the entry that set Conf
 	// Readable: this node leads, and has committed an entry of its term.
 	Readable bool
 	// HandingTo is whom this leader hands over to at the moment, and takes no proposals
