@@ -61,7 +61,7 @@ func (f *effector) Receive(ctx actor.Context) {
 		f.self = ref{ctx.Self(), f.box}
 		f.alarm = f.host.cfg.Runtime.AfterFunc(time.Hour, func() { f.self.tell(effectsDue{}) })
 		f.alarm.Stop()
-	case *Batch:
+	case *delivery:
 		failed := false
 		for _, message := range m.Messages {
 			switch m := message.(type) {

@@ -85,7 +85,7 @@ func (m *machine) Receive(ctx actor.Context) {
 		m.group.holds(&m.group.outbox, 0)
 		m.use(m.fresh())
 		m.disk = m.openDisk(m.sm)
-	case *Batch:
+	case *delivery:
 		before := raftcore.Applied{Index: m.applied.Last.Index, Passed: m.passed}
 		for _, message := range msg.Messages {
 			m.do(message.(*work))

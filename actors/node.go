@@ -87,7 +87,7 @@ func (n *node) Receive(ctx actor.Context) {
 		}
 		n.drain()
 		n.publish()
-	case *Batch:
+	case *delivery:
 		n.tick()
 		for _, message := range m.Messages {
 			n.receive(message)
