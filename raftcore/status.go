@@ -82,7 +82,7 @@ func (n *Node) Status() Status {
 
 func (s Status) String() string {
 	out := fmt.Sprintf("node %d %v term=%d vote=%d leader=%d commit=%d applied=%d saved=%d last=%d", s.ID, s.Role, s.Term, s.Vote, s.Leader, s.Commit, s.Applied, s.Saved, s.Last)
-	if !s.Joined {
+	if !s.Joined && s.Cluster != 0 {
 		out += " newcomer"
 	}
 	return out
