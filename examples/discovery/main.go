@@ -180,7 +180,7 @@ func (r *running) await(ctx context.Context, conf raftcore.ConfState) error {
 	for {
 		select {
 		case now := <-r.changes:
-			if now.Equal(&conf) {
+			if now.Equal(conf) {
 				return nil
 			}
 		case err := <-r.ended:
