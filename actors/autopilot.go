@@ -165,7 +165,7 @@ func (a *Autopilot) decide(v *view) decision {
 func (a *Autopilot) step(v *view, voters []raftcore.NodeID) decision {
 	next := &Members{Voters: voters, Learners: a.learners(v, voters)}
 	conf := next.conf()
-	if conf.Equal(&v.conf) {
+	if conf.Equal(v.conf) {
 		return decision{}
 	}
 	if why := v.unsafe(&conf); why != "" {

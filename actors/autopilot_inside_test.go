@@ -92,7 +92,7 @@ func (v *view) bad(a *Autopilot, d *decision) string {
 	was, next := v.conf.Voters, d.members.Voters
 	conf := d.members.conf()
 	has := func(list []raftcore.NodeID, id raftcore.NodeID) bool { return slices.Contains(list, id) }
-	if all := conf.Members(); len(all) != len(next)+len(conf.Learners) || conf.Equal(&v.conf) {
+	if all := conf.Members(); len(all) != len(next)+len(conf.Learners) || conf.Equal(v.conf) {
 		return "somebody is named twice, or nothing is changed"
 	}
 	if !v.quorum(was) || !v.quorum(next) {
@@ -223,7 +223,7 @@ func TestM15_WhatIsDecidedStands(t *testing.T) {
 // A host that never answers is asked again and again: of what was asked before nothing must
 // be kept, there or in the channel to it.
 func TestM15_WhatIsNeverAnsweredIsGivenUp(t *testing.T) {
-	h := &Host{cfg: HostConfig{ID: 1}, epoch: time.Now()}
+	h := &Host{cfg: HostConfig{ID: 1, Runtime: &dispatcher{}}, epoch: time.Now()}
 	box, to := newMailbox(10), &channel{}
 	box.dispatcher = neverRuns{}
 	to.put(ref{box: box})
@@ -257,7 +257,7 @@ type lonePilot struct {
 // alone runs f with a pilot of host 1, in fake time.
 func alone(t *testing.T, target Autopilot, f func(p *lonePilot)) {
 	synctest.Test(t, func(*testing.T) {
-		h := &Host{cfg: HostConfig{ID: 1}.withDefaults(), epoch: time.Now().Add(-time.Hour)}
+		h := &Host{cfg: HostConfig{ID: 1, Runtime: &dispatcher{}}.withDefaults(), epoch: time.Now().Add(-time.Hour)}
 		h.logger = h.cfg.Logger
 		h.peers.Store(&peers{})
 		p := &lonePilot{node: newMailbox(10)}
@@ -465,7 +465,7 @@ func TestM15_WhoElseChangesTheMembersIsNotDisturbed(t *testing.T) {
 // A step that comes late, when its leader leads again in a later term, was thought of by who
 // knew nothing of the present: it is refused.
 func TestM15_AStepIsForTheLeadershipThatThoughtOfIt(t *testing.T) {
-	h := &Host{cfg: HostConfig{ID: 1}.withDefaults()}
+	h := &Host{cfg: HostConfig{ID: 1, Runtime: &dispatcher{}}.withDefaults()}
 	h.peers.Store(&peers{})
 	cfg := h.cfg.Raft
 	cfg.Boot, cfg.Seed = 1, 1

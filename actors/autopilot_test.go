@@ -73,7 +73,7 @@ func (p *piloted) start(h *hostUp) {
 func (p *piloted) see(s actors.Status) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s.ConfIndex == 0 || slices.ContainsFunc(p.confs, func(c seenConf) bool { return c.Index == s.ConfIndex && c.Conf.Equal(&s.Conf) }) {
+	if s.ConfIndex == 0 || slices.ContainsFunc(p.confs, func(c seenConf) bool { return c.Index == s.ConfIndex && c.Conf.Equal(s.Conf) }) {
 		return
 	}
 	p.confs = append(p.confs, seenConf{raftcore.ConfigAt{Index: s.ConfIndex, Conf: s.Conf}, time.Now()})
@@ -99,7 +99,7 @@ func (p *piloted) come(voters, learners []raftcore.NodeID) time.Duration {
 				continue
 			}
 			if s := h.status(); s.Role == raftcore.Leader && s.Readable {
-				if last = s; s.Conf.Equal(&want) && s.ConfIndex <= s.Commit {
+				if last = s; s.Conf.Equal(want) && s.ConfIndex <= s.Commit {
 					return time.Since(begin)
 				}
 			}
@@ -231,6 +231,25 @@ func TestM15_AGroupGrowsToWhatIsDescribed(t *testing.T) {
 				t.Errorf("two were to vote: %v", &c.Conf)
 			}
 		}
+	})
+}
+
+// A host that nobody knew of comes while the group is silent, and all its autopilot ever
+// looked at is well.
+func TestM15_ANewPeerIsAskedWhileTheGroupIsSilent(t *testing.T) {
+	inPiloted(t, 3, 0, actors.Autopilot{}, func(p *piloted) {
+		p.come(ids(1, 2, 3), nil)
+		p.says(actors.AsDescribed)
+		p.silent()
+		time.Sleep(10 * stableFor) // fake: until nobody looks any more
+		fourth := &hostUp{world: p.world, id: 4, disk: persistence.Memory(), addr: "host-4", join: true}
+		p.peers[4] = fourth.addr
+		for _, h := range p.hosts {
+			p.setPeers(h)
+		}
+		p.hosts = append(p.hosts, fourth)
+		p.start(fourth)
+		p.come(ids(1, 2, 3), ids(4))
 	})
 }
 

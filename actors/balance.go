@@ -160,7 +160,7 @@ func (b *balancer) Receive(ctx actor.Context) {
 		b.rng = rand.New(rand.NewPCG(b.host.seed(0), uint64(b.host.cfg.ID)))
 		b.ready, b.handed, b.shuns = map[raftcore.NodeID]uint64{}, map[*Group]handedOver{}, map[raftcore.NodeID]shunned{}
 		b.later()
-	case *Batch:
+	case *delivery:
 		for _, message := range m.Messages {
 			b.receive(message)
 		}

@@ -22,8 +22,8 @@ import (
 
 // BusyError is the ErrBusy that knows what is full.
 type BusyError struct {
-	What        string
-	Used, Limit int64 // 0: not known here. Bytes, or requests: What says
+	What        string // the bound, in words
+	Used, Limit int64  // 0: not known here. Bytes, or requests: What says
 	// RetryAfter is when to try again, at the soonest; 0: not known. A bound that was
 	// reached once is often reached again: let the pause grow.
 	RetryAfter time.Duration

@@ -276,7 +276,7 @@ func (c *Client) removedBy(r *Request) bool {
 	}
 	s, _ := c.group.board.latest()
 	conf := r.Members.conf()
-	return r.Operation == ChangeMembers && s.Conf.Equal(&conf)
+	return r.Operation == ChangeMembers && s.Conf.Equal(conf)
 }
 
 // Status returns a member's status, with the newest indexes if it is running: that of

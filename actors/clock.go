@@ -41,7 +41,7 @@ func (c *clock) Receive(ctx actor.Context) {
 		self := ref{ctx.Self(), c.box}
 		c.timer = c.host.cfg.Runtime.AfterFunc(time.Hour, func() { self.tell(rung{}) })
 		c.timer.Stop()
-	case *Batch:
+	case *delivery:
 		for _, message := range m.Messages {
 			switch m := message.(type) {
 			case wakeOrder:

@@ -101,7 +101,7 @@ func (c *courier) Receive(ctx actor.Context) {
 	case *actor.Started:
 		c.self = ref{ctx.Self(), c.box}
 		c.out, c.wait = map[raftcore.NodeID]*departing{}, map[raftcore.NodeID]raftcore.Index{}
-	case *Batch:
+	case *delivery:
 		for _, message := range m.Messages {
 			c.receive(message)
 		}

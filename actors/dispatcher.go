@@ -13,8 +13,8 @@ import (
 
 // Runtime runs the actors of a host and its timers: everything that a host does, it
 // does in one of the two. A Runtime that decides itself who is next, and when, has
-// whole hosts run in one goroutine, in an order that it can repeat: rafttest.Queue,
-// under tests.
+// whole hosts run in one goroutine, in an order that it can repeat, and by clocks that
+// drift apart: rafttest.Queue, under tests.
 type Runtime interface {
 	// Dispatcher returns who runs the actor of this name. What is scheduled with it is
 	// one turn of the actor, in which it takes all that waits for it: turns of one actor
@@ -22,6 +22,9 @@ type Runtime interface {
 	Dispatcher(name string) actor.Dispatcher
 	// AfterFunc has f called when d has passed. f does not block.
 	AfterFunc(d time.Duration, f func()) Timer
+	// Now returns the time, by the clock of AfterFunc. What it shows for a duration must
+	// not go back when the time of the day is set.
+	Now() time.Time
 }
 
 // Timer is what Runtime.AfterFunc returns: a *time.Timer is one.
@@ -95,6 +98,9 @@ func (d *dispatcher) Dispatcher(name string) actor.Dispatcher {
 
 // AfterFunc is time's.
 func (d *dispatcher) AfterFunc(after time.Duration, f func()) Timer { return time.AfterFunc(after, f) }
+
+// Now is time's, which has the monotonic clock in it.
+func (d *dispatcher) Now() time.Time { return time.Now() }
 
 // Throughput is what protoactor's own mailboxes yield after; ours yield by
 // themselves.

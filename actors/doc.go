@@ -40,8 +40,8 @@
 // work (dispatcher.go).
 //
 // What runs them is a Runtime, the third thing that a host is given from outside, beside
-// its Store and its Transport: it has an actor take its turn, and a timer go off, and
-// nothing else that a host does begins anywhere else. In production that is dispatcher.go;
+// its Store and its Transport: it has an actor take its turn, and a timer go off, by its
+// own clock, and nothing else that a host does begins anywhere else. In production that is dispatcher.go;
 // tests/rafttest has one that runs hosts, network and disks in one goroutine, in an order
 // drawn from a seed. Group's methods wait in their callers' goroutines, and a Session's
 // sign of life in its own: they are clients. An actor that sends Requests is run by

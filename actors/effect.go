@@ -97,7 +97,7 @@ type Sent struct {
 // number among that entry's.
 type EffectID struct {
 	Index raftcore.Index
-	N     uint64
+	N     uint64 // from 0 on
 }
 
 func (id EffectID) String() string { return fmt.Sprintf("%d.%d", id.Index, id.N) }

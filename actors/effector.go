@@ -61,7 +61,7 @@ func (f *effector) Receive(ctx actor.Context) {
 		f.self = ref{ctx.Self(), f.box}
 		f.alarm = f.host.cfg.Runtime.AfterFunc(time.Hour, func() { f.self.tell(effectsDue{}) })
 		f.alarm.Stop()
-	case *Batch:
+	case *delivery:
 		failed := false
 		for _, message := range m.Messages {
 			switch m := message.(type) {
@@ -87,7 +87,7 @@ func (f *effector) Receive(ctx actor.Context) {
 
 // begin begins with a table, anew if there was one.
 func (f *effector) begin(ctx actor.Context, table *effects) {
-	for a := range f.watch {
+	for _, a := range sorted(f.watch) { // in the same order each time, as all that is sent
 		ctx.Unwatch(f.local(a))
 	}
 	f.alarm.Stop()
@@ -115,7 +115,7 @@ func (f *effector) act(ctx actor.Context, failed bool) {
 		f.order(effectOrder{kind: effectAppends, id: q.id}.encode())
 	}
 	f.watchAll(ctx)
-	now := time.Now()
+	now := f.host.cfg.Runtime.Now()
 	next := f.ring(now)
 	if look := f.upgrade(now); !look.IsZero() && (next.IsZero() || look.Before(next)) {
 		next = look

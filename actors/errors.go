@@ -112,6 +112,18 @@ func (e *SkippedError) Unwrap() error { return ErrMachineFault }
 // errGone: the actor that was asked is not there any more; another may be.
 var errGone = fmt.Errorf("%w: the member is restarting", ErrRejected)
 
+// Why the outcome of a call is not known; each is ErrUnknown.
+var (
+	// errLostLead: the leader that has taken it does not lead any more, or not in that term.
+	errLostLead = fmt.Errorf("%w: the leader that took it was lost before it was committed there", ErrUnknown)
+	// errLeft: the actor that had it has stopped.
+	errLeft = fmt.Errorf("%w: the member that had it has stopped, or starts again", ErrUnknown)
+	// errUnanswered: who has asked waits no longer.
+	errUnanswered = fmt.Errorf("%w: it is on its way, and not answered yet", ErrUnknown)
+	// errElsewhere: another host says so.
+	errElsewhere = fmt.Errorf("%w: the leader's host does not know it either", ErrUnknown)
+)
+
 // errNotReady: who leads has just begun to, or is handing its office over. It passes.
 var errNotReady = fmt.Errorf("%w: the leader is not ready for that yet", ErrRejected)
 

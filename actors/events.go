@@ -239,7 +239,7 @@ func (n *node) abandoned(tag raftcore.Tag, err error) {
 // abandonProposals tells that this node knows no more of what was proposed to it.
 func (n *node) abandonProposals() {
 	for entry, p := range n.proposals {
-		n.abandon(p, entry, ErrUnknown)
+		n.abandon(p, entry, errLeft)
 	}
 }
 

@@ -243,7 +243,6 @@ func Start(system *actor.ActorSystem, cfg HostConfig) (*Host, error) {
 		system:     system,
 		logger:     cfg.Logger.With("node", uint64(cfg.ID)),
 		dispatcher: newDispatcher(cfg.Store),
-		epoch:      time.Now().Add(-time.Second),
 		ended:      make(chan struct{}),
 		recording:  flight.NewBounds(int64(cfg.RecordBytes)),
 		maxAnswer:  cfg.maxPacket() - packetOverhead,
@@ -255,6 +254,7 @@ func Start(system *actor.ActorSystem, cfg HostConfig) (*Host, error) {
 	if h.cfg.Runtime == nil {
 		h.cfg.Runtime = h.dispatcher
 	}
+	h.epoch = h.cfg.Runtime.Now().Add(-time.Second)
 	h.peers.Store(h.nextPeers(cfg.Peers))
 	if err := h.measure(); err != nil {
 		return nil, fmt.Errorf("castaway: telemetry: %w", err)
@@ -454,7 +454,7 @@ func (h *Host) order(ctx context.Context, order func(done chan error) any) error
 }
 
 // now returns the instant on the host's monotonic clock.
-func (h *Host) now() raftcore.Instant { return raftcore.Instant(time.Since(h.epoch)) }
+func (h *Host) now() raftcore.Instant { return raftcore.Instant(h.cfg.Runtime.Now().Sub(h.epoch)) }
 
 // seed returns the seed of a group's election jitter.
 func (h *Host) seed(key GroupKey) uint64 {

@@ -24,7 +24,7 @@ func (picky) Restore(io.Reader) error                       { return errors.New(
 
 // The first of two reads is the one at which the machine panics.
 func TestC5_AQueryThatPanicsLeavesNoOtherReadWaiting(t *testing.T) {
-	m := &machine{host: &Host{}, box: newMailbox(0), sm: picky{}}
+	m := &machine{host: &Host{cfg: HostConfig{Runtime: &dispatcher{}}}, box: newMailbox(0), sm: picky{}}
 	var ends []error
 	read := func() *call {
 		return &call{operation: Read, ctx: context.Background(), answer: func(o outcome) { ends = append(ends, o.err) }}
@@ -44,7 +44,7 @@ func TestC5_AQueryThatPanicsLeavesNoOtherReadWaiting(t *testing.T) {
 // An instant that was asked for before an earlier one comes, too. It must not be
 // asked for twice from then on.
 func TestP5_TheClockIsAskedForOneInstantAtATime(t *testing.T) {
-	h := &Host{cfg: HostConfig{ID: 1}.withDefaults(), epoch: time.Now()}
+	h := &Host{cfg: HostConfig{ID: 1, Runtime: &dispatcher{}}.withDefaults(), epoch: time.Now()}
 	cfg := h.cfg.Raft
 	cfg.Boot = 1
 	core, err := raftcore.New(cfg, raftcore.Recovered{Incarnation: 1})
@@ -70,7 +70,7 @@ func TestP5_TheClockIsAskedForOneInstantAtATime(t *testing.T) {
 // Answers may be lost with the connection of the other side. Who asked gives up,
 // and makes room for others.
 func TestP5_ForwardsThatWereGivenUpMakeRoom(t *testing.T) {
-	h := &Host{cfg: HostConfig{ID: 1, MaxPending: 3}.withDefaults(), epoch: time.Now().Add(-time.Hour)}
+	h := &Host{cfg: HostConfig{ID: 1, Runtime: &dispatcher{}, MaxPending: 3}.withDefaults(), epoch: time.Now().Add(-time.Hour)}
 	p := &peer{host: h, asked: map[uint64]asked{}}
 	for i := range 10 {
 		c := &call{operation: Propose, ctx: context.Background(), done: make(chan outcome, 1)}
@@ -91,7 +91,7 @@ func (takesAll) Close()            {}
 // Of a batch the forwards come last. One that came before the news that its leader leads
 // no more is not to wait for an answer of that.
 func TestC5_AForwardThatWaitsBehindTheNewsOfAnotherLeaderEnds(t *testing.T) {
-	h := &Host{cfg: HostConfig{ID: 1}.withDefaults(), epoch: time.Now()}
+	h := &Host{cfg: HostConfig{ID: 1, Runtime: &dispatcher{}}.withDefaults(), epoch: time.Now()}
 	p := &peer{host: h, asked: map[uint64]asked{}, link: takesAll{}, box: newMailbox(10)}
 	p.box.scheduled.Store(true) // it does not run by itself
 	c := &call{operation: Propose, ctx: context.Background(), done: make(chan outcome, 1)}
@@ -195,7 +195,7 @@ func TestF1_WhatAStallHasGatheredIsSavedInPortions(t *testing.T) {
 		t.Fatal(err)
 	}
 	store := &portionedStore{Store: memory}
-	l := &log{host: &Host{}, store: store}
+	l := &log{host: &Host{cfg: HostConfig{Runtime: &dispatcher{}}}, store: store}
 	box := newMailbox(0)
 	box.dispatcher = neverRuns{}
 	data := make([]byte, 10<<20)
@@ -252,7 +252,7 @@ func TestD14_GroupsThatAreOpenedTogetherAreAllAnswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	store := &foundedStore{Store: memory}
-	l := &log{host: &Host{}, store: store, open: map[persistence.GroupID]uint64{}}
+	l := &log{host: &Host{cfg: HostConfig{Runtime: &dispatcher{}}}, store: store, open: map[persistence.GroupID]uint64{}}
 	answers := map[string]error{}
 	order := func(name string) *openGroup {
 		return &openGroup{name: name, reply: func(o *groupOpened) { answers[o.order.name] = o.err }}
@@ -299,7 +299,7 @@ func TestF1_ChunksThatWaitForTheDiskAreBounded(t *testing.T) {
 	box.dispatcher = neverRuns{}
 	g := &Group{key: 5}
 	g.courier.Store(&ref{box: box})
-	h := &Host{cfg: HostConfig{ID: 2}, groups: map[GroupKey]*Group{5: g}}
+	h := &Host{cfg: HostConfig{ID: 2, Runtime: &dispatcher{}}, groups: map[GroupKey]*Group{5: g}}
 	h.peers.Store(&peers{1: &channel{}})
 	for range 1000 {
 		h.deliver(&Packet{From: 1, Snapshots: []SnapshotPart{{Group: 5, Chunk: &snapshots.Chunk{Data: make([]byte, 100)}}}})

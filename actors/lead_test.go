@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/castaway-go/castaway/raftcore"
 )
 
 // A peer that is taken out is not a member that restarts.
@@ -19,6 +21,29 @@ func TestC5_AForwardToAPeerThatIsGoneCannotReachTheLeader(t *testing.T) {
 	}
 	if len(ends) != 2 || !errors.Is(ends[0], ErrUnreachable) || !errors.Is(ends[1], ErrUnreachable) {
 		t.Errorf("who waits, and who comes later, are told %v", ends)
+	}
+}
+
+// Who does not know what became of a call is told why nobody does.
+func TestAnUnknownOutcomeSaysWhy(t *testing.T) {
+	started := &call{operation: Propose}
+	started.start()
+	waited, _ := started.giveUp()
+	var left error
+	abandoned := &call{operation: Propose}
+	abandoned.answer = func(o outcome) { left = o.err }
+	abandoned.abandon()
+	n := &node{}
+	for what, err := range map[string]error{
+		"the caller's time is over":      waited,
+		"its actor has stopped":          left,
+		"its leader does not lead":       n.refusal(raftcore.Reply{MaybeHappened: true}),
+		"another host does not know":     responseOutcome(&GroupResponse{Outcome: ResponseUnknown}).err,
+		"another host is of a later one": responseOutcome(&GroupResponse{Outcome: 255}).err,
+	} {
+		if !errors.Is(err, ErrUnknown) || errors.Is(err, ErrRejected) || err.Error() == ErrUnknown.Error() {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }
 

@@ -137,7 +137,7 @@ func (l *liveness) Receive(ctx actor.Context) {
 		l.self = ref{ctx.Self(), l.box}
 		l.pairs = map[raftcore.NodeID]*pair{}
 		l.nodes = map[GroupKey]asleep{}
-	case *Batch:
+	case *delivery:
 		for _, message := range m.Messages {
 			l.receive(message)
 		}

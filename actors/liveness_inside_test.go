@@ -161,7 +161,7 @@ func TestL7_WhoseOtherSideIsNotHeardIsWoken(t *testing.T) {
 // One look, however late it comes, is one: what was sent meanwhile may wait to be heard.
 func TestL7_AStallIsOneLook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := &Host{cfg: HostConfig{ID: 1}.withDefaults(), epoch: time.Now()}
+		h := &Host{cfg: HostConfig{ID: 1, Runtime: &dispatcher{}}.withDefaults(), epoch: time.Now()}
 		h.peers.Store(&peers{})
 		h.clock.put(ref{box: newMailbox(0)})
 		h.clock.ref().box.dispatcher = neverRuns{}

@@ -115,7 +115,7 @@ func (l *log) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
 		l.start(ctx)
-	case *Batch:
+	case *delivery:
 		for _, message := range m.Messages {
 			l.receive(ctx, message)
 		}
@@ -372,7 +372,7 @@ type logReader struct {
 
 func (r *logReader) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
-	case *Batch:
+	case *delivery:
 		for _, message := range m.Messages {
 			order := message.(*loadOrder)
 			entries, err := r.store.Load(order.group, order.load)

@@ -85,7 +85,7 @@ func (m *machine) Receive(ctx actor.Context) {
 		m.group.holds(&m.group.outbox, 0)
 		m.use(m.fresh())
 		m.disk = m.openDisk(m.sm)
-	case *Batch:
+	case *delivery:
 		before := raftcore.Applied{Index: m.applied.Last.Index, Passed: m.passed}
 		for _, message := range msg.Messages {
 			m.do(message.(*work))
@@ -268,7 +268,7 @@ func (m *machine) pass(w *work, e *raftcore.Entry) {
 		m.answer(w, e.Index, outcome{index: e.Index})
 		return
 	}
-	err := ErrUnknown
+	err := errLeft // it begins anew, without an entry that is skipped
 	if !m.anew {
 		err = fmt.Errorf("%w: %w", ErrUnknown, ErrQuarantined)
 	}
@@ -296,7 +296,7 @@ func (m *machine) applyHost(e *raftcore.Entry) ([]byte, error) {
 		return nil, nil
 	}
 	defer func() { m.group.holds(&m.group.results, m.sessions.bytes) }()
-	return m.sessions.apply(e, func(data []byte) result { return m.run(e, Entry{Data: data}) })
+	return m.sessions.apply(e, func(command Entry) result { return m.run(e, command) })
 }
 
 // run has the user's machine apply what an entry says, unless it is to be skipped, and

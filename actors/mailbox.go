@@ -9,12 +9,12 @@ import (
 )
 
 // mailbox is a protoactor mailbox that delivers everything that waits as one
-// *Batch, so that an actor can take it all in and then act once: one Drain, one
+// *delivery, so that an actor can take it all in and then act once: one Drain, one
 // fsync, one packet. (protoactor's own deliver one message at a time, and are
 // either unbounded or spin.)
 //
 // Requests of clients wait in a lane of their own, which is bounded, and come
-// last in a Batch: the traffic of Raft itself passes them. A request that finds
+// last in a delivery: the traffic of Raft itself passes them. A request that finds
 // the lane full, or the actor gone, is refused on the spot; nothing is ever
 // dropped without an answer.
 type mailbox struct {
@@ -29,17 +29,17 @@ type mailbox struct {
 
 	scheduled  atomic.Bool
 	work       func()
-	batch      Batch // this and the rest belong to the running goroutine
+	batch      delivery // this and the rest belong to the running goroutine
 	spareSys   []any
 	invoker    actor.MessageInvoker
 	dispatcher actor.Dispatcher
 }
 
-// Batch is what a drain mailbox delivers: messages in the order of their
+// A delivery is what a drain mailbox delivers: messages in the order of their
 // arrival, requests last. It is valid until Receive returns.
-type Batch struct{ Messages []any }
+type delivery struct{ Messages []any }
 
-// maxBatch bounds the requests of one Batch: with more, the first would wait
+// maxBatch bounds the requests of one delivery: with more, the first would wait
 // for the last.
 const maxBatch = 4096
 

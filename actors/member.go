@@ -36,6 +36,7 @@ type member struct {
 
 	order    *openGroup // the latest that was given to the log; nil: it was closed
 	children []ref      // in the order in which they are to stop
+	ordered  bool       // protoactor has told all of them to stop
 	spawned  int        // generations of children, for their names
 	endLife  func()     // of the machine's queries
 	boot     uint64
@@ -114,10 +115,12 @@ func (m *member) Receive(ctx actor.Context) {
 	case *actor.Restarting:
 		// protoactor stops the children next; what they still tell the log is
 		// refused, because the group is closed first.
+		m.ordered = true
 		m.leave()
 		m.set(Recovering, m.lastFault)
 		m.closeOrder()
 	case *actor.Stopping:
+		m.ordered = true
 		m.life.ending.Store(true)
 		m.leave()
 		m.group.abandon()
@@ -383,7 +386,9 @@ func (m *member) down(ctx actor.Context, resumeIn time.Duration) {
 func (m *member) stopChildren(ctx actor.Context) {
 	m.leave()
 	if len(m.children) > 0 {
-		ctx.Stop(m.children[0].pid)
+		if !m.ordered { // or it may be gone already, and that would be a dead letter
+			ctx.Stop(m.children[0].pid)
+		}
 		return
 	}
 	m.closeGroup()

@@ -99,7 +99,7 @@ func (n *node) leadOutcome(op Operation, r raftcore.Reply) error {
 		return ErrChangeInProgress
 	}
 	if r.MaybeHappened {
-		return ErrUnknown
+		return errLostLead
 	}
 	return n.notLeader(r.Leader)
 }

@@ -15,7 +15,7 @@ import (
 // messages. It takes everything that waits, and then drains once.
 //
 //	clients     → node     *call
-//	host, peers → node     *raftcore.Message, raftcore.Unreachable, removedThere
+//	host, peers → node     *raftcore.Message, raftcore.Unreachable, removedThere, peersChanged
 //	log         → node     raftcore.Saved, raftcore.Loaded, loadDamaged
 //	machine     → node     raftcore.Applied
 //	snapshotter → node     raftcore.SnapshotTaken
@@ -87,7 +87,7 @@ func (n *node) Receive(ctx actor.Context) {
 		}
 		n.drain()
 		n.publish()
-	case *Batch:
+	case *delivery:
 		n.tick()
 		for _, message := range m.Messages {
 			n.receive(message)
@@ -123,7 +123,7 @@ func (n *node) Receive(ctx actor.Context) {
 
 func (n *node) tick() {
 	n.now = n.host.now()
-	n.core.Step(raftcore.Tick{Now: n.now, Time: time.Now().UnixMilli()})
+	n.core.Step(raftcore.Tick{Now: n.now, Time: n.host.cfg.Runtime.Now().UnixMilli()})
 }
 
 func (n *node) receive(message any) {
@@ -159,6 +159,8 @@ func (n *node) receive(message any) {
 		n.core.Step(m)
 	case removedThere:
 		n.removedThere(m.peer)
+	case peersChanged:
+		n.tellPilot(false)
 	case tellSleep:
 		n.tellSleep()
 	case lookOrder:
@@ -420,7 +422,7 @@ func (n *node) refusal(r raftcore.Reply) error {
 	case r.Outcome == raftcore.Overwritten:
 		return ErrOverwritten
 	case r.MaybeHappened:
-		return ErrUnknown
+		return errLostLead
 	}
 	return n.notLeader(r.Leader)
 }

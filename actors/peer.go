@@ -100,7 +100,7 @@ func (p *peer) Receive(ctx actor.Context) {
 		p.boss = ctx.Parent()
 		self := ref{ctx.Self(), p.box}
 		p.link = p.host.cfg.Transport.Link(p.addr, func(e LinkEvent) { self.tell(e) })
-	case *Batch:
+	case *delivery:
 		p.batch(m.Messages)
 	case *actor.Stopping:
 		p.abandonAsked(func(GroupKey) bool { return true })

@@ -79,6 +79,9 @@ type setPeers struct {
 	done      chan error
 }
 
+// peersChanged: there may be hosts to become members that were not there before.
+type peersChanged struct{}
+
 // moved: a host has proved that it is at another address now.
 type moved struct {
 	id      raftcore.NodeID
@@ -122,5 +125,6 @@ func (h *hostActor) setPeers(ctx actor.Context, addresses map[raftcore.NodeID]st
 			h.eachNode(func(node ref) { node.tell(raftcore.Unreachable{Peer: id}) })
 		}
 	}
+	h.eachNode(func(node ref) { node.tell(peersChanged{}) })
 	return nil
 }

@@ -79,7 +79,7 @@ func (p *pilot) Receive(ctx actor.Context) {
 		p.alarm = p.host.cfg.Runtime.AfterFunc(p.target.StableFor, func() { p.self.tell(pilotDue{}) })
 		p.alarm.Stop()
 		p.look()
-	case *Batch:
+	case *delivery:
 		for _, message := range m.Messages {
 			p.receive(message)
 		}

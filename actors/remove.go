@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/castaway-go/castaway/persistence"
 	"github.com/castaway-go/castaway/persistence/snapshots"
@@ -61,7 +60,7 @@ func (h *Host) remove(ctx context.Context, name string, member raftcore.NodeID) 
 	defer h.endRemoval(key)
 	err := h.stopToRemove(ctx, key, name, member)
 	if err == nil {
-		err = h.bury(ctx, persistence.Removal{Group: name, Member: member, Time: time.Now().UnixMilli()})
+		err = h.bury(ctx, persistence.Removal{Group: name, Member: member, Time: h.cfg.Runtime.Now().UnixMilli()})
 	}
 	if err != nil {
 		return fmt.Errorf("castaway: removing group %q: %w", name, err)

@@ -56,7 +56,7 @@ func (o Operation) writes() bool { return o != Read && o != Transfer }
 // Group.PID with Request, and receives a *Response.
 type Request struct {
 	Operation Operation
-	Data      []byte
+	Data      []byte          // the command of a Propose, the query of a Read
 	Members   Members         // for ChangeMembers
 	To        raftcore.NodeID // for Transfer
 	Entry     raftcore.Index  // for SkipEntry
@@ -106,8 +106,8 @@ func (r *Request) check(cfg *HostConfig) error {
 
 // Response answers a Request.
 type Response struct {
-	Request *Request
-	Data    []byte
+	Request *Request // what is answered
+	Data    []byte   // what Apply, or Query, returned
 	// Index is the entry that a Propose became, or the last one that the answer to
 	// a Read reflects.
 	Index raftcore.Index
@@ -226,7 +226,7 @@ func (c *call) giveUp() (error, bool) {
 		return ErrRejected, true
 	case callStarted:
 		if c.operation.acts() {
-			return ErrUnknown, true
+			return errUnanswered, true
 		}
 		return ErrRejected, true // a read has no effect
 	}
@@ -262,7 +262,7 @@ func (c *call) orphaned() {
 // read has no effect, so it was merely not answered.
 func (c *call) abandon() {
 	if c.operation.acts() {
-		c.finish(nil, ErrUnknown)
+		c.finish(nil, errLeft)
 	} else {
 		c.finish(nil, errGone)
 	}

@@ -70,6 +70,8 @@ func responseOutcome(r *GroupResponse) outcome {
 		o.err = ErrTooLarge
 	case ResponseRejected:
 		o.err = errGone
+	case ResponseUnknown:
+		o.err = errElsewhere
 	case ResponseQueryError:
 		o.err = errors.New(r.Message)
 	default:

@@ -145,7 +145,7 @@ func newSessions() *sessions { return &sessions{byID: map[SessionID]*sessionStat
 
 // apply carries out an order; run applies a command to the state machine, unless it is to
 // be skipped.
-func (t *sessions) apply(e *raftcore.Entry, run func(data []byte) result) ([]byte, error) {
+func (t *sessions) apply(e *raftcore.Entry, run func(command Entry) result) ([]byte, error) {
 	o, err := decodeOrder(e.Data)
 	if err != nil {
 		// To skip it is to have another state than members of a later version.
@@ -188,7 +188,7 @@ func (t *sessions) open(e *raftcore.Entry, timeout int64) ([]byte, error) {
 
 // command carries out a command that was not carried out before, and answers one
 // that was with what it was answered then.
-func (t *sessions) command(s *sessionState, o *sessionOrder, run func([]byte) result) ([]byte, error) {
+func (t *sessions) command(s *sessionState, o *sessionOrder, run func(Entry) result) ([]byte, error) {
 	if o.sequence <= s.done {
 		return nil, errAnswered
 	}
@@ -202,7 +202,7 @@ func (t *sessions) command(s *sessionState, o *sessionOrder, run func([]byte) re
 	if o.sequence > s.done+sessionWindow || !awaited && (s.bytes > maxSessionBytes || t.bytes > maxSessionsBytes) {
 		return nil, errResultsKept
 	}
-	kept := run(o.data)
+	kept := run(Entry{Data: o.data, Session: o.session})
 	s.bytes += kept.size()
 	t.bytes += kept.size()
 	answer, err := kept.outcome()

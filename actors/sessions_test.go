@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/castaway-go/castaway/raftcore"
@@ -19,18 +20,19 @@ type table struct {
 	index raftcore.Index
 	now   int64
 	ran   []string
+	by    []SessionID // that it ran for
 }
 
 func newTable() *table { return &table{sessions: newSessions(), now: 1_000_000} }
 
 func (t *table) do(o sessionOrder) ([]byte, error) {
 	t.index++
-	return t.apply(&raftcore.Entry{EntryID: raftcore.EntryID{Term: 1, Index: t.index}, Time: t.now, Data: o.encode()}, func(data []byte) result {
-		if string(data) == "skipped" {
+	return t.apply(&raftcore.Entry{EntryID: raftcore.EntryID{Term: 1, Index: t.index}, Time: t.now, Data: o.encode()}, func(command Entry) result {
+		if string(command.Data) == "skipped" {
 			return result{skipped: true}
 		}
-		t.ran = append(t.ran, string(data))
-		return result{answer: fmt.Appendf(nil, "%d:%s", len(t.ran), data)}
+		t.ran, t.by = append(t.ran, string(command.Data)), append(t.by, command.Session)
+		return result{answer: fmt.Appendf(nil, "%d:%s", len(t.ran), command.Data)}
 	})
 }
 
@@ -44,6 +46,20 @@ func (t *table) begin(timeout uint64) SessionID {
 func (t *table) command(id SessionID, sequence, done uint64, data string) (string, error) {
 	b, err := t.do(sessionOrder{kind: sessionCommand, session: id, sequence: sequence, done: done, data: []byte(data)})
 	return string(b), err
+}
+
+// A command says whose it is.
+func TestAMachineIsToldTheSession(t *testing.T) {
+	tab := newTable()
+	first, second := tab.begin(1000), tab.begin(1000)
+	for _, id := range []SessionID{second, first, second} {
+		if _, err := tab.command(id, uint64(len(tab.by)+1), 0, "x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if first == second || !slices.Equal(tab.by, []SessionID{second, first, second}) {
+		t.Errorf("sessions %d and %d; the machine was told %v", first, second, tab.by)
+	}
 }
 
 // TestC1_ACommandThatComesAgainIsNotCarriedOutAgain: in any order, until its answer is

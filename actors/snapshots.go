@@ -46,7 +46,7 @@ type (
 
 func (s *snapshotter) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
-	case *Batch:
+	case *delivery:
 		for _, message := range m.Messages {
 			switch m := message.(type) {
 			case *takeOrder:

@@ -347,7 +347,7 @@ func TestS5_ASnapshotHasTheMembersOfItsTime(t *testing.T) {
 		f.start()
 		w.until("it is back", func() bool { return f.stale("len") == "40" })
 		s := f.status()
-		if want := (&raftcore.ConfState{Voters: []raftcore.NodeID{1, 2}, Learners: []raftcore.NodeID{3}}); !s.Conf.Equal(want) || s.First < 20 {
+		if want := (&raftcore.ConfState{Voters: []raftcore.NodeID{1, 2}, Learners: []raftcore.NodeID{3}}); !s.Conf.Equal(*want) || s.First < 20 {
 			t.Errorf("it knows of %v, and its log begins at %d", &s.Conf, s.First)
 		}
 	})

@@ -61,7 +61,11 @@ type Entry struct {
 	// millisecond, in UTC. It is the same on every member and never goes back; many
 	// entries may have the same.
 	Time time.Time
-	Data []byte
+	Data []byte // the command; nil for Timer and Down
+	// Session is the one that the command was proposed in (Session.Propose), the same on
+	// every member: who locks something for a client, say, knows whose it is. Zero: none. The
+	// machine is not told when a session ends.
+	Session SessionID
 	// Version is what the state machine has to be of: see GroupConfig.Versions.
 	Version uint64
 	// Timer is the Name of a SetTimer whose time has come.

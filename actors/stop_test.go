@@ -3,9 +3,11 @@ package actors_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -249,5 +251,55 @@ func TestC5_StopAnswersAndLeavesNothingBehind(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// An operator who reads of dead letters looks for what is wrong: nobody is told to stop who
+// has stopped. It is a race, so many groups are stopped.
+func TestNobodyIsToldToStopWhoHasStopped(t *testing.T) {
+	for name, end := range map[string]func(*hostUp, *actors.Group){
+		"with their groups": func(h *hostUp, g *actors.Group) {
+			if err := g.Stop(h.world.ctx); err != nil {
+				t.Error(err)
+			}
+		},
+		"with their members, which are restarted": func(h *hostUp, g *actors.Group) {
+			h.restart(g.PID())
+			synctest.Wait()
+			if _, err := g.Propose(h.world.ctx, []byte("b")); err != nil {
+				t.Error(err)
+			}
+		},
+		"with their host": func(*hostUp, *actors.Group) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, 1, func(w *world) {
+				h := w.hosts[0]
+				var groups []*actors.Group
+				for i := range 50 {
+					groups = append(groups, h.open(fmt.Sprint("group-", i)))
+				}
+				for _, g := range groups {
+					if _, err := g.Propose(w.ctx, []byte("a")); err != nil {
+						t.Fatal(err)
+					}
+				}
+				var dead atomic.Int32
+				h.host.System().EventStream.Subscribe(func(e any) {
+					if d, is := e.(*actor.DeadLetterEvent); is {
+						if _, stop := d.Message.(*actor.Stop); stop {
+							dead.Add(1)
+						}
+					}
+				})
+				for _, g := range groups {
+					end(h, g)
+				}
+				h.stop()
+				if n := dead.Load(); n != 0 {
+					t.Errorf("%d actors were told to stop when they had", n)
+				}
+			})
+		})
 	}
 }

@@ -33,8 +33,8 @@ import (
 //
 // All have castaway.node, the host's ID.
 type Telemetry struct {
-	Meters  metric.MeterProvider
-	Tracers trace.TracerProvider
+	Meters  metric.MeterProvider // nil: nothing is measured
+	Tracers trace.TracerProvider // nil: nothing is traced
 	// PerGroup gives what is a group's its name, as castaway.group. It is for hosts of some
 	// groups: each has some thirty series.
 	PerGroup bool

@@ -12,6 +12,11 @@ import (
 // remote has the one for production, on protoactor remote; tests/rafttest has a
 // simulated one.
 //
+// A packet may be lost, also one that was taken, and those of two senders may come in any
+// order. No packet may come twice: a GroupRequest is not recognised, and its command would
+// be carried out twice. So a Transport does not send again what may have arrived. What
+// arrives is what was sent, whole.
+//
 // It takes packets of 8 MiB at least, or has a method PacketLimit() int that says
 // how large they may be.
 type Transport interface {

@@ -55,7 +55,7 @@ func TestP5_AMailboxTakesNoMoreRequestsThanItsBound(t *testing.T) {
 
 func TestP5_APeerWaitsForNoMoreForwardsThanItsBound(t *testing.T) {
 	var ends []error
-	p := &peer{host: &Host{cfg: HostConfig{ID: 1, MaxPending: 3}}, asked: map[uint64]asked{}}
+	p := &peer{host: &Host{cfg: HostConfig{ID: 1, Runtime: &dispatcher{}, MaxPending: 3}}, asked: map[uint64]asked{}}
 	for _, c := range manyCalls(10, &ends) {
 		p.receive(&forward{call: c})
 	}
@@ -85,7 +85,7 @@ func TestP5_ANodeHoldsNoMoreCallsThanItsBound(t *testing.T) {
 
 // Over the bound the oldest response goes.
 func TestP5_ResponsesThatWaitForTheLinkAreBounded(t *testing.T) {
-	p := &peer{host: &Host{cfg: HostConfig{ID: 1}}, unsent: []GroupResponse{{ID: 1}}}
+	p := &peer{host: &Host{cfg: HostConfig{ID: 1, Runtime: &dispatcher{}}}, unsent: []GroupResponse{{ID: 1}}}
 	const last = maxUnsent + 100
 	for id := range uint64(last) {
 		p.receive(GroupResponse{ID: id + 1})
@@ -103,7 +103,7 @@ func TestP7_TheLogDropsOrdersOfANodeThatWasStopped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &log{host: &Host{}, store: store, open: map[persistence.GroupID]uint64{}}
+	l := &log{host: &Host{cfg: HostConfig{Runtime: &dispatcher{}}}, store: store, open: map[persistence.GroupID]uint64{}}
 	open := func() (o persistence.Opened, to *closeGroup) {
 		order := &openGroup{name: "g", reply: func(r *groupOpened) {
 			if o = r.opened; r.err != nil {
@@ -173,7 +173,7 @@ func TestD6D14_ALogThatHasFailedSavesNothingAndAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	store, ctx := &moody{Store: memory}, &overhearing{}
-	l := &log{host: &Host{}, store: store, open: map[persistence.GroupID]uint64{}}
+	l := &log{host: &Host{cfg: HostConfig{Runtime: &dispatcher{}}}, store: store, open: map[persistence.GroupID]uint64{}}
 	var answers []*groupOpened
 	open := func(name string) {
 		l.receive(ctx, &openGroup{name: name, reply: func(o *groupOpened) { answers = append(answers, o) }})
@@ -229,7 +229,7 @@ func TestD14_WhoAsksALogThatIsGoneIsToldSo(t *testing.T) {
 // and other terms.
 func TestR11_TheNodeDoesNotTouchMessagesThatThePeersHold(t *testing.T) {
 	to := idle(0)
-	h := &Host{cfg: HostConfig{ID: 1}.withDefaults(), epoch: time.Now().Add(-time.Hour)}
+	h := &Host{cfg: HostConfig{ID: 1, Runtime: &dispatcher{}}.withDefaults(), epoch: time.Now().Add(-time.Hour)}
 	h.peers.Store(h.nextPeers(map[raftcore.NodeID]string{2: "two", 3: "three"}))
 	h.peer(2).put(to)
 	h.peer(3).put(idle(0))

@@ -14,7 +14,7 @@ func TestA4_AnUpgradeCountsForTheMembersThatWereAsked(t *testing.T) {
 	box.close()
 	m := &machine{
 		group: &Group{board: newBoard("g"), cfg: GroupConfig{Versions: Versions{0, 3}}}, effector: ref{box: box},
-		host:    &Host{logger: slog.New(slog.NewTextHandler(io.Discard, nil))},
+		host:    &Host{cfg: HostConfig{Runtime: &dispatcher{}}, logger: slog.New(slog.NewTextHandler(io.Discard, nil))},
 		applied: raftcore.SnapshotMeta{Conf: raftcore.ConfigAt{Index: 5}},
 	}
 	for _, step := range []struct {

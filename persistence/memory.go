@@ -16,6 +16,9 @@ import (
 // Memory returns an Opener of a Store that lives as long as the returned value:
 // what was saved is there when it is closed and opened again, so members can be
 // restarted, but it is gone with the process. For tests and examples.
+//
+// It has no place for snapshots: a host with it takes none and sends none, and its logs
+// only grow. snapshots.Beside gives it a directory for them.
 func Memory() Opener { return &memory{groups: map[string]*memoryGroup{}} }
 
 // memory is the disk.
@@ -151,7 +154,7 @@ func (s *memoryStore) Save(saves []Save) error {
 			return err
 		}
 		if save.Token.Boot != g.boot {
-			return ErrGroupClosed
+			return fmt.Errorf("the save is from an earlier opening: %w", ErrGroupClosed)
 		}
 		if logs[save.Group] == nil {
 			logs[save.Group] = g.log()

@@ -174,7 +174,7 @@ var (
 type CorruptError struct {
 	File   string // or a directory
 	Offset int64  // in bytes
-	Detail string
+	Detail string // what is wrong, in words
 	// Concerns are the groups and entries that it concerns, as far as that is known.
 	Concerns []EntryRange
 	Err      error // what reading ended with, if that is why

@@ -16,7 +16,7 @@ func TestBootstrapWritesTheFirstEntry(t *testing.T) {
 	if s := n.out.Save; s.HardState != (HardState{Term: 1, Cluster: cluster}) {
 		t.Errorf("%+v", s.HardState)
 	}
-	if !n.out.StatusChanged || !n.state.Conf.Equal(&founders) || n.state.ConfIndex != 1 {
+	if !n.out.StatusChanged || !n.state.Conf.Equal(founders) || n.state.ConfIndex != 1 {
 		t.Errorf("%+v", n.state)
 	}
 }
@@ -65,7 +65,7 @@ func TestFoundersAgreeWithoutHavingSpoken(t *testing.T) {
 			g.passes(6 * electionTimeout)
 			g.agree()
 			for _, m := range g.members {
-				if m.state.Leader == Nobody || m.state.Cluster != cluster || !m.state.Conf.Equal(&founders) || m.applied < 2 {
+				if m.state.Leader == Nobody || m.state.Cluster != cluster || !m.state.Conf.Equal(founders) || m.applied < 2 {
 					t.Errorf("%v: %v, applied %d", m.node, &m.state.Conf, m.applied)
 				}
 			}

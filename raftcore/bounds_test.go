@@ -326,7 +326,10 @@ func TestValidateReportsEveryMistakeAtOnce(t *testing.T) {
 			t.Errorf("%s is not mentioned in:\n%v", name, err)
 		}
 	}
-	if _, err := New(Config{ID: 1, MaxReads: -1}, Recovered{}); err == nil {
+	if _, err := New(Config{ID: 1}, Recovered{}); err == nil || !strings.Contains(err.Error(), "Boot") {
+		t.Errorf("a start that nothing tells from others: %v", err)
+	}
+	if _, err := New(Config{ID: 1, Boot: 1, MaxReads: -1}, Recovered{}); err == nil {
 		t.Error("New accepts it")
 	}
 }
@@ -377,19 +380,19 @@ func TestRecoveredStatesThatCannotBeAreRefused(t *testing.T) {
 	} {
 		r := good()
 		spoil(&r)
-		if _, err := New(Config{ID: 1}, r); err == nil {
+		if _, err := New(Config{ID: 1, Boot: 1}, r); err == nil {
 			t.Errorf("%s: it was accepted", name)
 		} else if !strings.Contains(err.Error(), string(RuleRecovered)) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := New(Config{ID: 1}, good()); err != nil {
+	if _, err := New(Config{ID: 1, Boot: 1}, good()); err != nil {
 		t.Errorf("a good one was refused: %v", err)
 	}
 }
 
 func TestSeveralMistakesOfARecoveredStateAreReportedAtOnce(t *testing.T) {
-	_, err := New(Config{ID: 1}, Recovered{Base: id(9, 9), Last: 3, Tail: commands(7, 1)})
+	_, err := New(Config{ID: 1, Boot: 1}, Recovered{Base: id(9, 9), Last: 3, Tail: commands(7, 1)})
 	if err == nil || strings.Count(err.Error(), string(RuleRecovered)) < 3 {
 		t.Errorf("%v", err)
 	}

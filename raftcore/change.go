@@ -33,9 +33,9 @@ func (n *Node) changeConfig(in ChangeConfig) {
 		n.reply(in.Tag, NotLeader)
 	case !in.Conf.valid() || in.Conf.Joint():
 		n.reply(in.Tag, BadConfig)
-	case c != nil && c.target.Equal(&in.Conf):
+	case c != nil && c.target.Equal(in.Conf):
 		c.tags = append(c.tags, in.Tag) // asked for again
-	case c == nil && conf.Equal(&in.Conf) && n.members.at() <= n.log.commit:
+	case c == nil && conf.Equal(in.Conf) && n.members.at() <= n.log.commit:
 		n.reply(in.Tag, Done) // whatever the asker expects: it may have asked before
 	case c == nil && n.leadsTo(&in.Conf):
 		n.leader.change = &change{target: in.Conf.clone(), tags: []Tag{in.Tag}} // begun by an earlier leader
@@ -64,7 +64,7 @@ func (n *Node) changeConfig(in ChangeConfig) {
 func (n *Node) leadsTo(target *ConfState) bool {
 	conf := n.members.current()
 	if !conf.Joint() {
-		return conf.Equal(target) && n.members.at() > n.log.commit
+		return conf.Equal(*target) && n.members.at() > n.log.commit
 	}
 	return slices.Equal(conf.Voters, target.Voters) && slices.Equal(conf.Learners, target.Learners)
 }
@@ -79,7 +79,7 @@ func (n *Node) advanceChange() {
 			n.appendConfig(ConfState{Voters: conf.Voters, Learners: conf.Learners})
 		case c == nil:
 			return
-		case conf.Equal(&c.target):
+		case conf.Equal(c.target):
 			n.leader.change = nil
 			for _, tag := range c.tags {
 				n.reply(tag, Done)

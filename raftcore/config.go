@@ -13,7 +13,8 @@ type Config struct {
 	// ID names this node within its group. Required.
 	ID NodeID
 	// Boot numbers the starts of this node; no two starts from one disk share
-	// it. Completions addressed to an earlier start are ignored.
+	// it. Completions addressed to an earlier start are ignored. Required: a
+	// persistence.Store draws one for each opening.
 	Boot uint64
 	// Seed draws the jitter of election timeouts. The same seed and inputs give
 	// the same outputs.

@@ -10,7 +10,7 @@ import (
 // A node of a group of one elects itself, and commits. Its disk is a slice, its network
 // nobody, and its clock a loop.
 func Example() {
-	node, err := raftcore.New(raftcore.Config{ID: 1}, raftcore.Recovered{})
+	node, err := raftcore.New(raftcore.Config{ID: 1, Boot: 1}, raftcore.Recovered{})
 	if err != nil {
 		panic(err)
 	}

@@ -220,7 +220,7 @@ func (c *checker) snapshot(id NodeID, s *SnapshotMeta) {
 	for k > 0 && c.confs[k].Index > s.Last.Index {
 		k--
 	}
-	if want := &c.confs[k]; want.Index != s.Conf.Index || !want.Conf.Equal(&s.Conf.Conf) {
+	if want := &c.confs[k]; want.Index != s.Conf.Index || !want.Conf.Equal(s.Conf.Conf) {
 		c.t.Fatalf("node %d: %v says its configuration is that of %d, and that of %d was in force: %v", id, s, s.Conf.Index, want.Index, &want.Conf)
 	}
 }
@@ -440,7 +440,7 @@ func (c *checker) replied(n *scriptedNode, reply *Reply) {
 		right = reply.Outcome == Done == (in.Cluster == cluster)
 	case ChangeConfig:
 		if reply.Outcome == Done {
-			right = slices.ContainsFunc(c.confs, func(k ConfigAt) bool { return k.Conf.Equal(&in.Conf) })
+			right = slices.ContainsFunc(c.confs, func(k ConfigAt) bool { return k.Conf.Equal(in.Conf) })
 		}
 	case Transfer:
 		if reply.Outcome == Done && in.To != Nobody && in.To != n.id {

@@ -1025,11 +1025,11 @@ func TestSnapshotsAndConfigurationsThatCannotBeAreRefused(t *testing.T) {
 		for _, e := range commands(1, 1, 1, 2, 3, 3) {
 			r.Note(&e)
 		}
-		if _, err := New(Config{ID: 1}, r); err != nil {
+		if _, err := New(Config{ID: 1, Boot: 1}, r); err != nil {
 			t.Fatalf("a good one was refused: %v", err)
 		}
 		spoil(&r)
-		if _, err := New(Config{ID: 1}, r); err == nil {
+		if _, err := New(Config{ID: 1, Boot: 1}, r); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}

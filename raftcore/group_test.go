@@ -354,7 +354,7 @@ func (h *history) observeSnapshot(s *SnapshotMeta) {
 			conf = &h.applied[i]
 		}
 	}
-	if conf != nil && (conf.Index != s.Conf.Index || !conf.Config.Equal(&s.Conf.Conf)) {
+	if conf != nil && (conf.Index != s.Conf.Index || !conf.Config.Equal(s.Conf.Conf)) {
 		h.t.Fatalf("%v says its configuration is that of %d, and %v was in force", s, s.Conf.Index, conf)
 	}
 	if time := h.applied[s.Last.Index-1].Time; time != s.Time {

@@ -116,7 +116,7 @@ func (n *Node) CheckInvariants() {
 	}
 	for i := range n.leader.peers {
 		p := &n.leader.peers[i]
-		if p.state != snapshot && p.match >= p.next {
+		if p.state != ProgressSnapshot && p.match >= p.next {
 			n.broken(RuleMatchBeforeNext, "peer %d: match %d, next %d", p.id, p.match, p.next)
 		}
 		if p.match > l.last {

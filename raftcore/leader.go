@@ -140,7 +140,7 @@ func (n *Node) replicateAll() {
 func (n *Node) replicate(p *progress) {
 	p.next = max(p.next, n.log.base.Index+1) // who needs what is before it needs a snapshot
 	switch p.state {
-	case probe:
+	case ProgressProbe:
 		if !p.probed && !p.loading {
 			p.probed = true
 			n.openedRound() // a new round, because only that is answered at once
@@ -152,7 +152,7 @@ func (n *Node) replicate(p *progress) {
 			}
 			n.sendEntries(p, entries)
 		}
-	case replicate:
+	case ProgressReplicate:
 		for p.next <= n.log.last && !p.loading && !p.inflight.full(n.cfg.MaxInflight, n.cfg.MaxInflightBytes) {
 			entries := n.log.slice(p.next, n.log.last, n.cfg.MaxAppendBytes)
 			if entries == nil {
@@ -161,7 +161,7 @@ func (n *Node) replicate(p *progress) {
 			}
 			n.sendOptimistically(p, entries)
 		}
-	case snapshot:
+	case ProgressSnapshot:
 		if n.now >= p.snapshotBy {
 			p.becomeProbe(p.next) // lost, or arrived and not reported: ask
 		}
@@ -169,7 +169,7 @@ func (n *Node) replicate(p *progress) {
 	// A round and a commit index travel with entries if there are any, and alone
 	// if there are not.
 	welcome := p.newcomer && !p.welcomed && n.mayAdmit(p)
-	if p.sentRound < n.leader.due || p.state == replicate && p.sentCommit < n.log.commit || welcome {
+	if p.sentRound < n.leader.due || p.state == ProgressReplicate && p.sentCommit < n.log.commit || welcome {
 		n.sendEntries(p, nil)
 	}
 }
@@ -193,13 +193,13 @@ func (n *Node) sendEntries(p *progress, entries []Entry) {
 		n.broken(RuleLogContiguous, "entry %d, before those for %d, has no term", prev, p.id)
 	}
 	p.sentRound = n.leader.round
-	if p.state == probe && p.asked == 0 {
+	if p.state == ProgressProbe && p.asked == 0 {
 		p.asked = n.leader.round
 	}
 	p.sentCommit = n.log.commit
 	n.sendAppendRequest(p.id, AppendRequest{
 		Prev: EntryID{Term: term, Index: prev}, Entries: entries, Commit: n.log.commit, Round: n.leader.round,
-		Admit: p.newcomer && n.mayAdmit(p), Urgent: len(entries) == 0 && p.inflight.count == 0 && p.state != probe,
+		Admit: p.newcomer && n.mayAdmit(p), Urgent: len(entries) == 0 && p.inflight.count == 0 && p.state != ProgressProbe,
 	})
 	p.welcomed = p.newcomer && n.mayAdmit(p)
 }
@@ -227,7 +227,7 @@ func (n *Node) sendLoaded(in Loaded) {
 		return
 	}
 	p.loading = false
-	if p.state == replicate && p.next == in.Load.From && p.next > n.log.base.Index && n.follows(&in) {
+	if p.state == ProgressReplicate && p.next == in.Load.From && p.next > n.log.base.Index && n.follows(&in) {
 		n.sendOptimistically(p, within(in.Entries, n.cfg.MaxAppendBytes))
 	} else if len(in.Entries) == 0 {
 		p.becomeProbe(p.next) // the disk could not answer: the next heartbeat tries again
@@ -282,10 +282,10 @@ func (n *Node) appendReply(m *Message, r *AppendReply) {
 	p.catchUp.note(p.match, n.log.last, n.now, n.cfg.ElectionTimeout)
 	p.inflight.free(p.match)
 	p.next = max(p.next, p.match+1)
-	if p.state == probe && p.asked != 0 && r.Ahead <= r.Round && r.Round-r.Ahead >= p.asked && !r.Flooded {
+	if p.state == ProgressProbe && p.asked != 0 && r.Ahead <= r.Round && r.Round-r.Ahead >= p.asked && !r.Flooded {
 		p.becomeReplicate() // it agreed with this question
 	}
-	if p.state == snapshot && p.match >= p.snapshot {
+	if p.state == ProgressSnapshot && p.match >= p.snapshot {
 		p.becomeReplicate() // it has arrived
 	}
 	n.advanceCommit()
@@ -294,10 +294,10 @@ func (n *Node) appendReply(m *Message, r *AppendReply) {
 // rejected finds an earlier place to ask about. A rejection that speaks of
 // another place than the one in question is old, and says nothing new.
 func (n *Node) rejected(p *progress, r *AppendReply) {
-	if p.state == snapshot || r.Probed.Index <= p.match || r.Probed.Index >= p.next {
+	if p.state == ProgressSnapshot || r.Probed.Index <= p.match || r.Probed.Index >= p.next {
 		return
 	}
-	if p.state == probe && r.Probed.Index != p.next-1 {
+	if p.state == ProgressProbe && r.Probed.Index != p.next-1 {
 		return
 	}
 	if r.Probed.Index <= n.log.base.Index && p.departing {
@@ -356,7 +356,7 @@ func (n *Node) unreachable(id NodeID) {
 	if n.quiet && (p != nil || id == n.leaderID) {
 		n.wake(false)
 	}
-	if p != nil && p.state == replicate {
+	if p != nil && p.state == ProgressReplicate {
 		p.becomeProbe(p.match + 1)
 		p.probed = true // wait for the next heartbeat: it asks the question
 	}
@@ -380,7 +380,7 @@ func (n *Node) expireLeader() {
 		for i := range n.leader.peers {
 			p := &n.leader.peers[i]
 			p.probed = false // the question may have been lost
-			if p.state == probe || p.inflight.count > 0 {
+			if p.state == ProgressProbe || p.inflight.count > 0 {
 				n.showSign(p)
 			}
 		}

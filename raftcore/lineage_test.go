@@ -184,7 +184,7 @@ func TestM18_NobodyOfTheOldLineageIsHeardOrHears(t *testing.T) {
 		t.Errorf("the survivor: %v", survivor.node)
 	}
 	for _, id := range voters(2, 3) {
-		if st := old.member(id).state; st.Cluster != cluster || st.Conf.Equal(&survivor.state.Conf) {
+		if st := old.member(id).state; st.Cluster != cluster || st.Conf.Equal(survivor.state.Conf) {
 			t.Errorf("the old one: %v", st)
 		}
 		if st := anew.member(id).state; st.Cluster != other || !st.Joined {

@@ -14,38 +14,38 @@ type ConfState struct {
 }
 
 // Joint reports whether c is between two configurations.
-func (c *ConfState) Joint() bool { return len(c.Outgoing) > 0 }
+func (c ConfState) Joint() bool { return len(c.Outgoing) > 0 }
 
 // Votes reports whether id is a voter, in either set.
-func (c *ConfState) Votes(id NodeID) bool {
+func (c ConfState) Votes(id NodeID) bool {
 	return slices.Contains(c.Voters, id) || slices.Contains(c.Outgoing, id)
 }
 
 // Contains reports whether id takes part at all.
-func (c *ConfState) Contains(id NodeID) bool {
+func (c ConfState) Contains(id NodeID) bool {
 	return c.Votes(id) || slices.Contains(c.Learners, id)
 }
 
 // Members returns everybody who takes part, ascending, each once.
-func (c *ConfState) Members() []NodeID {
+func (c ConfState) Members() []NodeID {
 	all := slices.Concat(c.Voters, c.Outgoing, c.Learners)
 	slices.Sort(all)
 	return slices.Compact(all)
 }
 
 // clone returns a copy that shares nothing with c.
-func (c *ConfState) clone() ConfState {
+func (c ConfState) clone() ConfState {
 	return ConfState{Voters: slices.Clone(c.Voters), Outgoing: slices.Clone(c.Outgoing), Learners: slices.Clone(c.Learners)}
 }
 
 // Equal reports whether c and d say the same.
-func (c *ConfState) Equal(d *ConfState) bool {
+func (c ConfState) Equal(d ConfState) bool {
 	return slices.Equal(c.Voters, d.Voters) && slices.Equal(c.Outgoing, d.Outgoing) && slices.Equal(c.Learners, d.Learners)
 }
 
 // valid reports whether c is well formed: somebody votes, each list ascends
 // strictly, nobody is named zero, and no learner is to vote.
-func (c *ConfState) valid() bool {
+func (c ConfState) valid() bool {
 	for _, list := range [][]NodeID{c.Voters, c.Outgoing, c.Learners} {
 		before := Nobody
 		for _, id := range list {

@@ -44,7 +44,7 @@ func (n *stage) replied(want ...string) {
 // has demands a configuration, and the index that set it.
 func (n *stage) has(index Index, want ConfState) {
 	n.t.Helper()
-	if n.state.ConfIndex != index || !n.state.Conf.Equal(&want) {
+	if n.state.ConfIndex != index || !n.state.Conf.Equal(want) {
 		n.t.Fatalf("node %d has %v of %d, it should have %v of %d", n.id, &n.state.Conf, n.state.ConfIndex, &want, index)
 	}
 }
@@ -142,7 +142,7 @@ func (g *group) united(want ConfState) {
 		if m.down {
 			continue
 		}
-		if !m.state.Conf.Equal(&want) {
+		if !m.state.Conf.Equal(want) {
 			g.t.Fatalf("%v has the configuration %v, it should have %v", m.node, &m.state.Conf, &want)
 		}
 		if m.applied != leader.state.Last || m.state.Last != leader.state.Last {
@@ -352,7 +352,7 @@ func TestM3_AJointConfigurationSurvivesASnapshot(t *testing.T) {
 	n.hears(2, 1, &AppendRequest{Entries: append(append(commands(1, 1), setting(1, 2, joint)), commands(3, 1)...), Commit: 3, Round: 1})
 	n.steps(SnapshotTaken{Index: 3})
 	s := n.saved[len(n.saved)-1].Snapshot
-	if s == nil || s.Conf.Index != 2 || !s.Conf.Conf.Equal(&joint) {
+	if s == nil || s.Conf.Index != 2 || !s.Conf.Conf.Equal(joint) {
 		t.Fatalf("the snapshot holds %v", s)
 	}
 	// Its owner after a restart, and somebody whom it was sent.
@@ -362,7 +362,7 @@ func TestM3_AJointConfigurationSurvivesASnapshot(t *testing.T) {
 	other := alone(t, Recovered{})
 	other.hears(2, 1, &SnapshotRequest{Snapshot: *s})
 	for _, b := range []*solitary{again, other} {
-		if st := b.node.Status(); st.ConfIndex != 2 || !st.Conf.Equal(&joint) {
+		if st := b.node.Status(); st.ConfIndex != 2 || !st.Conf.Equal(joint) {
 			t.Errorf("%v of %d", &st.Conf, st.ConfIndex)
 		}
 	}
@@ -374,10 +374,10 @@ func TestM3_ASnapshotCarriesTheConfigurationOfItsIndex(t *testing.T) {
 	n := alone(t, Recovered{HardState: HardState{Term: 1, Cluster: cluster, Joined: true}, BaseConf: ConfigAt{Conf: founders}})
 	n.hears(2, 1, &AppendRequest{Entries: append(commands(1, 1, 1), setting(1, 3, joint)), Commit: 3, Round: 1})
 	n.steps(SnapshotTaken{Index: 2})
-	if s := n.saved[len(n.saved)-1].Snapshot; s == nil || !s.Conf.Conf.Equal(&founders) {
+	if s := n.saved[len(n.saved)-1].Snapshot; s == nil || !s.Conf.Conf.Equal(founders) {
 		t.Errorf("the snapshot holds %v", s)
 	}
-	if st := n.node.Status(); !st.Conf.Equal(&joint) {
+	if st := n.node.Status(); !st.Conf.Equal(joint) {
 		t.Errorf("in force is %v", &st.Conf)
 	}
 }
@@ -1105,7 +1105,7 @@ func TestM12_AfterACrashTheConfigurationIsTheDisks(t *testing.T) {
 		n.hears(2, 1, &AppendRequest{Prev: id(1, 1), Entries: []Entry{setting(1, 2, joint)}, Round: 1})
 		n.hears(3, 2, &AppendRequest{Prev: id(1, 1), Entries: commands(2, 2), Round: 1})
 		n.crashes(kept)
-		if !n.state.Conf.Equal(&want) {
+		if !n.state.Conf.Equal(want) {
 			t.Errorf("of the Saves %d were kept: %v, should be %v", kept, &n.state.Conf, &want)
 		}
 	}
@@ -1608,7 +1608,7 @@ func TestALeaderThatDiesAnywhereOnTheWayHoldsNothingUp(t *testing.T) {
 		g.connected()
 		for range 40 {
 			g.passes(electionTimeout)
-			if l := g.leads(); l != nil && l.state.Conf.Equal(&target) && l.state.Commit == l.state.Last {
+			if l := g.leads(); l != nil && l.state.Conf.Equal(target) && l.state.Commit == l.state.Last {
 				break
 			} else if l != nil {
 				g.changes(l.id, target)

@@ -71,6 +71,9 @@ func New(cfg Config, r Recovered) (*Node, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("raftcore: bad config: %w", err)
 	}
+	if cfg.Boot == 0 { // not Validate's: who checks a Config beforehand has not started anything yet
+		return nil, fmt.Errorf("raftcore: bad config: Boot is zero, and does not tell this start from others")
+	}
 	if err := r.validate(); err != nil {
 		return nil, fmt.Errorf("raftcore: node %d: %w", cfg.ID, err)
 	}
@@ -443,7 +446,7 @@ func (n *Node) bootstrap(in Bootstrap) {
 		outcome = BadConfig
 	case n.hard.Cluster != in.Cluster && n.hard != HardState{}:
 		outcome = NotPristine
-	case n.log.last > 0 && n.members.at() == founding && !n.members.current().Equal(&in.Conf):
+	case n.log.last > 0 && n.members.at() == founding && !n.members.current().Equal(in.Conf):
 		outcome = NotPristine // founded with others
 	case n.log.last > 0:
 		// Founded before, or joined those who were: nothing to do.

@@ -1,30 +1,38 @@
 package raftcore
 
-import "time"
-
-// progressState is how a leader sends to one peer.
-type progressState uint8
-
-const (
-	// probe: the leader does not know where the peer's log departs from its own.
-	// It asks about one entry at a time, and waits for the answer.
-	probe progressState = iota
-	// replicate: the logs are known to agree up to match; entries after it are
-	// sent without waiting, as many as the inflight window holds.
-	replicate
-	// snapshot: the peer needs entries that the leader has no more. A snapshot is
-	// on its way, and until it has arrived nothing else helps.
-	snapshot
+import (
+	"fmt"
+	"time"
 )
 
-func (s progressState) String() string {
-	return [...]string{"probe", "replicate", "snapshot"}[s]
+// ProgressState is how a leader sends to one peer.
+type ProgressState uint8
+
+// The states of progress.
+const (
+	// ProgressProbe: the leader does not know where the peer's log departs from its
+	// own. It asks about one entry at a time, and waits for the answer.
+	ProgressProbe ProgressState = iota
+	// ProgressReplicate: the logs are known to agree up to Match; entries after it are
+	// sent without waiting, as many as the inflight window holds.
+	ProgressReplicate
+	// ProgressSnapshot: the peer needs entries that the leader has no more. A snapshot is
+	// on its way, and until it has arrived nothing else helps.
+	ProgressSnapshot
+)
+
+func (s ProgressState) String() string {
+	names := [...]string{"probe", "replicate", "snapshot"}
+	if int(s) < len(names) {
+		return names[s]
+	}
+	return fmt.Sprintf("progress-%d", uint8(s))
 }
 
 // progress is a leader's view of one peer.
 type progress struct {
 	id    NodeID
-	state progressState
+	state ProgressState
 	// match is the last entry that is known to be on the peer's disk. It never
 	// falls, unless the disk was lost, or has lost its end. matchedIn is the newest
 	// round that was open when it last grew.
@@ -70,7 +78,7 @@ type progress struct {
 
 // becomeProbe goes back to asking, from next on.
 func (p *progress) becomeProbe(next Index) {
-	p.state = probe
+	p.state = ProgressProbe
 	p.next = max(next, p.match+1)
 	p.probed = false
 	p.asked = 0
@@ -80,7 +88,7 @@ func (p *progress) becomeProbe(next Index) {
 
 // becomeReplicate starts to send from the entry after match.
 func (p *progress) becomeReplicate() {
-	p.state = replicate
+	p.state = ProgressReplicate
 	p.next = p.match + 1
 	p.probed = false
 	p.inflight.clear()
@@ -88,7 +96,7 @@ func (p *progress) becomeReplicate() {
 
 // becomeSnapshot waits for a snapshot to arrive.
 func (p *progress) becomeSnapshot(last Index, by Instant) {
-	p.state = snapshot
+	p.state = ProgressSnapshot
 	p.snapshot, p.snapshotBy = last, by
 	p.loading = false
 	p.inflight.clear()

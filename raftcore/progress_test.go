@@ -73,13 +73,13 @@ func TestInflightReusesItsRing(t *testing.T) {
 }
 
 func TestProgressNeverSendsWhatThePeerHas(t *testing.T) {
-	p := progress{match: 7, next: 12, state: replicate}
+	p := progress{match: 7, next: 12, state: ProgressReplicate}
 	p.becomeProbe(3)
-	if p.next != 8 || p.state != probe {
+	if p.next != 8 || p.state != ProgressProbe {
 		t.Errorf("%+v", p)
 	}
 	p.becomeReplicate()
-	if p.next != 8 || p.state != replicate {
+	if p.next != 8 || p.state != ProgressReplicate {
 		t.Errorf("%+v", p)
 	}
 }

@@ -44,7 +44,7 @@ func (n *Node) idle() bool {
 		return false
 	}
 	for i := range n.leader.peers {
-		if p := &n.leader.peers[i]; p.departing || p.state != replicate || p.match != l.last || p.sentCommit != l.commit {
+		if p := &n.leader.peers[i]; p.departing || p.state != ProgressReplicate || p.match != l.last || p.sentCommit != l.commit {
 			return false
 		}
 	}

@@ -289,7 +289,7 @@ func TestBugALeaderWithASnapshotPanicsWhenAPeerIsBehindIt(t *testing.T) {
 				}
 			}()
 			r.Snapshot = SnapshotMeta{Last: r.Base, Conf: r.BaseConf}
-			n, err := New(Config{ID: 1}, r)
+			n, err := New(Config{ID: 1, Boot: 1}, r)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -297,11 +297,11 @@ func TestBugALeaderWithASnapshotPanicsWhenAPeerIsBehindIt(t *testing.T) {
 			n.Step(Tick{Now: Instant(time.Hour)})
 			n.Step(Tick{Now: Instant(3 * time.Hour)})
 			n.Drain(&out)
-			n.Step(Receive{Message{From: 2, To: 1, Term: 1, Cluster: cluster, Incarnation: 102, Body: &VoteReply{Pre: true, Granted: true, Campaign: 1}}})
+			n.Step(Receive{Message{From: 2, To: 1, Term: 1, Cluster: cluster, Incarnation: 102, Body: &VoteReply{Pre: true, Granted: true, Campaign: 1<<32 + 1}}})
 			n.Drain(&out)
 			n.Step(Saved{Token: out.Save.Token})
 			n.Drain(&out)
-			n.Step(Receive{Message{From: 2, To: 1, Term: 2, Cluster: cluster, Incarnation: 102, Body: &VoteReply{Granted: true, Campaign: 2}}})
+			n.Step(Receive{Message{From: 2, To: 1, Term: 2, Cluster: cluster, Incarnation: 102, Body: &VoteReply{Granted: true, Campaign: 1<<32 + 2}}})
 			n.Drain(&out)
 			if n.Status().Role != Leader {
 				t.Fatal(n)
@@ -402,7 +402,7 @@ func TestBugASteadyReaderStarvesAPeerInProbe(t *testing.T) {
 		n.hears(3, 1, &AppendReply{Match: 1, Round: late})
 		n.accepted(2)
 	}
-	if p := n.state.Peers[1]; p.State != "replicate" {
+	if p := n.state.Peers[1]; p.State != ProgressReplicate {
 		t.Errorf("peer 3 has agreed a hundred times: %+v", p)
 	}
 }
@@ -474,7 +474,7 @@ func TestBugRecoveredStatesThatCannotBeAreAccepted(t *testing.T) {
 	} {
 		r := good()
 		spoil(&r)
-		if _, err := New(Config{ID: 1}, r); err == nil {
+		if _, err := New(Config{ID: 1, Boot: 1}, r); err == nil {
 			t.Errorf("%s was accepted", name)
 		}
 	}

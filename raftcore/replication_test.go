@@ -297,7 +297,7 @@ func TestR5_ANewLifeOfAPeersDiskBeginsWithNothing(t *testing.T) {
 	reborn := n.message(2, 1, &AppendReply{Rejected: true, Probed: id(1, 3), Round: n.askedOf(2).Round})
 	reborn.Incarnation = 999
 	n.steps(Receive{reborn})
-	if p := n.state.Peers[0]; p.Match != 0 || p.State != "probe" {
+	if p := n.state.Peers[0]; p.Match != 0 || p.State != ProgressProbe {
 		t.Errorf("%+v", p)
 	}
 	n.hears(2, 1, late) // of the former life
@@ -347,7 +347,7 @@ func TestR6_WhatTheSnapshotStandsForMatches(t *testing.T) {
 		{AppendRequest{Prev: id(4, 12), Round: 1}, "AppendReply rejected probed=4/12 hint=4/11 round=1"},
 		{AppendRequest{Prev: id(2, 10), Round: 1}, "AppendReply rejected probed=2/10 hint=3/10 round=1"},
 	} {
-		node, err := New(Config{ID: 1}, Recovered{
+		node, err := New(Config{ID: 1, Boot: 1}, Recovered{
 			HardState: HardState{Term: 5, Cluster: cluster, Joined: true}, Base: id(3, 10), Runs: []TermRun{{First: 11, Term: 4}}, Last: 11,
 			BaseConf: ConfigAt{Index: 1, Conf: ConfState{Voters: voters(1, 2)}},
 			Snapshot: SnapshotMeta{Last: id(3, 10), Conf: ConfigAt{Index: 1, Conf: ConfState{Voters: voters(1, 2)}}},
@@ -496,7 +496,7 @@ func TestR9_AStrayRejectionMovesNothingBack(t *testing.T) {
 		n.hears(2, 2, &AppendReply{Rejected: true, Probed: id(1, probed), Hint: id(0, 0), Round: 1})
 	}
 	n.wantsNothing()
-	if p := n.state.Peers[0]; p.State != "replicate" || p.Match != 5 || p.Next != 6 {
+	if p := n.state.Peers[0]; p.State != ProgressReplicate || p.Match != 5 || p.Next != 6 {
 		t.Errorf("%+v", p)
 	}
 }

@@ -85,7 +85,7 @@ func (n *Node) snapshotTaken(in SnapshotTaken) {
 		base = max(base, in.Index-keep)
 	}
 	for i := range n.leader.peers {
-		if p := &n.leader.peers[i]; p.state == snapshot {
+		if p := &n.leader.peers[i]; p.state == ProgressSnapshot {
 			base = min(base, p.snapshot) // it needs what follows, or yet another snapshot
 		}
 	}
@@ -121,7 +121,7 @@ const snapshotPatience = 10
 // snapshotSent takes the transport's news of a snapshot that is under way.
 func (n *Node) snapshotSent(in SnapshotSent) {
 	p := n.peer(in.Peer)
-	if p == nil || p.state != snapshot || in.Index != p.snapshot {
+	if p == nil || p.state != ProgressSnapshot || in.Index != p.snapshot {
 		return
 	}
 	if in.Status == SnapshotFailed {

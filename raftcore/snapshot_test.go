@@ -40,7 +40,7 @@ func compacts(every, keep int) func(*Config) {
 func (n *stage) peerState(peer NodeID) string {
 	for _, p := range n.state.Peers {
 		if p.ID == peer {
-			return p.State
+			return p.State.String()
 		}
 	}
 	return "no peer"
@@ -604,7 +604,7 @@ func TestS5_ASnapshotCarriesTheConfigurationAsOfItsIndex(t *testing.T) {
 			case got == nil || got.Last != entries[base-1].EntryID || !reflect.DeepEqual(got.Conf, confAsOf(entries, Index(base))):
 				t.Fatalf("keeping %d before %d, the base is %v", keep, at, got)
 			}
-			if want := confAsOf(entries, 6); n.state.ConfIndex != want.Index || !n.state.Conf.Equal(&want.Conf) {
+			if want := confAsOf(entries, 6); n.state.ConfIndex != want.Index || !n.state.Conf.Equal(want.Conf) {
 				t.Fatalf("compacting has changed the configuration in force: %v", &n.state.Conf)
 			}
 		}
@@ -618,7 +618,7 @@ func TestS5_AnInstalledSnapshotBringsItsConfiguration(t *testing.T) {
 	n.hears(2, 3, &SnapshotRequest{Snapshot: s})
 	in := func() {
 		t.Helper()
-		if n.state.ConfIndex != 7 || !n.state.Conf.Equal(&s.Conf.Conf) {
+		if n.state.ConfIndex != 7 || !n.state.Conf.Equal(s.Conf.Conf) {
 			t.Errorf("in force is %v of %d", &n.state.Conf, n.state.ConfIndex)
 		}
 	}
@@ -1015,19 +1015,19 @@ func TestS11_ASnapshotThatTheLogContradictsIsNotStartedFrom(t *testing.T) {
 		HardState: HardState{Term: 3, Cluster: cluster, Joined: true}, Incarnation: 1,
 		Snapshot: snap(3, 4), BaseConf: snap(1, 1).Conf, Runs: []TermRun{{1, 1}, {3, 2}}, Last: 6,
 	}
-	if _, err := New(Config{ID: 1}, r); err == nil {
+	if _, err := New(Config{ID: 1, Boot: 1}, r); err == nil {
 		t.Error("the snapshot is of 3/4, the log has 2/4, and it starts")
 	}
 	r.Snapshot.Last = id(2, 4)
-	if _, err := New(Config{ID: 1}, r); err != nil {
+	if _, err := New(Config{ID: 1, Boot: 1}, r); err != nil {
 		t.Error(err)
 	}
 	r.Snapshot.Last = id(2, 7)
-	if _, err := New(Config{ID: 1}, r); err == nil {
+	if _, err := New(Config{ID: 1, Boot: 1}, r); err == nil {
 		t.Error("the log ends before the snapshot, and it starts")
 	}
 	r.Snapshot, r.Base, r.Runs = SnapshotMeta{}, id(1, 2), []TermRun{{3, 2}}
-	if _, err := New(Config{ID: 1}, r); err == nil {
+	if _, err := New(Config{ID: 1, Boot: 1}, r); err == nil {
 		t.Error("nothing stands for what was compacted, and it starts")
 	}
 }
@@ -1311,7 +1311,7 @@ func TestCompactionForgetsNothingAfterTheBase(t *testing.T) {
 			if r.IntN(3) > 0 && Index(len(log)) > snapshot {
 				snapshot += 1 + Index(r.IntN(len(log)-int(snapshot)))
 				n.steps(SnapshotTaken{Index: snapshot, Time: log[snapshot-1].Time})
-				if got, want := n.out.Save.Snapshot.Conf, confAsOf(log, snapshot); got.Index != want.Index || !got.Conf.Equal(&want.Conf) {
+				if got, want := n.out.Save.Snapshot.Conf, confAsOf(log, snapshot); got.Index != want.Index || !got.Conf.Equal(want.Conf) {
 					t.Fatalf("seed %d: as of %d: %v, should be %v", seed, snapshot, got, want)
 				}
 				n.saves()
@@ -1337,7 +1337,7 @@ func TestCompactionForgetsNothingAfterTheBase(t *testing.T) {
 			if base > 1 && n.node.CommitStatus(log[base-2].EntryID) != CommitUnknown {
 				t.Fatalf("seed %d: it knows more than it holds", seed)
 			}
-			if want := confAsOf(log, Index(len(log))); !n.state.Conf.Equal(&want.Conf) || n.state.ConfIndex != want.Index {
+			if want := confAsOf(log, Index(len(log))); !n.state.Conf.Equal(want.Conf) || n.state.ConfIndex != want.Index {
 				t.Fatalf("seed %d: in force is %v, should be %v", seed, &n.state.Conf, &want.Conf)
 			}
 			if got := ids(n.disk.entries); !slices.Equal(got, ids(log[base:])) {

@@ -9,20 +9,20 @@ type Status struct {
 	Incarnation Incarnation
 	Role        Role
 	Term        Term
-	Vote        NodeID
-	Joined      bool   // it votes; a newcomer does not yet
-	Leader      NodeID // Nobody if unknown
-	Commit      Index
+	Vote        NodeID  // whom it voted for in Term; Nobody if it did not
+	Joined      bool    // it votes; a newcomer does not yet
+	Leader      NodeID  // Nobody if unknown
+	Commit      Index   // known to be committed
 	Applied     Index   // by the state machine
 	Saved       Index   // durable in this node's log
 	SavingSince Instant // when the oldest Save that is under way was handed out; zero if none is
 	// Stalled: that Save takes longer than Config.SaveTimeout. This node takes no proposals,
 	// and does not campaign.
 	Stalled   bool
-	Last      Index // in this node's log
-	First     Index // the first entry that the log still names
-	Conf      ConfState
-	ConfIndex Index // the entry that set Conf
+	Last      Index     // in this node's log
+	First     Index     // the first entry that the log still names
+	Conf      ConfState // in force, whether it is committed or not
+	ConfIndex Index     // the entry that set Conf
 	// Readable: this node leads, and has committed an entry of its term.
 	Readable bool
 	// HandingTo is whom this leader hands over to at the moment, and takes no proposals
@@ -46,9 +46,9 @@ type Status struct {
 // PeerStatus is a leader's view of one other member.
 type PeerStatus struct {
 	ID    NodeID
-	State string // probe, replicate, or snapshot
-	Match Index  // durable there
-	Next  Index  // sent next
+	State ProgressState
+	Match Index // durable there
+	Next  Index // sent next
 	// Heard is when it last echoed a new heartbeat round. A leader that has just been
 	// elected, or has woken, takes everybody to be alive: then it is when that was.
 	Heard Instant
@@ -75,13 +75,17 @@ func (n *Node) Status() Status {
 	}
 	for i := range n.leader.peers {
 		p := &n.leader.peers[i]
-		s.Peers = append(s.Peers, PeerStatus{ID: p.id, State: p.state.String(), Match: p.match, Next: p.next, Heard: p.heardAt, Newcomer: p.newcomer, CaughtUp: !p.departing && (n.caughtUp(p) || n.quiet && !p.newcomer)})
+		s.Peers = append(s.Peers, PeerStatus{ID: p.id, State: p.state, Match: p.match, Next: p.next, Heard: p.heardAt, Newcomer: p.newcomer, CaughtUp: !p.departing && (n.caughtUp(p) || n.quiet && !p.newcomer)})
 	}
 	return s
 }
 
 func (s Status) String() string {
-	return fmt.Sprintf("node %d %v term=%d vote=%d leader=%d commit=%d applied=%d saved=%d last=%d", s.ID, s.Role, s.Term, s.Vote, s.Leader, s.Commit, s.Applied, s.Saved, s.Last)
+	out := fmt.Sprintf("node %d %v term=%d vote=%d leader=%d commit=%d applied=%d saved=%d last=%d", s.ID, s.Role, s.Term, s.Vote, s.Leader, s.Commit, s.Applied, s.Saved, s.Last)
+	if !s.Joined && s.Cluster != 0 {
+		out += " newcomer"
+	}
+	return out
 }
 
 // Leader returns who leads, as far as this node knows.

@@ -51,7 +51,7 @@ func (r Role) String() string {
 	return fmt.Sprintf("role-%d", uint8(r))
 }
 
-func (c *ConfState) String() string {
+func (c ConfState) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "voters=%v", c.Voters)
 	if c.Joint() {

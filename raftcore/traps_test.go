@@ -141,7 +141,7 @@ func TestD9_WhoLostWhatItHadAcknowledgedIsSentItAgain(t *testing.T) {
 	}
 	n.waits(heartbeatInterval)
 	n.rejected(3, id(1, 2))
-	if got := n.state.Peers[1]; got.Match != 0 || got.State != "probe" {
+	if got := n.state.Peers[1]; got.Match != 0 || got.State != ProgressProbe {
 		t.Fatalf("%v", got)
 	}
 	n.waits(heartbeatInterval)
@@ -320,12 +320,12 @@ func TestM12_AConfigurationThatIsCutOffIsNotInForce(t *testing.T) {
 	larger := &ConfState{Voters: voters(1, 2, 3, 4)}
 	n.hears(2, 1, &AppendRequest{Prev: id(1, 1), Entries: []Entry{{EntryID: id(1, 2), Kind: EntryConfig, Config: larger}}, Round: 1})
 	n.saves()
-	if !n.state.Conf.Equal(larger) || n.state.ConfIndex != 2 {
+	if !n.state.Conf.Equal(*larger) || n.state.ConfIndex != 2 {
 		t.Errorf("in force is %v of %d", &n.state.Conf, n.state.ConfIndex)
 	}
 	n.hears(3, 2, &AppendRequest{Prev: id(1, 1), Entries: commands(2, 2), Round: 1})
 	for range 2 {
-		if !n.state.Conf.Equal(&before) || n.state.ConfIndex != 0 {
+		if !n.state.Conf.Equal(before) || n.state.ConfIndex != 0 {
 			t.Errorf("in force is %v of %d, after entry 2 was replaced", &n.state.Conf, n.state.ConfIndex)
 		}
 		n.saves()
@@ -371,7 +371,7 @@ func TestD9_WhoHasTheEntryHasLostNothing(t *testing.T) {
 	n.acknowledged(2, 12)
 	n.ignore()
 	n.hears(2, 2, &AppendReply{Rejected: true, Probed: id(1, 10), Hint: id(1, 10), Round: n.askedOf(2).Round})
-	if p := n.state.Peers[0]; p.Match != 12 || p.State != "replicate" {
+	if p := n.state.Peers[0]; p.Match != 12 || p.State != ProgressReplicate {
 		t.Errorf("%v", p)
 	}
 }
@@ -402,7 +402,7 @@ func TestD9_ADamagedDiskCountsForNothingUntilItIsRepaired(t *testing.T) {
 			}
 		}
 	}
-	if _, err := New(Config{ID: 1}, Recovered{HardState: HardState{Term: 1, Cluster: 1, Joined: true}, Damaged: true}); err == nil {
+	if _, err := New(Config{ID: 1, Boot: 1}, Recovered{HardState: HardState{Term: 1, Cluster: 1, Joined: true}, Damaged: true}); err == nil {
 		t.Error("a damaged disk was taken for a whole one")
 	}
 }

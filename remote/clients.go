@@ -148,10 +148,20 @@ func encodeStatus(s *actors.Status, fault *actors.Failure) *raftpb.MemberStatus 
 	}
 	for _, p := range s.Peers {
 		out.Peers = append(out.Peers, &raftpb.PeerStatus{
-			Id: uint64(p.ID), State: valid(p.State), Match: uint64(p.Match), Next: uint64(p.Next), Heard: int64(p.Heard), Newcomer: p.Newcomer, CaughtUp: p.CaughtUp,
+			Id: uint64(p.ID), State: p.State.String(), Match: uint64(p.Match), Next: uint64(p.Next), Heard: int64(p.Heard), Newcomer: p.Newcomer, CaughtUp: p.CaughtUp,
 		})
 	}
 	return out
+}
+
+// progressState returns the state that has this name on the wire, or one that nobody knows.
+func progressState(name string) raftcore.ProgressState {
+	for s := range raftcore.ProgressSnapshot + 1 {
+		if s.String() == name {
+			return s
+		}
+	}
+	return 255
 }
 
 func decodeStatus(in *raftpb.MemberStatus) (*actors.Status, *actors.Failure, error) {
@@ -179,7 +189,7 @@ func decodeStatus(in *raftpb.MemberStatus) (*actors.Status, *actors.Failure, err
 	}
 	for _, p := range in.Peers {
 		s.Peers = append(s.Peers, raftcore.PeerStatus{
-			ID: raftcore.NodeID(p.GetId()), State: p.GetState(), Match: raftcore.Index(p.GetMatch()), Next: raftcore.Index(p.GetNext()),
+			ID: raftcore.NodeID(p.GetId()), State: progressState(p.GetState()), Match: raftcore.Index(p.GetMatch()), Next: raftcore.Index(p.GetNext()),
 			Heard: raftcore.Instant(p.GetHeard()), Newcomer: p.GetNewcomer(), CaughtUp: p.GetCaughtUp(),
 		})
 	}

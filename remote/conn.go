@@ -190,6 +190,8 @@ func (c *conn) run() {
 		grpc.WithNoProxy(),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(c.h.cfg.MaxPacketBytes+maxBatchBytes+1<<20)),
+		grpc.WithStaticStreamWindowSize(clientWindow), // as in Transport.options,
+		grpc.WithStaticConnWindowSize(clientWindow),
 	)
 	if err != nil {
 		c.fail(err)

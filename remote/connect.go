@@ -32,6 +32,7 @@ func (t *Transport) options() ([]protoremote.ConfigOption, error) {
 		creds = c
 	}
 	maxMessage := t.cfg.WindowBytes + t.cfg.MaxPacketBytes + 1<<20 // all that can be under way, in one batch
+	window := int32(min(2*t.cfg.WindowBytes, 1<<30))               // ours is the one that counts
 	options := []protoremote.ConfigOption{
 		protoremote.WithEndpointWriterBatchSize(64),
 		protoremote.WithEndpointWriterQueueSize(256),        // the initial size; the credit is the bound
@@ -44,15 +45,20 @@ func (t *Transport) options() ([]protoremote.ConfigOption, error) {
 			}),
 			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second, PermitWithoutStream: true}),
 			grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(maxMessage)),
+			grpc.WithStaticStreamWindowSize(window), // to find one out gRPC pings at every packet
+			grpc.WithStaticConnWindowSize(window),
+			grpc.WithMaxHeaderListSize(maxMetadata),
 			grpc.WithStreamInterceptor(t.connect),
 		),
 		protoremote.WithServerOptions(
-			grpc.Creds(creds),
+			grpc.Creds(doorway{creds, t.door}),
 			grpc.ConnectionTimeout(10*time.Second), // to show a certificate
-			grpc.MaxHeaderListSize(64<<10),
+			grpc.MaxHeaderListSize(maxMetadata),
 			grpc.MaxRecvMsgSize(maxMessage),
-			grpc.MaxConcurrentStreams(64), // of one connection; a host needs one
-			grpc.WaitForHandlers(true),    // Stop returns when nothing is delivered any more
+			grpc.StaticStreamWindowSize(window),
+			grpc.StaticConnWindowSize(window),
+			grpc.MaxConcurrentStreams(maxStreams),
+			grpc.WaitForHandlers(true), // Stop returns when nothing is delivered any more
 			grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 			grpc.StreamInterceptor(t.guardStream),

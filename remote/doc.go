@@ -21,10 +21,10 @@
 // sent a *raftpb.ClientResponse. That is one try: PROTOCOL.md says what it means.
 //
 // protoactor remote as shipped trusts everyone and bounds nothing. This package
-// configures it (connect.go), lets nothing in but packets for one inbox, and clients'
-// requests for one gateway (guard.go, inbox.go, gateway.go, foreign.go), and keeps credit,
-// so that a host that is down, stopped or slow costs a window of memory and delays nobody
-// else (link.go).
+// configures it (connect.go), bounds what connections cost that nobody is known on (door.go),
+// lets nothing in but packets for one inbox, and clients' requests for one gateway (guard.go,
+// inbox.go, gateway.go, foreign.go), and keeps credit, so that a host that is down, stopped
+// or slow costs a window of memory and delays nobody else (link.go).
 //
 // With Config.TLS hosts and clients prove to one another who they are (tls.go,
 // credentials.go), with certificates that may be replaced at any time (files.go). What was

@@ -17,6 +17,7 @@ import (
 
 	"github.com/castaway-go/castaway/actors"
 	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/raftcore"
 	"github.com/castaway-go/castaway/remote"
 )
 
@@ -39,6 +40,42 @@ func (c *counter) Snapshot() (io.WriterTo, error) {
 func (c *counter) Restore(r io.Reader) error {
 	_, err := fmt.Fscan(r, &c.n)
 	return err
+}
+
+// Three hosts in one process, each on a port that was free. Who listens where is known when
+// all of them have started: then they are told.
+func ExampleTransport_Address() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	hosts, peers := map[raftcore.NodeID]*actors.Host{}, map[raftcore.NodeID]string{}
+	for id := raftcore.NodeID(1); id <= 3; id++ {
+		transport := remote.New(remote.Config{Listen: "127.0.0.1:0"})
+		host, err := actors.Start(actor.NewActorSystem(), actors.HostConfig{ID: id, Store: persistence.Memory(), Transport: transport})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		defer host.Stop(ctx)
+		hosts[id], peers[id] = host, transport.Address()
+	}
+	groups := map[raftcore.NodeID]*actors.Group{}
+	for id, host := range hosts {
+		err := host.SetPeers(ctx, peers)
+		if err == nil {
+			groups[id], err = host.Open(ctx, actors.GroupConfig{Name: "counter", Machine: func() actors.StateMachine { return &counter{} }})
+		}
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+	}
+	answer, err := groups[1].Propose(ctx, []byte("+1"))
+	fmt.Println(string(answer), err)
+	answer, err = groups[3].Read(ctx, nil)
+	fmt.Println(string(answer), err)
+	// Output:
+	// 1 <nil>
+	// 1 <nil>
 }
 
 // A client asks a group whose members are in other processes. Here there is one member, in

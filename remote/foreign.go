@@ -48,6 +48,7 @@ func (s *guardedStream) ask(b *protoremote.MessageBatch) error {
 				return err
 			}
 			s.client = c
+			context.AfterFunc(c.ctx, s.door.know(s.socket, ""))
 		}
 		sender := b.Senders[e.Sender-1]
 		to := &actor.PID{Address: s.from, Id: sender.Id, RequestId: e.SenderRequestId}

@@ -127,6 +127,7 @@ func (g *gateway) serve(stream grpc.ServerStream) error {
 		return err
 	}
 	defer g.clients.Add(-1)
+	defer g.t.door.know(socketOf(stream.Context()), "")()
 	err := stream.SendMsg(&protoremote.RemoteMessage{MessageType: &protoremote.RemoteMessage_ConnectResponse{
 		ConnectResponse: &protoremote.ConnectResponse{MemberId: g.t.system.ID},
 	}})
@@ -377,6 +378,7 @@ func (c *client) take() (answers []answer) {
 const (
 	maxBatch      = 256
 	maxBatchBytes = 256 << 10
+	clientWindow  = 4 * maxBatchBytes // of a stream, in HTTP/2
 )
 
 // sendDown sends answers down the client's own stream.

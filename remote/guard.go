@@ -53,6 +53,11 @@ func (t *Transport) guardStream(srv any, stream grpc.ServerStream, info *grpc.St
 		return err
 	}
 	defer t.system.ProcessRegistry.Remove(in.pid)
+	defer func() {
+		if in.leave != nil {
+			in.leave()
+		}
+	}()
 	s := &guardedStream{ServerStream: stream, inbox: in, first: first}
 	defer func() {
 		if s.client != nil {

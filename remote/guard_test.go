@@ -289,9 +289,16 @@ func TestP6_GarbageInOurEnvelopeIsRefused(t *testing.T) {
 func TestTooLargeAMessageEndsTheStreamAndNothingElse(t *testing.T) {
 	v := newVictim(t)
 	s := newStranger(t, v)
+	defer v.Link("127.0.0.1:1", func(actors.LinkEvent) {}).Close()
+	p := encode(everything())
+	p.Sequence, p.Address = 1, "127.0.0.1:1" // of a stranger not so much would be read
+	stream := s.stream()
+	if err := stream.Send(batch(s.of(p))); err != nil {
+		t.Fatal(err)
+	}
+	<-v.delivered
 	b := s.clean()
 	b.Envelopes[0].MessageData = make([]byte, 64<<20)
-	stream := s.stream()
 	_ = stream.Send(batch(b)) // it may be refused while it is being sent
 	if _, err := stream.Recv(); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("64 MiB end with %v", err)

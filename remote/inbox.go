@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -28,7 +29,8 @@ type inbox struct {
 	socket string   // that it speaks from
 	spoken speech
 	lane   actors.Lane
-	ended  error // nothing is taken from the stream any more
+	ended  error  // nothing is taken from the stream any more
+	leave  func() // the door, which knows who is on the connection; nil: it does not
 
 	session, taken uint64 // of the newest packet that was taken
 }
@@ -41,9 +43,7 @@ func (t *Transport) newInbox(stream grpc.ServerStream) (*inbox, error) {
 		return nil, stream.Context().Err()
 	}
 	in := &inbox{Transport: t, names: peerNames(stream.Context())}
-	if p, is := peer.FromContext(stream.Context()); is {
-		in.socket = p.Addr.String()
-	}
+	in.socket = socketOf(stream.Context())
 	if err := stream.SetHeader(t.speaks.metadata()); err != nil {
 		return nil, err
 	}
@@ -99,6 +99,14 @@ func (in *inbox) SendUserMessage(_ *actor.PID, message any) {
 	if l != nil && !l.leadsTo(from) {
 		l = nil // what it says of another host's link is not heard
 	}
+	if in.leave == nil {
+		switch {
+		case in.cfg.TLS.binds():
+			in.leave = in.door.know(in.socket, fmt.Sprint("host ", from))
+		case l != nil:
+			in.leave = in.door.know(in.socket, packet.Address)
+		}
+	}
 	if packet.Sequence == 0 {
 		if l != nil {
 			l.heard(in.lane, packet)
@@ -125,6 +133,14 @@ func (in *inbox) SendUserMessage(_ *actor.PID, message any) {
 	if l != nil {
 		l.took(in.lane, packet)
 	}
+}
+
+// socketOf returns where a stream comes from.
+func socketOf(ctx context.Context) string {
+	if p, is := peer.FromContext(ctx); is {
+		return p.Addr.String()
+	}
+	return ""
 }
 
 // SendSystemMessage ignores what could stop an actor: nothing here can be

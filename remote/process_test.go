@@ -50,7 +50,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	for env, run := range map[string]func(spec string) error{wireEnv: wireChild, plainEnv: plain, childEnv: child} {
+	for env, run := range map[string]func(spec string) error{wireEnv: wireChild, sinkEnv: sinkChild, plainEnv: plain, childEnv: child} {
 		spec := os.Getenv(env)
 		if spec == "" {
 			continue
@@ -153,6 +153,11 @@ func child(spec string) error {
 			fmt.Println(string(answer.Data), err)
 		case "refused":
 			fmt.Println(transport.Refused().Messages)
+		case "refusals":
+			fmt.Printf("%+v\n", transport.Refused())
+		case "term":
+			s, err := group.Status(ctx)
+			fmt.Println(uint64(s.Term), err)
 		case "why":
 			fmt.Println(<-refusals)
 		case "memory": // in MiB

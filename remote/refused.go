@@ -12,6 +12,9 @@ type Refused struct {
 	Versions uint64
 	// Messages are all others: forged, malformed, or not for this host.
 	Messages uint64
+	// Connections were closed: there were too many that nobody is known on, or one host had
+	// too many, or too much came on one that nobody was known on yet.
+	Connections uint64
 }
 
 // reason is why something was refused.
@@ -22,6 +25,7 @@ const (
 	badIdentity
 	badVersion
 	badMessage
+	badConnection
 	reasons
 )
 
@@ -29,7 +33,7 @@ const (
 func (t *Transport) Refused() Refused {
 	return Refused{
 		Handshakes: t.refused[badHandshake].Load(), Identities: t.refused[badIdentity].Load(),
-		Versions: t.refused[badVersion].Load(), Messages: t.refused[badMessage].Load(),
+		Versions: t.refused[badVersion].Load(), Messages: t.refused[badMessage].Load(), Connections: t.refused[badConnection].Load(),
 	}
 }
 

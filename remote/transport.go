@@ -91,6 +91,7 @@ type Transport struct {
 	mu    sync.RWMutex
 	links map[string]*link // by address
 
+	door    *door
 	gateway gateway
 	speaks  speech
 	started chan struct{} // closed when packets can be taken
@@ -101,7 +102,7 @@ type Transport struct {
 // New returns a Transport. It does not listen before the host starts it.
 func New(cfg Config) *Transport {
 	t := &Transport{cfg: cfg.withDefaults(), links: map[string]*link{}, speaks: ours, started: make(chan struct{})}
-	t.gateway.t = t
+	t.door, t.gateway.t = newDoor(t), t
 	t.life, t.end = context.WithCancel(context.Background())
 	return t
 }

@@ -239,7 +239,7 @@ func (s *sample) apply(v *memberView, m *seen, all paces) {
 // peer adds how the leader sees a member.
 func (s *sample) peer(v *memberView, l *seen, p raftcore.PeerStatus, all paces) {
 	lag := uint64(l.Last - min(p.Match, l.Last))
-	v.Lag, v.Sent, v.CaughtUp, v.Newcomer = &lag, p.State, p.CaughtUp, p.Newcomer
+	v.Lag, v.Sent, v.CaughtUp, v.Newcomer = &lag, p.State.String(), p.CaughtUp, p.Newcomer
 	if !v.Seen {
 		v.Last = p.Match // what it is known to have
 	}

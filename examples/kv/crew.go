@@ -33,6 +33,12 @@ func (c *crew) everybody() []*member {
 	return slices.Clone(c.members)
 }
 
+func (c *crew) add(members ...*member) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.members = append(slices.Clone(c.members), members...)
+}
+
 func (c *crew) hosts() (hosts []*actors.Host) {
 	for _, m := range c.everybody() {
 		hosts = append(hosts, m.host)
@@ -157,9 +163,7 @@ func (c *crew) open(ctx context.Context, id raftcore.NodeID) error {
 	if err != nil {
 		return errors.Join(err, cfg.redis.Close())
 	}
-	c.mu.Lock()
-	c.members = append(slices.Clone(c.members), m)
-	c.mu.Unlock()
+	c.add(m)
 	say("member %d is here, a learner: redis %s", id, m.redis.Addr())
 	return c.introduce(ctx)
 }

@@ -54,6 +54,14 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer page.Close()
+	crew := &crew{options: o}
+	shown := make(chan struct{})
+	showing, hide := context.WithCancel(ctx)
+	defer func() { hide(); <-shown }()
+	go func() {
+		defer close(shown)
+		watchWork(showing, crew.everybody)
+	}()
 	members, err := openMembers(ctx, configs)
 	if err != nil {
 		o.discard()
@@ -62,7 +70,7 @@ func run(ctx context.Context, o options) error {
 		}
 		return err
 	}
-	crew := &crew{options: o, members: members}
+	crew.add(members...)
 	if err := crew.openLearners(ctx); err != nil {
 		_ = crew.close()
 		return err

@@ -63,8 +63,11 @@ func openMember(ctx context.Context, cfg memberConfig) (*member, error) {
 		return slog.New(slog.DiscardHandler) // protoactor tells everybody everything
 	}))
 	host, err := actors.Start(system, actors.HostConfig{
-		ID:    cfg.id,
-		Store: badgerstore.Options{Dir: filepath.Join(cfg.dir, "store"), Repair: true, Logger: cfg.logger},
+		ID: cfg.id,
+		Store: badgerstore.Options{
+			Dir: filepath.Join(cfg.dir, "store"), Repair: true, Logger: cfg.logger,
+			Opening: screen.Opening(fmt.Sprintf("member %d: reading its journal", cfg.id)),
+		},
 		Transport: remote.New(remote.Config{
 			Listen: cfg.listen, Advertise: cfg.peers[cfg.id], TLS: cfg.tls, Insecure: cfg.insecure, Logger: cfg.logger,
 		}),

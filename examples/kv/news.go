@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"time"
 
 	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/examples/internal/progress"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
@@ -59,7 +61,24 @@ func (o *options) farewell() {
 }
 
 func say(format string, args ...any) {
-	fmt.Println(time.Now().Format("15:04:05.000") + "  " + fmt.Sprintf(format, args...))
+	screen.Println(time.Now().Format("15:04:05.000") + "  " + fmt.Sprintf(format, args...))
+}
+
+// screen shows what takes long as bars, and keeps lines apart from them.
+var screen = progress.New(os.Stdout)
+
+// watchWork has the screen show what these members have to do, until ctx ends.
+func watchWork(ctx context.Context, members func() []*member) {
+	screen.Watch(ctx, func() (works []progress.Work) {
+		for _, m := range members() {
+			ctx, cancel := context.WithTimeout(ctx, time.Second) // it may be busy with just that
+			if s, err := m.group.Status(ctx); err == nil {
+				works = append(works, progress.Of(s)...)
+			}
+			cancel()
+		}
+		return works
+	})
 }
 
 // announce tells of every change of leader, and of members that fail, until ctx

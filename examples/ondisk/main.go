@@ -46,6 +46,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/examples/internal/progress"
 	"github.com/castaway-go/castaway/persistence/badgerstore"
 	"github.com/castaway-go/castaway/raftcore"
 	"github.com/castaway-go/castaway/remote"
@@ -98,7 +99,10 @@ func parseFlags() (o settings, err error) {
 	return o, nil
 }
 
-func say(format string, args ...any) { fmt.Printf(format+"\n", args...) }
+// screen shows what takes long as bars, and keeps lines apart from them.
+var screen = progress.New(os.Stdout)
+
+func say(format string, args ...any) { screen.Println(fmt.Sprintf(format, args...)) }
 
 // run serves clients until ctx ends.
 func run(ctx context.Context, o settings) (err error) {
@@ -109,7 +113,7 @@ func run(ctx context.Context, o settings) (err error) {
 	}))
 	host, err := actors.Start(system, actors.HostConfig{
 		ID:        self,
-		Store:     badgerstore.Options{Dir: filepath.Join(o.dir, "log"), Logger: logger},
+		Store:     badgerstore.Options{Dir: filepath.Join(o.dir, "log"), Logger: logger, Opening: screen.Opening("reading the journal")},
 		Transport: remote.New(remote.Config{Listen: o.peers[self], Advertise: o.peers[self], Logger: logger}),
 		Peers:     o.peers,
 		Cluster:   "examples/ondisk",
@@ -131,6 +135,13 @@ func run(ctx context.Context, o settings) (err error) {
 	if err != nil {
 		return err
 	}
+	go screen.Watch(ctx, func() []progress.Work {
+		s, err := group.Status(ctx)
+		if err != nil {
+			return nil
+		}
+		return progress.Of(s)
+	})
 	listener, err := net.Listen("tcp", o.http)
 	if err != nil {
 		return err

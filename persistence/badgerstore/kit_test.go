@@ -82,7 +82,7 @@ func equalEntries(got, want []raftcore.Entry) error {
 		g, w := &got[i], &want[i]
 		same := g.EntryID == w.EntryID && g.Time == w.Time && g.Kind == w.Kind &&
 			bytes.Equal(g.Data, w.Data) && (g.Data == nil) == (w.Data == nil) &&
-			(g.Config == nil) == (w.Config == nil) && (g.Config == nil || g.Config.Equal(w.Config))
+			(g.Config == nil) == (w.Config == nil) && (g.Config == nil || g.Config.Equal(*w.Config))
 		if !same {
 			return fmt.Errorf("entry %d is %+v, saved was %+v", w.Index, *g, *w)
 		}

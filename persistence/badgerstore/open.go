@@ -173,6 +173,7 @@ func (s *store) openJournal(m *marker) (err error) {
 	o := journal.Options{
 		ID: m.id, Create: m.fresh, SegmentBytes: s.o.SegmentBytes,
 		KeepFree: s.o.keepFree(),
+		Reading:  s.o.Opening,
 		FS:       s.o.hooks.fs,
 	}
 	r := replaying{s: s}

@@ -49,6 +49,11 @@ type Options struct {
 	// too, when so many of its peers are well that they are a quorum without it; until then
 	// it waits. Without Repair it is faulted.
 	Repair bool
+	// Opening hears how far Open has come with the journal, which is most of what it does:
+	// so many bytes, of all that there are. It is called by Open, at the beginning, for every
+	// MiB or so, and at the end, and should not take long. Where a damaged journal is repaired
+	// it begins again. Default: nobody does.
+	Opening func(done, total int64)
 	// Logger hears what goes wrong in the background. Default slog.Default().
 	Logger *slog.Logger
 

@@ -63,7 +63,7 @@ func (h *history) open(s persistence.Store) error {
 // check says whether a group has what it has saved at some time, and returns it.
 func (h *history) check(s persistence.Store, name string, o persistence.Opened) (ids []raftcore.EntryID, err error) {
 	r := &o.Recovered
-	if _, err := raftcore.New(raftcore.Config{ID: 1}, *r); err != nil {
+	if _, err := raftcore.New(raftcore.Config{ID: 1, Boot: 1}, *r); err != nil {
 		return nil, err
 	}
 	before := r.Base

@@ -616,3 +616,19 @@ func TestD10_AStoreIsOneHosts(t *testing.T) {
 		}
 	}
 }
+
+func TestOpenSaysHowFarItHasCome(t *testing.T) {
+	o := quiet(t.TempDir())
+	s := mustOpen(t, o)
+	group := mustOpenGroup(t, s, "a")
+	mustSave(t, s, saveOf(group, 1, commands(1, 1, 100)...))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var said [][2]int64
+	o.Opening = func(done, total int64) { said = append(said, [2]int64{done, total}) }
+	mustOpen(t, o)
+	if n := len(said); n < 2 || said[0][0] != 0 || said[n-1][0] != said[n-1][1] || said[0][1] == 0 {
+		t.Errorf("it has said %v", said)
+	}
+}

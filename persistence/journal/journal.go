@@ -32,6 +32,9 @@ type Options struct {
 	// Append that needs one ends with persistence.ErrDiskFull. Opening a journal may
 	// use them. Default 0.
 	KeepFree int64
+	// Reading hears how far Open has come: so many bytes of its segments, of all that they
+	// have. It is called by Open, at the beginning, for every MiB or so, and at the end.
+	Reading func(done, total int64)
 	// FS is where the journal is. Default OS.
 	FS FS
 }

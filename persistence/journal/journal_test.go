@@ -767,3 +767,40 @@ func TestD13_AFullDiskIsNoReasonNotToOpen(t *testing.T) {
 		t.Errorf("replayed %d records", len(got))
 	}
 }
+
+func TestOpenSaysHowFarItHasCome(t *testing.T) {
+	dir, disk := "d", journaltest.New(1)
+	o := journal.Options{ID: 7, Create: true, SegmentBytes: 2 << 20, FS: disk}
+	j, _ := mustOpen(t, dir, o)
+	fill(t, j, 3)
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	type said struct{ done, total int64 }
+	var all []said
+	replayed := 0
+	o.Reading = func(done, total int64) { all = append(all, said{done, total}) }
+	j, err := journal.Open(dir, o, func(journal.Position, []byte) error {
+		if len(all) == 0 {
+			t.Error("a record comes before Open has said anything")
+		}
+		replayed++
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	first, last := all[0], all[len(all)-1]
+	if first.done != 0 || last.done != last.total || last.total < 6<<20 || replayed == 0 {
+		t.Errorf("of %d records it has said %v", replayed, all)
+	}
+	if len(all) < 6 || len(all) > 20 { // of eight MiB, some
+		t.Errorf("it has said %d times how far it has come", len(all))
+	}
+	for i, s := range all[1:] {
+		if s.done <= all[i].done || s.total != first.total {
+			t.Errorf("after %v it has said %v", all[i], s)
+		}
+	}
+}

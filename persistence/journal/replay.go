@@ -79,6 +79,10 @@ func (r *replayer) read(numbers []uint32) error {
 	if len(headers) > 0 {
 		j.sequence, j.chain = headers[0].first, headers[0].chain
 	}
+	for _, s := range j.segments {
+		r.total += s.size
+	}
+	r.say(0)
 	for i, s := range j.segments {
 		var next *segmentHeader
 		if i+1 < len(headers) {
@@ -87,8 +91,18 @@ func (r *replayer) read(numbers []uint32) error {
 		if err := r.segment(s, &headers[i], next); err != nil {
 			return err
 		}
+		r.past += s.size
 	}
+	r.say(r.past)
 	return r.checkMark()
+}
+
+// say tells whoever wants to know how much was read.
+func (r *replayer) say(done int64) {
+	if reading := r.j.o.Reading; reading != nil {
+		r.said = done
+		reading(done, r.total)
+	}
 }
 
 // list finds the segments, ascending, and the spares. Those are removed: only
@@ -160,6 +174,9 @@ func (j *Journal) unreadable(s *segment, offset int64, err error) error {
 	return &persistence.CorruptError{File: s.name, Offset: offset, Detail: "it cannot be read", Err: err}
 }
 
+// sayEvery is after how many bytes Options.Reading is told.
+const sayEvery = 1 << 20
+
 // replayer walks through the segments. It is one batch ahead of what it hands
 // out: the last batch is not handed out before it lies where it will stay.
 type replayer struct {
@@ -171,7 +188,8 @@ type replayer struct {
 	heldAt int64
 	before uint32 // the chain before it
 
-	end int64 // of the last whole batch, in the last segment
+	past, said, total int64 // bytes of the segments that were read, were said to be, and are there
+	end               int64 // of the last whole batch, in the last segment
 }
 
 // segment reads one segment, up to where the next one takes over.
@@ -196,6 +214,9 @@ func (r *replayer) segment(s *segment, h, next *segmentHeader) error {
 		r.hold(s, at, batch)
 		j.sequence++
 		at += roundUp(int64(len(batch)), block)
+		if r.past+at >= r.said+sayEvery {
+			r.say(r.past + at)
+		}
 	}
 	r.end = at
 	if next != nil && j.sequence < next.first || next == nil && j.sequence <= h.durable {

@@ -103,7 +103,7 @@ func TestABackupIsReadForAnotherConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	again, err := e.Find(info.Meta.Last)
-	if err != nil || again.ID == info.ID || !again.Meta.Conf.Conf.Equal(&m.Conf.Conf) {
+	if err != nil || again.ID == info.ID || !again.Meta.Conf.Conf.Equal(m.Conf.Conf) {
 		t.Errorf("%+v, %v", again, err)
 	}
 	mustHold(t, e, again.ID, content)

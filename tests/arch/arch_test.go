@@ -254,8 +254,15 @@ func TestExportedNamesHaveComments(t *testing.T) {
 				}
 			case *ast.GenDecl:
 				for _, spec := range d.Specs {
-					if ts, ok := spec.(*ast.TypeSpec); ok && ts.Name.IsExported() && d.Doc == nil && ts.Doc == nil {
-						t.Errorf("%v: %s has no comment", s.set.Position(ts.Pos()), ts.Name.Name)
+					switch spec := spec.(type) {
+					case *ast.TypeSpec:
+						if spec.Name.IsExported() && d.Doc == nil && spec.Doc == nil {
+							t.Errorf("%v: %s has no comment", s.set.Position(spec.Pos()), spec.Name.Name)
+						}
+					case *ast.ValueSpec: // one for a whole list will do
+						if spec.Names[0].IsExported() && d.Doc == nil && spec.Doc == nil && spec.Comment == nil {
+							t.Errorf("%v: %s has no comment", s.set.Position(spec.Pos()), spec.Names[0].Name)
+						}
 					}
 				}
 			}

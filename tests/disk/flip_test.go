@@ -430,7 +430,7 @@ func (g *group) within(want *group, part bool) error {
 func sameEntry(a, b raftcore.Entry) bool {
 	return a.EntryID == b.EntryID && a.Time == b.Time && a.Kind == b.Kind &&
 		bytes.Equal(a.Data, b.Data) && (a.Data == nil) == (b.Data == nil) &&
-		(a.Config == nil) == (b.Config == nil) && (a.Config == nil || a.Config.Equal(b.Config))
+		(a.Config == nil) == (b.Config == nil) && (a.Config == nil || a.Config.Equal(*b.Config))
 }
 
 // TestD15_DamageOfASnapshotIsNamedOrHarmless does the same to the file of a

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -59,6 +60,7 @@ type cluster struct {
 	t       *testing.T
 	dir     string
 	binary  string
+	flags   []string  // more of them, for every member
 	members []*member // by ID - 1
 	began   time.Time
 }
@@ -69,6 +71,7 @@ type member struct {
 	raft  string
 	redis string
 	dir   string
+	in    []string // what its command begins with
 
 	process *exec.Cmd
 	exited  chan struct{}
@@ -77,6 +80,15 @@ type member struct {
 
 // newCluster starts three members, and waits until one of them leads.
 func newCluster(t *testing.T) *cluster {
+	t.Helper()
+	ports := freePorts(t, 6)
+	c := prepareCluster(t, ports[:3], ports[3:])
+	c.start()
+	return c
+}
+
+// prepareCluster returns three members that are not started, with these addresses.
+func prepareCluster(t *testing.T, raft, redis []string) *cluster {
 	t.Helper()
 	binary, err := build()
 	if err != nil {
@@ -87,16 +99,20 @@ func newCluster(t *testing.T) *cluster {
 		t.Fatal(err)
 	}
 	c := &cluster{t: t, dir: dir, binary: binary, began: time.Now()}
-	ports := freePorts(t, 6)
 	for i := range 3 {
-		c.members = append(c.members, &member{cluster: c, id: i + 1, raft: ports[i], redis: ports[3+i], dir: filepath.Join(dir, strconv.Itoa(i+1))})
+		c.members = append(c.members, &member{cluster: c, id: i + 1, raft: raft[i], redis: redis[i], dir: filepath.Join(dir, strconv.Itoa(i+1))})
 	}
 	t.Cleanup(c.close)
+	return c
+}
+
+// start starts all members, and waits until one of them leads.
+func (c *cluster) start() {
+	c.t.Helper()
 	for _, m := range c.members {
 		m.start()
 	}
 	c.leader()
-	return c
 }
 
 // close stops the members; and if the test has failed, it says where to look.
@@ -160,8 +176,8 @@ func (m *member) args() []string {
 	for _, p := range m.members {
 		peers = append(peers, fmt.Sprintf("%d=%s", p.id, p.raft))
 	}
-	return []string{"-id", strconv.Itoa(m.id), "-peers", strings.Join(peers, ","), "-redis", m.redis, "-dir", m.dir,
-		"-election", election.String(), "-timeout", "4s", "-snapshot", "300", "-v"}
+	return append([]string{"-id", strconv.Itoa(m.id), "-peers", strings.Join(peers, ","), "-redis", m.redis, "-dir", m.dir,
+		"-election", election.String(), "-timeout", "4s", "-snapshot", "300", "-v"}, m.flags...)
 }
 
 // start starts the process. It does not wait for anything.
@@ -173,7 +189,8 @@ func (m *member) start() {
 	}
 	defer log.Close()
 	fmt.Fprintf(log, "\n---- started at %.2fs\n", time.Since(m.began).Seconds())
-	m.process = exec.Command(m.binary, m.args()...)
+	command := slices.Concat(m.in, []string{m.binary}, m.args())
+	m.process = exec.Command(command[0], command[1:]...)
 	m.process.Stdout, m.process.Stderr = log, log
 	if err := m.process.Start(); err != nil {
 		m.t.Fatal(err)

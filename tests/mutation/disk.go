@@ -843,6 +843,30 @@ var actorMutants = []mutant{
 	{"A6", "what an actor does to what it was sent changes the table", []edit{
 		{"effector.go", "Data: slices.Clone(q.data)", "Data: slices.Clip(q.data)"},
 	}},
+	{"A6", "what is sent is not what the machine has said", []edit{
+		{"effector.go", "Data: slices.Clone(q.data)", "Data: append(slices.Clone(q.data), byte(f.host.cfg.ID))"},
+	}},
+	{"A4", "a machine goes on with a snapshot in the version that it had", []edit{
+		{"machine.go", "\tm.setVersion(head.version)\n", ""},
+	}},
+	{"A6", "one actor that is gone stands for all", []edit{
+		{"effector.go", "if f.watch[who.Id] != 0 {", "for _, a := range sorted(f.watch) {\n\t\tf.gone[a] = true\n\t}\n\tif f.watch[who.Id] != 0 {"},
+	}},
+	{"A6", "that an actor is gone is told twice", []edit{
+		{"effects.go", "\t\tdelete(t.monitors, o.name)\n", ""},
+	}},
+	{"C1", "commands that are applied together are answered in any order", []edit{
+		{"batch.go", "m.answer(w, e.Index, outcome{data: answers[i], index: e.Index})", "m.answer(w, e.Index, outcome{data: answers[len(answers)-1-i], index: e.Index})"},
+	}},
+	{"A6", "commands that are applied together have one another's effects", []edit{
+		{"batch.go", "m.did(e.Index, m.batch.effects[i])", "m.did(e.Index, m.batch.effects[len(entries)-1-i])"},
+	}},
+	{"A6", "a timer goes off twice", []edit{
+		{"effects.go", "\t\tdelete(t.timers, o.name)\n", ""},
+	}},
+	{"A6", "a timer goes off before its time", []edit{
+		{"effects.go", "if first.at > now {", "if first.at > now+100 {"},
+	}},
 	{"C5", "a session refuses the command that its results wait for", []edit{
 		{"sessions.go", "awaited := o.sequence == s.done+1 && len(s.results) > 0", "awaited := false"},
 	}},
@@ -1156,6 +1180,12 @@ var actorMutants = []mutant{
 	}},
 	{"M15", "the autopilot is not told that a silent group has woken", []edit{
 		{"liveness.go", "n.tellPilot(n.asleep && !quiescent)", "_ = n.tellPilot"},
+	}},
+	{"P8", "a member that stops tells those to stop who have", []edit{
+		{"member.go", "if !m.ordered { // or", "if true { // or"},
+	}},
+	{"M15", "the autopilot is not told of a new peer while the group is silent", []edit{
+		{"node.go", "case peersChanged:\n\t\tn.tellPilot(false)", "case peersChanged:"},
 	}},
 	{"M15", "what a host that never answers was asked is kept for ever", []edit{
 		{"pilot.go", "before.giveUp() // or", "_ = before // or"},

@@ -262,10 +262,10 @@ var coreMutants = []mutant{
 		return false`},
 	}},
 	{"R7", "loaded entries are sent unseen", []edit{
-		{"leader.go", "if p.state == replicate && p.next == in.Load.From && p.next > n.log.base.Index && n.follows(&in) {", "if p.state == replicate && len(in.Entries) > 0 {"},
+		{"leader.go", "if p.state == ProgressReplicate && p.next == in.Load.From && p.next > n.log.base.Index && n.follows(&in) {", "if p.state == ProgressReplicate && len(in.Entries) > 0 {"},
 	}},
 	{"R7", "a Load that a compaction has overtaken is sent", []edit{
-		{"leader.go", "if p.state == replicate && p.next == in.Load.From && p.next > n.log.base.Index && n.follows(&in) {", "if p.state == replicate && p.next == in.Load.From && n.follows(&in) {"},
+		{"leader.go", "if p.state == ProgressReplicate && p.next == in.Load.From && p.next > n.log.base.Index && n.follows(&in) {", "if p.state == ProgressReplicate && p.next == in.Load.From && n.follows(&in) {"},
 	}},
 	{"R7", "entries that the disk made up are sent", []edit{
 		{"leader.go", "p.next > n.log.base.Index && n.follows(&in) {", "p.next > n.log.base.Index {"},
@@ -274,10 +274,10 @@ var coreMutants = []mutant{
 		{"quorum.go", "for at > 0 && descending[at-1] < v {", "for at > len(voters) {"},
 	}},
 	{"R9", "a stray rejection moves next back", []edit{
-		{"leader.go", "if p.state == snapshot || r.Probed.Index <= p.match || r.Probed.Index >= p.next {", "if p.state == snapshot || r.Probed.Index > maxIndex {"},
+		{"leader.go", "if p.state == ProgressSnapshot || r.Probed.Index <= p.match || r.Probed.Index >= p.next {", "if p.state == ProgressSnapshot || r.Probed.Index > maxIndex {"},
 	}},
 	{"R9", "a rejection of another question is an answer", []edit{
-		{"leader.go", "if p.state == probe && r.Probed.Index != p.next-1 {", "if p.state == probe && r.Probed.Index > maxIndex {"},
+		{"leader.go", "if p.state == ProgressProbe && r.Probed.Index != p.next-1 {", "if p.state == ProgressProbe && r.Probed.Index > maxIndex {"},
 	}},
 	{"R10", "one step back per round trip", []edit{
 		{"follower.go", "Hint: n.log.newestUpTo(r.Prev)}", "Hint: EntryID{Term: r.Prev.Term, Index: max(r.Prev.Index, 1) - 1}}"},
@@ -572,7 +572,7 @@ var coreMutants = []mutant{
 		return // one`},
 	}},
 	{"S6", "a snapshot with every heartbeat", []edit{
-		{"leader.go", "if p.state == snapshot || r.Probed.Index <= p.match", "if r.Probed.Index <= p.match"},
+		{"leader.go", "if p.state == ProgressSnapshot || r.Probed.Index <= p.match", "if r.Probed.Index <= p.match"},
 	}},
 	{"S6", "the log is compacted under a transfer", []edit{
 		{"snapshot.go", "base = min(base, p.snapshot)", "_ = p"},

@@ -135,6 +135,9 @@ var removedActors = []mutant{
 		{"balance.go", "if !b.host.stalled() {", "if b.host != nil {"},
 		{"balance.go", "full || b.host.stalled() {", "full {"},
 	}},
+	{"L6", "nothing is handed over to those who lead less", []edit{
+		{"balance.go", "if leads[to] > leads[self]-2 {", "if leads[to] > leads[self]-20 {"},
+	}},
 	{"L6", "any number of leaderships is handed over in a round", []edit{
 		{"balance.go", "r.limit = maxHandovers", "r.limit = 0 * maxHandovers"},
 	}},

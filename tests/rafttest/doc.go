@@ -20,10 +20,16 @@
 // clients on them that are actors, too, and everything that can go wrong around them; then
 // it demands that all comes to rest, that every request was answered once, that each
 // command of a session was carried out once, and that the members' own log proves that
-// what the clients were told is linearizable (checkHistory, in stack_check.go).
+// what the clients were told is linearizable (checkHistory, in stack_check.go). Each host
+// has a member of several groups. One has a machine with effects, one a machine of several
+// versions; what members of a group apply is one record (stack_watch.go), which must be the
+// same for all, and must have come to every effect (checkRecord, in stack_record.go).
 //
 //	plan := rafttest.DrawStackPlan(seed)
 //	run, err := rafttest.RunStack(t, plan, nil)
+//
+// TestStack has a group of your own StateMachine in that storm. It takes what TestStateMachine
+// does.
 //
 // With a Queue you can have actors of your own take part: give their Props the Dispatcher
 // of a Process, and the host beside them the Process itself.

@@ -1,9 +1,11 @@
 package rafttest
 
 import (
+	"cmp"
 	"container/heap"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing/synctest"
 	"time"
@@ -21,13 +23,15 @@ import (
 // is due it sleeps until something is. It is not safe for concurrent use.
 type Queue struct {
 	rng    *rand.Rand
+	began  time.Time
 	now    time.Duration
 	later  laterEvents
 	due    []*queued
 	added  uint64
 	ran    uint64
-	guests int         // goroutines of Go that have not returned
-	back   chan func() // what comes after those that have
+	guests int        // goroutines of Go that have not returned
+	called int        // goroutines of Go that there have been
+	back   chan guest // those that have returned
 	trace  traceOfQueue
 }
 
@@ -45,7 +49,7 @@ type queued struct {
 
 // NewQueue returns an empty queue. Call it in the bubble that it is used in.
 func NewQueue(seed uint64) *Queue {
-	q := &Queue{back: make(chan func(), 1000), rng: rand.New(rand.NewPCG(seed, 0x71_75_65_75_65))}
+	q := &Queue{began: time.Now(), back: make(chan guest, 1000), rng: rand.New(rand.NewPCG(seed, 0x71_75_65_75_65))}
 	q.trace.hash = fnvOffset
 	return q
 }
@@ -70,24 +74,37 @@ func (q *Queue) add(e *queued) *queued {
 // must not do more than wait once another event lets it go on.
 func (q *Queue) Go(call, then func()) {
 	q.guests++
+	q.called++
+	number := q.called
 	go func() {
 		call()
-		q.back <- then
+		q.back <- guest{number, then}
 	}()
 	q.hear()
 }
 
+// guest is a call of Go that has returned.
+type guest struct {
+	number int
+	then   func()
+}
+
 // hear waits until no call of Go does anything, and goes on with those that have
-// returned.
+// returned: in the order in which they were made, for which returns first is chance.
 func (q *Queue) hear() {
 	for q.guests > 0 {
 		synctest.Wait()
-		select {
-		case then := <-q.back:
-			q.guests--
-			then()
-		default:
+		var returned []guest
+		for len(q.back) > 0 {
+			returned = append(returned, <-q.back)
+		}
+		if len(returned) == 0 {
 			return
+		}
+		q.guests -= len(returned)
+		slices.SortFunc(returned, func(a, b guest) int { return cmp.Compare(a.number, b.number) })
+		for _, g := range returned {
+			g.then()
 		}
 	}
 }
@@ -164,13 +181,15 @@ type Process struct {
 	queue *Queue
 	name  string
 	dead  bool
+	rate  float64 // of its clock: 1.05 is one that goes 5 % too fast
+	ahead time.Duration
 	held  map[string]time.Duration
 	pace  func(kind string) time.Duration // how long a turn waits for the processor, or for the disk
 }
 
 // Process begins the life of a process. The name is for the trace.
 func (q *Queue) Process(name string) *Process {
-	return &Process{queue: q, name: name, held: map[string]time.Duration{}, pace: func(string) time.Duration { return q.between(0, 20*time.Microsecond) }}
+	return &Process{queue: q, name: name, rate: 1, held: map[string]time.Duration{}, pace: func(string) time.Duration { return q.between(0, 20*time.Microsecond) }}
 }
 
 // Kill ends the process, as kill -9 does: no turn and no timer of it happens any more.
@@ -206,6 +225,11 @@ func (p *Process) AfterFunc(d time.Duration, f func()) actors.Timer {
 	t := &queueTimer{process: p, do: f}
 	t.Reset(d)
 	return t
+}
+
+// Now is for actors.Runtime: what the clock of the process shows, which is its own.
+func (p *Process) Now() time.Time {
+	return p.queue.began.Add(p.ahead + time.Duration(float64(p.queue.now)*p.rate))
 }
 
 // turnsOf are the turns of one actor.
@@ -244,6 +268,7 @@ func (t *queueTimer) Stop() bool {
 func (t *queueTimer) Reset(d time.Duration) bool {
 	waited := t.Stop()
 	q := t.process.queue
+	d = time.Duration(float64(d) / t.process.rate)
 	t.event = q.add(&queued{at: q.now + d + q.between(0, 50*time.Microsecond), process: t.process, what: "timer", do: t.do})
 	return waited
 }

@@ -29,17 +29,33 @@ type StackRun struct {
 // RunStack carries out a plan: whole hosts with their actors, and clients that are
 // actors, too, in one Queue; then calm, in which all of it must come to rest, with every
 // member in the same state. Then what the clients were told is held against what was
-// carried out. It returns the first thing that is wrong. trace may be nil.
-func RunStack(t *testing.T, plan StackPlan, trace func(string)) (run StackRun, err error) {
+// carried out, for each of the groups. It returns the first thing that is wrong. trace may be nil.
+func RunStack(t *testing.T, plan StackPlan, trace func(string)) (StackRun, error) {
+	return runStack(t, plan, nil, trace)
+}
+
+// runStack runs a plan, with a group of somebody else's machine if there is one.
+func runStack(t *testing.T, plan StackPlan, theirs *StateMachine, trace func(string)) (run StackRun, err error) {
+	ended := false
+	defer func() { // testing/synctest notices goroutines that are left
+		p := recover()
+		switch {
+		case p != nil && (!ended || !strings.Contains(fmt.Sprint(p), "deadlock")):
+			panic(p)
+		case p != nil && err == nil:
+			err = fmt.Errorf("hosts that have ended leave goroutines behind, or something waits for what never comes: %v", p)
+		}
+	}()
 	synctest.Test(t, func(*testing.T) {
-		s := newStack(plan, trace)
+		s := newStack(plan, theirs, trace)
 		defer func() {
 			s.stats.Events = int(s.queue.ran)
-			run = StackRun{s.stats, s.history, s.queue.trace.hash, s.queue.trace.newest(60)}
+			run = StackRun{s.stats, s.main().history, s.queue.trace.hash, s.queue.trace.newest(60)}
 		}()
 		err = s.run()
 		s.abandon()
 		time.Sleep(5 * time.Second) // fake: protoactor's dead-letter throttle outlives what it counts
+		ended = true
 	})
 	return run, err
 }
@@ -47,8 +63,11 @@ func RunStack(t *testing.T, plan StackPlan, trace func(string)) (run StackRun, e
 // stack is a simulated installation.
 type stack struct {
 	plan    StackPlan
+	theirs  *StateMachine // that somebody wants to see here, or nil
 	queue   *Queue
 	net     *Network
+	groups  []*stackGroup
+	byKey   map[actors.GroupKey]*stackGroup
 	hosts   []*stackHost // by ID - 1
 	peers   map[raftcore.NodeID]string
 	clients []*stackClient
@@ -56,23 +75,32 @@ type stack struct {
 	calm    bool // no faults any more
 	quiet   bool // and no clients
 	mended  bool // no machine panics at poison any more
+	extinct bool // the actors that are monitored are gone
 
-	checker *checker
-	history []StackOp
-	seen    seen
-	log     []byte // what all have carried out, in the end
-	err     error  // the first thing that was wrong
-	stats   StackStats
+	log   []byte // what all have carried out, in the end
+	err   error  // the first thing that was wrong
+	stats StackStats
 }
 
-func newStack(plan StackPlan, trace func(string)) *stack {
-	s := &stack{plan: plan, queue: NewQueue(plan.Seed), checker: newChecker(), tries: map[*actors.Request]*stackTry{}, peers: map[raftcore.NodeID]string{}}
+func newStack(plan StackPlan, theirs *StateMachine, trace func(string)) *stack {
+	s := &stack{
+		plan: plan, theirs: theirs, queue: NewQueue(plan.Seed), byKey: map[actors.GroupKey]*stackGroup{},
+		tries: map[*actors.Request]*stackTry{}, peers: map[raftcore.NodeID]string{},
+	}
 	s.queue.trace.tell = trace
 	s.net = s.queue.Network()
 	s.net.SetFaults(plan.Loss, plan.Delay)
+	s.addGroups()
 	for i := range plan.Hosts {
 		id := raftcore.NodeID(i + 1)
-		h := &stackHost{stack: s, id: id, address: fmt.Sprintf("host-%d", id), joins: i >= plan.Founders}
+		h := &stackHost{stack: s, id: id, address: fmt.Sprintf("host-%d", id), rate: 1}
+		if d := plan.Drift; d > 0 {
+			h.rate += float64(s.queue.rng.IntN(2*d+1)-d) / 1000
+			h.ahead = s.queue.between(0, 200*time.Millisecond)
+		}
+		for _, g := range s.groups {
+			h.members = append(h.members, &stackMember{host: h, of: g, joins: i >= plan.Founders})
+		}
 		h.disk = newStackDisk(h, s.queue.rng.Uint64())
 		s.peers[id] = h.address
 		s.hosts = append(s.hosts, h)
@@ -141,22 +169,22 @@ type stackHost struct {
 	id      raftcore.NodeID
 	address string
 	disk    *stackDisk
-	joins   bool // it waits to be added, or is a founder
-	joined  bool // it was seen to count, with this disk
+	members []*stackMember // of the groups, in their order
+	rate    float64        // of its clock
+	ahead   time.Duration
 
 	// Of this life.
 	process  *Process // nil: it is down
 	starting bool     // and cannot be killed, because actors.Start waits
+	opened   bool     // all its groups, once
 	stopping bool
 	system   *actor.ActorSystem
 	host     *actors.Host
-	group    *actors.Group // nil: not opened yet
 	life     context.Context
 	end      context.CancelFunc
-	doors    []*actor.PID // the actors of the clients
-
-	panics  bool           // the machine panics at the next command
-	panicAt raftcore.Index // where it did last
+	doors    []*actor.PID          // the actors of the clients
+	beings   map[string]*actor.PID // those that are monitored; nil: not there now
+	bear     func(name string)
 }
 
 func (h *stackHost) String() string { return h.address }
@@ -169,9 +197,9 @@ func (h *stackHost) config() actors.HostConfig {
 		Store:      snapshots.Beside(h.disk, "snapshots", snapshots.Options{FS: h.disk.files}),
 		Transport:  stackTransport{h.stack.net.Transport(h.address).(*endpoint), h.stack},
 		Peers:      h.stack.peers,
-		MaxPending: p.MaxPending,
-		Logger:     slog.New(&stackLog{host: h, process: h.process}),
-		Runtime:    h.process,
+		MaxPending: p.MaxPending, BalanceInterval: p.Balance,
+		Logger:  slog.New(&stackLog{host: h, process: h.process}),
+		Runtime: h.process,
 		Raft: raftcore.Config{
 			Seed: q.rng.Uint64() | 1, ElectionTimeout: p.ElectionTimeout,
 			SnapshotEntries: p.Snapshots, KeepEntries: p.Keep, LeaseReads: p.Leases,
@@ -220,7 +248,8 @@ func (t stackTransport) Link(address string, notify func(actors.LinkEvent)) acto
 }
 
 // stackLink looks at what a host says: it must not go beyond what is on its disk, and no
-// two may lead in a term.
+// two may lead in a term. A member that was removed says nothing any more that it had not
+// said before: its disk was of that incarnation, and is what it was then.
 type stackLink struct {
 	actors.Link
 	from stackTransport
@@ -230,18 +259,7 @@ func (l stackLink) Send(p *actors.Packet) bool {
 	s := l.from.stack
 	for i := range p.Messages {
 		m := &p.Messages[i].Message
-		d := s.hosts[m.From-1].disk
-		err := promised(m, d.hard, d.longest)
-		if err == nil {
-			err = s.checker.voted(m)
-		}
-		if _, leads := m.Body.(*raftcore.AppendRequest); leads && err == nil {
-			if other := s.checker.leaders[m.Term]; other != raftcore.Nobody && other != m.From {
-				err = fmt.Errorf("election safety: nodes %d and %d both lead term %d", other, m.From, m.Term)
-			}
-			s.checker.leaders[m.Term] = m.From
-		}
-		if err != nil {
+		if err := s.says(s.byKey[p.Messages[i].Group], m); err != nil {
 			s.fail("%w", err)
 		}
 	}
@@ -253,6 +271,30 @@ func (l stackLink) Send(p *actors.Packet) bool {
 	return l.Link.Send(p)
 }
 
+// says checks what a member says.
+func (s *stack) says(g *stackGroup, m *raftcore.Message) error {
+	if g == nil {
+		return fmt.Errorf("node %d speaks of a group that nobody has: %v", m.From, m)
+	}
+	kept := s.hosts[m.From-1].disk.kept[life{g.name, m.Incarnation}]
+	if kept == nil {
+		return fmt.Errorf("node %d speaks as if it was another in group %s: %v", m.From, g.name, m)
+	}
+	if err := promised(m, kept.hard, kept.longest); err != nil {
+		return fmt.Errorf("group %s: %w", g.name, err)
+	}
+	if err := g.checker.voted(m); err != nil {
+		return fmt.Errorf("group %s: %w", g.name, err)
+	}
+	if _, leads := m.Body.(*raftcore.AppendRequest); leads {
+		if other := g.checker.leaders[m.Term]; other != raftcore.Nobody && other != m.From {
+			return fmt.Errorf("election safety: nodes %d and %d both lead term %d of group %s", other, m.From, m.Term, g.name)
+		}
+		g.checker.leaders[m.Term] = m.From
+	}
+	return nil
+}
+
 // start begins a life.
 func (h *stackHost) start() {
 	s := h.stack
@@ -260,9 +302,11 @@ func (h *stackHost) start() {
 		return
 	}
 	p := s.queue.Process(h.address)
-	p.pace = s.pace
-	h.process, h.starting, h.stopping = p, true, false
-	h.panics, h.panicAt = false, 0
+	p.pace, p.rate, p.ahead = s.pace, h.rate, h.ahead
+	h.process, h.starting, h.stopping, h.opened = p, true, false, false
+	for _, m := range h.members {
+		m.opening, m.stopping = false, false
+	}
 	h.system = quietSystem()
 	h.life, h.end = context.WithCancel(context.Background())
 	system, cfg := h.system, h.config()
@@ -272,7 +316,8 @@ func (h *stackHost) start() {
 		h.starting = false
 		if err == nil {
 			h.host = host
-			h.open()
+			h.spawn()
+			h.openNext()
 			return
 		}
 		s.queue.note(p, err.Error(), "it cannot start")
@@ -287,45 +332,20 @@ func quietSystem() *actor.ActorSystem {
 	}))
 }
 
-// open opens the group.
-func (h *stackHost) open() {
-	host, ctx, p := h.host, h.life, h.process
-	cfg := actors.GroupConfig{
-		Name: "stack", Machine: func() actors.StateMachine { return &ledger{host: h, registers: newRegisters()} },
-		Members: founders(h.stack.plan.Founders), Join: h.joins,
-	}
-	if p := h.stack.plan; p.Autopilot > 0 {
-		cfg.Autopilot = &actors.Autopilot{Voters: p.Autopilot, DeadAfter: 5 * p.ElectionTimeout, StableFor: 2 * p.ElectionTimeout, KeepDead: p.Seed%2 == 0}
-	}
-	var g *actors.Group
-	var err error
-	h.stack.queue.Go(func() { g, err = host.Open(ctx, cfg) }, func() {
-		switch {
-		case p.dead:
-		case err != nil:
-			h.stack.fail("%v cannot open its group: %v", h, err)
-		default:
-			h.admit(g)
-		}
-	})
-}
-
-// admit lets the clients in.
-func (h *stackHost) admit(g *actors.Group) {
+// openNext opens the groups, one after the other.
+func (h *stackHost) openNext() {
 	p := h.process
-	h.group = g
-	h.stack.queue.note(p, "", "its group is open")
-	if h.doors != nil {
-		return
-	}
-	for _, c := range h.stack.clients {
-		props := actor.PropsFromProducer(func() actor.Actor { return &door{host: h, process: p, client: c} }, actor.WithDispatcher(p.Dispatcher(c.name)))
-		pid, err := h.system.Root.SpawnNamed(props, c.name)
-		if err != nil {
-			panic(err)
+	for _, m := range h.members {
+		if m.group == nil && !m.away() && !m.stopping {
+			m.open(func() {
+				if h.process == p {
+					h.openNext()
+				}
+			})
+			return
 		}
-		h.doors = append(h.doors, pid)
 	}
+	h.opened = true
 }
 
 func founders(n int) (ids []raftcore.NodeID) {
@@ -336,7 +356,7 @@ func founders(n int) (ids []raftcore.NodeID) {
 }
 
 // up reports whether clients can ask here.
-func (h *stackHost) up() bool { return h.process != nil && h.group != nil && !h.stopping }
+func (h *stackHost) up() bool { return h.process != nil && h.opened && !h.stopping }
 
 // kill ends the process as kill -9 does.
 func (h *stackHost) kill(told bool) {
@@ -347,7 +367,10 @@ func (h *stackHost) kill(told bool) {
 	p.Kill()
 	h.end()
 	h.stack.queue.hear() // Open has noticed
-	h.process, h.group, h.host, h.doors = nil, nil, nil, nil
+	h.process, h.host, h.doors, h.beings, h.bear, h.opened = nil, nil, nil, nil, nil, false
+	for _, m := range h.members {
+		m.group = nil
+	}
 	h.stack.net.Vanish(h.address, told)
 	h.disk.killed()
 }
@@ -370,79 +393,35 @@ func (h *stackHost) stop(then func()) {
 			if p.dead {
 				return
 			}
-			s.answeredBy(p)
+			s.answeredBy(p, nil)
 			h.kill(true)
 			then()
 		})
 	})
 }
 
-// reopen stops the group and opens it again. All who have asked it are answered before.
-func (h *stackHost) reopen() {
-	s, p, g, ctx := h.stack, h.process, h.group, h.life
-	h.stopping = true
-	var err error
-	s.queue.Go(func() { err = g.Stop(ctx) }, func() {
-		if p.dead {
-			return
-		}
-		if err != nil {
-			s.fail("stopping the group on %v: %v", h, err)
-		}
-		p.Release()
-		s.queue.At(s.queue.now+20*time.Millisecond, "has stopped its group", func() {
-			if p.dead {
-				return
-			}
-			s.answeredBy(p)
-			h.group, h.stopping = nil, false
-			h.open()
-		})
-	})
-}
-
 // saved notes what a disk was told.
-func (h *stackHost) saved(save *raftcore.Save, err error) {
+func (h *stackHost) saved(group string, save *raftcore.Save, err error) {
 	first, last := raftcore.EntryID{}, raftcore.EntryID{}
 	if n := len(save.Entries); n > 0 {
 		first, last = save.Entries[0].EntryID, save.Entries[n-1].EntryID
 	}
-	h.stack.queue.note(h.process, "", "saves term %d vote %d entries %v-%v %v", save.HardState.Term, save.HardState.Vote, first, last, err)
-}
-
-// mayPanic is called by the machine for each command.
-func (h *stackHost) mayPanic(index raftcore.Index, command string) {
-	s := h.stack
-	switch {
-	case strings.HasPrefix(command, "poison") && !s.mended:
-		s.stats.Poisoned++
-		panic("a machine does not like " + command)
-	case h.panics && index != h.panicAt: // twice at the same entry would be another matter
-		h.panics, h.panicAt = false, index
-		s.stats.Panics++
-		panic("a machine panics")
-	}
-}
-
-// status returns what the host's member says of itself.
-func (h *stackHost) status() (st actors.Status) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	for st = range h.group.Watch(ctx) {
-		break
-	}
-	return st
+	h.stack.queue.note(h.process, "", "%s saves term %d vote %d entries %v-%v %v", group, save.HardState.Term, save.HardState.Vote, first, last, err)
 }
 
 func (s *stack) states() (out []string) {
 	for _, h := range s.hosts {
-		switch {
-		case h.process == nil:
-			out = append(out, h.address+" is down")
-		case h.group == nil:
-			out = append(out, h.address+" is starting")
-		default:
-			out = append(out, fmt.Sprint(h.address, " ", h.status()))
+		if h.process == nil || !h.opened {
+			out = append(out, fmt.Sprintf("%v is down, or starting", h))
+			continue
+		}
+		for _, m := range h.members {
+			switch {
+			case m.group != nil:
+				out = append(out, fmt.Sprint(h.address, " ", m.status()))
+			default:
+				out = append(out, fmt.Sprintf("%v is not open (removed: %v)", m, m.removed != 0))
+			}
 		}
 	}
 	return out
@@ -471,14 +450,23 @@ func (l *stackLog) Enabled(context.Context, slog.Level) bool { return true }
 
 func (l *stackLog) Handle(_ context.Context, r slog.Record) error {
 	var detail strings.Builder
+	var reason error
+	of := l.host.stack.main()
 	take := func(a slog.Attr) bool {
 		if a.Key != "stack" {
 			fmt.Fprintf(&detail, "%s=%v ", a.Key, a.Value)
 		}
+		for _, g := range l.host.stack.groups {
+			if a.Key == "group" && a.Value.String() == g.name {
+				of = g
+			}
+		}
 		var broken *raftcore.InvariantError
 		var fault runtime.Error
-		if err, is := a.Value.Any().(error); is && (errors.As(err, &broken) || errors.As(err, &fault)) {
-			l.host.stack.fail("%v: %s: %w", l.host, r.Message, err)
+		if err, is := a.Value.Any().(error); is {
+			if reason = err; errors.As(err, &broken) || errors.As(err, &fault) {
+				l.host.stack.fail("%v: %s: %w", l.host, r.Message, err)
+			}
 		}
 		return true
 	}
@@ -486,11 +474,14 @@ func (l *stackLog) Handle(_ context.Context, r slog.Record) error {
 	if r.Message == "the autopilot takes a step" {
 		l.host.stack.stats.Steps++
 	}
-	gaveUp := strings.Contains(r.Message, "faulted") || strings.Contains(r.Message, "stays closed")
-	if quarantined := strings.Contains(r.Message, "is quarantined"); gaveUp || quarantined && !l.host.stack.plan.Poison {
-		l.host.stack.fail("%v: %s: %s: there was no reason for it", l.host, r.Message, detail.String()) // no plan has as many failures
+	if strings.Contains(r.Message, "is of another version") {
+		l.host.stack.stats.Raised++
 	}
-	l.host.stack.queue.note(l.process, detail.String(), "log: %s", r.Message)
+	gaveUp := strings.Contains(r.Message, "faulted") || strings.Contains(r.Message, "stays closed")
+	if m := l.host.members[of.number]; (gaveUp || strings.Contains(r.Message, "is quarantined")) && !m.expects(r.Message, reason) {
+		l.host.stack.fail("%v: %s: %s: there was no reason for it", m, r.Message, detail.String()) // no plan has as many failures
+	}
+	l.host.stack.queue.note(l.process, detail.String(), "log: %s of %s", r.Message, of.name)
 	return nil
 }
 

@@ -5,14 +5,41 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/castaway-go/castaway/raftcore"
 )
 
 // check holds what the clients were told against what was carried out.
 func (s *stack) check() {
-	if err := checkHistory(s.history, parseLedger(s.log)); err != nil {
+	if err := checkHistory(s.main().history, parseLedger(s.log)); err != nil {
 		s.fail("%w", err)
+	}
+	for _, g := range s.groups {
+		if err := g.checkRecord(g.calm); err != nil {
+			s.fail("%w", err)
+		}
+		s.count(g)
+		s.queue.note(nil, "", "group %s has applied %x", g.name, g.record.hash())
+	}
+}
+
+// count counts what a group has done.
+func (s *stack) count(g *stackGroup) {
+	seen := map[uint64]bool{}
+	for _, e := range g.record.entries {
+		switch {
+		case e.Timer != "":
+			s.stats.Timers++
+		case e.Down != "":
+			s.stats.Downs++
+		case strings.HasPrefix(string(e.Data), "more "):
+			s.stats.Appends++
+		}
+		if !seen[e.Version] && e.Version > 0 {
+			s.stats.Upgrades++
+		}
+		seen[e.Version] = true
 	}
 }
 
@@ -34,6 +61,11 @@ func checkHistory(history []StackOp, log []ledgerEntry) error {
 	if err := replay(placed, log); err != nil {
 		return err
 	}
+	return inOrder(placed)
+}
+
+// inOrder demands that who was answered before another one asked stands before that one.
+func inOrder(placed []placedOp) error {
 	// A read stands behind the command whose entry it was answered at.
 	slices.SortStableFunc(placed, func(a, b placedOp) int {
 		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.read(), b.read()), cmp.Compare(a.Call, b.Call))
@@ -60,8 +92,8 @@ type placedOp struct {
 	at raftcore.Index
 }
 
-func (o *placedOp) read() int {
-	if o.Kind == "get" || o.Kind == "sum" {
+func (o StackOp) read() int {
+	if o.Kind == "get" || o.Kind == "sum" || o.Kind == "look" {
 		return 1
 	}
 	return 0
@@ -89,8 +121,9 @@ func placeAll(history []StackOp, log []ledgerEntry) (placed []placedOp, err erro
 	for _, o := range history {
 		p := placedOp{o, o.Index}
 		if p.read() == 0 {
-			at, there := entries[o.command()]
-			switch delete(entries, o.command()); {
+			command := string(o.command())
+			at, there := entries[command]
+			switch delete(entries, command); {
 			case there && o.Outcome == Rejected:
 				return nil, fmt.Errorf("%v was rejected, and carried out at entry %d", o, at)
 			case !there && o.Outcome == Happened:

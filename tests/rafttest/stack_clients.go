@@ -16,7 +16,7 @@ import (
 // StackOp is what a client asked for, and what it was told.
 type StackOp struct {
 	Client int
-	Kind   string // "set", "add", "get" or "sum"
+	Kind   string // "set", "add", "get" or "sum"; "tell" and "look" of other groups than the main one
 	Key    string // the register or counter
 	Value  string // of a set, unique; of an add, its name, unique
 	Answer string
@@ -26,6 +26,8 @@ type StackOp struct {
 	Index        raftcore.Index // of the answer
 
 	consistency actors.Consistency
+	data        []byte // what was said, if it is not what command returns
+	inSession   bool
 }
 
 // StackOutcome is how an operation has ended.
@@ -44,13 +46,19 @@ func (o StackOp) Linearizable() bool {
 	return o.consistency == actors.Linearizable || o.consistency == actors.Lease
 }
 
-func (o StackOp) command() string { return o.Kind + " " + o.Key + " " + o.Value }
+func (o StackOp) command() []byte {
+	if o.data != nil {
+		return o.data
+	}
+	return []byte(o.Kind + " " + o.Key + " " + o.Value)
+}
 
 // stackClient is a client. It is an actor: one on each host, whose turns are events like
 // any other, so that it can ask the members there, as actors do: with Requests, and never
 // waiting. What it knows outlives a host.
 type stackClient struct {
 	stack *stack
+	of    *stackGroup // that it deals with
 	id    int
 	name  string
 	step  func()        // what it does next, again and again
@@ -75,7 +83,7 @@ type stackOp struct {
 type stackTry struct {
 	op      *stackOp
 	request *actors.Request
-	host    *stackHost
+	member  *stackMember
 	process *Process
 	sent    bool
 	answers int
@@ -93,12 +101,12 @@ func (d *door) Receive(ctx actor.Context) {
 	s := d.host.stack
 	switch m := ctx.Message().(type) {
 	case *stackTry:
-		if d.host.process != d.process || !d.host.up() {
+		if d.host.process != d.process || !m.member.up() {
 			m.end(&actors.Response{Request: m.request, Err: actors.ErrStopped})
 			return
 		}
 		m.sent = true
-		ctx.Request(d.host.group.PID(), m.request)
+		ctx.Request(m.member.group.PID(), m.request)
 	case *actors.Response:
 		t := s.tries[m.Request]
 		if t == nil || !t.sent || t.process != d.process {
@@ -122,7 +130,8 @@ func (t *stackTry) end(r *actors.Response) {
 		text = r.Err.Error()
 	}
 	s.queue.note(t.process, text, "%s: %s %s %s at %d is answered %q, %d, %s", t.op.client.name, t.op.Kind, t.op.Key, t.op.Value, t.op.sequence, r.Data[:min(len(r.Data), 40)], r.Index, outcomeOf(r.Err))
-	if o := outcomeOf(r.Err); o == "" && !(t.op.Kind == "what?" && r.Err != nil && r.Err.Error() == errNoSuchQuestion.Error()) {
+	expected := t.op.Kind == "look" || t.op.Kind == "what?" && r.Err != nil && r.Err.Error() == errNoSuchQuestion.Error() // it is the machine's own
+	if outcomeOf(r.Err) == "" && !expected {
 		s.fail("%s: %v ends with %v, which is neither rejected nor unknown", t.op.client.name, t.op.StackOp, r.Err)
 		return
 	}
@@ -143,44 +152,37 @@ func outcomeOf(err error) StackOutcome {
 	return ""
 }
 
-// try sends a Request to a host, as an actor there; ended is called with the answer. A
-// host that is down is not asked.
-func (o *stackOp) try(h *stackHost, r actors.Request, ended func(*actors.Response)) {
-	s := o.client.stack
-	if !h.up() {
+// try sends a Request to a member, as an actor there; ended is called with the answer. One
+// that is down is not asked.
+func (o *stackOp) try(m *stackMember, r actors.Request, ended func(*actors.Response)) {
+	s, h := o.client.stack, m.host
+	if !m.up() {
 		return
 	}
-	t := &stackTry{op: o, request: &r, host: h, process: h.process, ended: ended}
+	t := &stackTry{op: o, request: &r, member: m, process: h.process, ended: ended}
 	s.tries[t.request] = t
 	h.system.Root.Send(h.doors[o.client.id], t)
 }
 
-// answeredBy demands that a process has answered all that it was asked.
-func (s *stack) answeredBy(p *Process) {
+// answeredBy demands that a process has answered all that it was asked, or what it was
+// asked of a group.
+func (s *stack) answeredBy(p *Process, of *stackGroup) {
 	for _, t := range s.tries {
-		if t.process == p && t.sent && t.answers == 0 {
-			s.fail("%s was never answered by %v: %v, %+v", t.op.client.name, t.host, t.op.StackOp, *t.request)
+		if t.process == p && t.sent && t.answers == 0 && (of == nil || t.member.of == of) {
+			s.fail("%s was never answered by %v: %v, %+v", t.op.client.name, t.member, t.op.StackOp, *t.request)
 		}
 	}
-}
-
-// someHost draws a host; now and then it is one that is down.
-func (s *stack) someHost() *stackHost {
-	for range 3 {
-		if h := s.hosts[s.queue.rng.IntN(len(s.hosts))]; h.up() {
-			return h
-		}
-	}
-	return s.hosts[s.queue.rng.IntN(len(s.hosts))]
 }
 
 func (s *stack) addClients() {
+	of := s.main()
 	add := func(kind string, step func(*stackClient) func()) {
-		c := &stackClient{stack: s, id: len(s.clients), name: fmt.Sprint(kind, "-", len(s.clients))}
+		c := &stackClient{stack: s, of: of, id: len(s.clients), name: fmt.Sprint(kind, "-", len(s.clients))}
 		c.step = step(c)
 		s.clients = append(s.clients, c)
 		s.again(c)
 	}
+	deal := func(c *stackClient) func() { c.deals = &stackDeals{client: c}; return c.deals.step }
 	for range s.plan.Writers {
 		add("writer", func(c *stackClient) func() { return c.write })
 	}
@@ -188,8 +190,16 @@ func (s *stack) addClients() {
 		add("reader", func(c *stackClient) func() { return c.read })
 	}
 	for range s.plan.Adders {
-		add("adder", func(c *stackClient) func() { c.deals = &stackDeals{client: c}; return c.deals.step })
+		add("adder", deal)
 	}
+	for _, of = range s.groups[1:] {
+		for range s.plan.Askers {
+			add("teller", func(c *stackClient) func() { return c.write })
+			add("dealer", deal)
+		}
+		add("looker", func(c *stackClient) func() { return c.read })
+	}
+	of = s.main()
 	add("operator", func(c *stackClient) func() { return func() {} })
 }
 
@@ -215,6 +225,15 @@ func (c *stackClient) begin(o StackOp) *stackOp {
 	return &stackOp{StackOp: o, client: c}
 }
 
+// tells is a command to a group. Those of the main group are of a kind.
+func (c *stackClient) tells(kind string) StackOp {
+	name := fmt.Sprintf("%s.%d", c.name, c.count)
+	if c.of.command == nil {
+		return StackOp{Kind: kind, Key: c.key(), Value: name}
+	}
+	return StackOp{Kind: "tell", Value: name, data: c.of.command(c.stack.queue.rng, name)}
+}
+
 const stackKeys = 4
 
 func (c *stackClient) key() string { return fmt.Sprint("k", c.stack.queue.rng.IntN(stackKeys)) }
@@ -235,7 +254,7 @@ func (o *stackOp) finish(outcome StackOutcome, answer string, index raftcore.Ind
 	case Unknown:
 		s.stats.Unknown++
 	}
-	s.history = append(s.history, o.StackOp)
+	o.client.of.history = append(o.client.of.history, o.StackOp)
 }
 
 // write sets a register, once, unless it waits for an answer still.
@@ -244,18 +263,17 @@ func (c *stackClient) write() {
 	if c.asks != nil || s.calm {
 		return
 	}
-	o := c.begin(StackOp{Kind: "set", Key: c.key(), Value: fmt.Sprintf("%s.%d", c.name, c.count)})
-	c.set(o, s.someHost())
+	c.set(c.begin(c.tells("set")), c.of.some())
 }
 
 // set sends the command of an operation, and gives up after a while.
-func (c *stackClient) set(o *stackOp, h *stackHost) {
+func (c *stackClient) set(o *stackOp, m *stackMember) {
 	s := c.stack
-	if !h.up() {
+	if !m.up() {
 		return
 	}
 	c.asks = o
-	o.try(h, actors.Request{Operation: actors.Propose, Data: []byte(o.command())}, func(r *actors.Response) {
+	o.try(m, actors.Request{Operation: actors.Propose, Data: o.command()}, func(r *actors.Response) {
 		if o.over {
 			return // it was given up
 		}
@@ -264,7 +282,7 @@ func (c *stackClient) set(o *stackOp, h *stackHost) {
 		o.finish(outcome, string(r.Data), r.Index)
 		if outcome == Happened {
 			s.stats.Sets++
-			s.seen.note(s.queue.now, r.Index)
+			c.of.seen.note(s.queue.now, r.Index)
 		}
 	})
 	s.queue.At(s.queue.now+c.patience(), c.name+" waits no longer", func() {
@@ -281,17 +299,21 @@ func (c *stackClient) read() {
 	if c.asks != nil || s.calm {
 		return
 	}
-	h := s.someHost()
-	if !h.up() {
+	m := c.of.some()
+	if !m.up() {
 		return
 	}
 	rng := s.queue.rng
 	r := actors.Request{Operation: actors.Read}
-	switch rng.IntN(6) {
+	kinds := 6
+	if c.of != s.main() { // their answers do not say when they were given
+		kinds = 5
+	}
+	switch 5 - rng.IntN(kinds) {
 	case 0:
 		r.Consistency, r.MaxAge = actors.BoundedStale, s.queue.between(time.Millisecond, 4*s.plan.ElectionTimeout)
 	case 1:
-		r.Consistency, r.After = actors.Local, s.seen.newest()
+		r.Consistency, r.After = actors.Local, c.of.seen.newest()
 	case 2:
 		r.Consistency = actors.Local
 	case 3:
@@ -301,13 +323,18 @@ func (c *stackClient) read() {
 	}
 	kind := []string{"get", "get", "sum", "what?"}[min(rng.IntN(50)/15, 3)]
 	o := c.begin(StackOp{Kind: kind, Key: c.key(), consistency: r.Consistency})
-	r.Data = []byte(strings.TrimSpace(o.Kind + " " + o.Key))
-	if kind == "what?" {
+	switch {
+	case c.of != s.main():
+		o.Kind, o.data = "look", c.of.query(rng)
+		r.Data = o.data
+	case kind == "what?":
 		r.Data = []byte(kind)
+	default:
+		r.Data = []byte(strings.TrimSpace(o.Kind + " " + o.Key))
 	}
-	o.floor = s.seen.newest()
+	o.floor = c.of.seen.newest()
 	c.asks = o
-	o.try(h, r, func(answer *actors.Response) { c.hasRead(o, &r, answer) })
+	o.try(m, r, func(answer *actors.Response) { c.hasRead(m, o, &r, answer) })
 	s.queue.At(s.queue.now+c.patience(), c.name+" waits no longer", func() {
 		if !o.over {
 			c.asks, o.over = nil, true
@@ -317,18 +344,26 @@ func (c *stackClient) read() {
 
 // hasRead holds an answer against what its consistency promises. What it says is held
 // against the log in the end.
-func (c *stackClient) hasRead(o *stackOp, asked *actors.Request, r *actors.Response) {
+func (c *stackClient) hasRead(m *stackMember, o *stackOp, asked *actors.Request, r *actors.Response) {
 	s := c.stack
 	if !o.over {
 		c.asks = nil
 	}
-	if r.Err != nil || o.Kind == "what?" {
+	own := o.Kind == "look" && outcomeOf(r.Err) == ""
+	if r.Err != nil && !own || o.Kind == "what?" {
 		if o.over = true; errors.Is(r.Err, actors.ErrBadRequest) && asked.After == 0 || errors.Is(r.Err, actors.ErrUnknown) {
 			s.fail("%s: a read ends with %v", c.name, r.Err)
 		}
 		return
 	}
+	if own {
+		return // with an error there is no index
+	}
 	at, answer := parseAnswer(r.Data)
+	if o.Kind == "look" {
+		c.of.reads = append(c.of.reads, stackRead{index: r.Index, question: o.data, answer: bytes.Clone(r.Data), by: m})
+		answer = string(r.Data)
+	}
 	var floor raftcore.Index
 	switch asked.Consistency {
 	case actors.Linearizable:
@@ -336,7 +371,8 @@ func (c *stackClient) hasRead(o *stackOp, asked *actors.Request, r *actors.Respo
 	case actors.Lease:
 		floor, s.stats.Leased = o.floor, s.stats.Leased+1
 	case actors.BoundedStale:
-		floor, s.stats.Bounded = s.seen.before(at-r.Age), s.stats.Bounded+1
+		// The host's clock says how old it is, and that may be slow.
+		floor, s.stats.Bounded = c.of.seen.before(at-time.Duration(float64(r.Age)/min(m.host.rate, 1))-time.Microsecond), s.stats.Bounded+1
 	case actors.Local:
 		floor, s.stats.Local = asked.After, s.stats.Local+1
 	}
@@ -344,7 +380,7 @@ func (c *stackClient) hasRead(o *stackOp, asked *actors.Request, r *actors.Respo
 		s.fail("%s: a read that is %v (%v) is answered with the state at entry %d, %v old; entry %d was acknowledged before", c.name, asked.Consistency, asked.MaxAge, r.Index, r.Age, floor)
 	}
 	if asked.Consistency == actors.Linearizable || asked.Consistency == actors.Lease {
-		s.seen.note(s.queue.now, r.Index)
+		c.of.seen.note(s.queue.now, r.Index)
 	}
 	o.finish(Happened, answer, r.Index)
 }
@@ -426,7 +462,7 @@ func (d *stackDeals) give(operation actors.Operation) {
 		in.Done = min(d.done, d.last.sequence-1)
 	}
 	id := d.id
-	o.try(d.client.stack.someHost(), actors.Request{Operation: operation, Session: in}, func(r *actors.Response) {
+	o.try(d.client.of.some(), actors.Request{Operation: operation, Session: in}, func(r *actors.Response) {
 		if d.id == id && (errors.Is(r.Err, actors.ErrSessionExpired) || r.Err == nil && operation == actors.CloseSession) {
 			d.ended = true
 		}
@@ -436,13 +472,13 @@ func (d *stackDeals) give(operation actors.Operation) {
 func (d *stackDeals) openSession() {
 	c := d.client
 	s := c.stack
-	h := s.someHost()
-	if !h.up() {
+	m := c.of.some()
+	if !m.up() {
 		return
 	}
 	o := c.begin(StackOp{Kind: "open"})
 	d.opening = o
-	o.try(h, actors.Request{Operation: actors.OpenSession, Timeout: s.plan.SessionTimeout}, func(r *actors.Response) {
+	o.try(m, actors.Request{Operation: actors.OpenSession, Timeout: s.plan.SessionTimeout}, func(r *actors.Response) {
 		if d.opening != o {
 			return // it will end by itself
 		}
@@ -461,7 +497,8 @@ func (d *stackDeals) openSession() {
 // add begins another command of the session.
 func (d *stackDeals) add() {
 	c := d.client
-	o := c.begin(StackOp{Kind: "add", Key: c.key(), Value: fmt.Sprintf("%s.%d", c.name, c.count)})
+	o := c.begin(c.tells("add"))
+	o.inSession = true
 	d.next++
 	o.sequence = d.next
 	d.open = append(d.open, o)
@@ -488,14 +525,14 @@ func (d *stackDeals) send(o *stackOp) {
 			}
 		})
 	}
-	h := s.someHost()
-	if o.over || !h.up() {
+	m := c.of.some()
+	if o.over || !m.up() {
 		again(s.plan.ElectionTimeout / 4)
 		return
 	}
 	answered, waits := false, true
-	r := actors.Request{Operation: actors.Propose, Data: []byte(o.command()), Session: actors.InSession{ID: d.id, Sequence: o.sequence, Done: d.done}}
-	o.try(h, r, func(r *actors.Response) {
+	r := actors.Request{Operation: actors.Propose, Data: o.command(), Session: actors.InSession{ID: d.id, Sequence: o.sequence, Done: d.done}}
+	o.try(m, r, func(r *actors.Response) {
 		answered = true
 		d.answered(o, r)
 		if !o.over && waits {
@@ -528,7 +565,7 @@ func (d *stackDeals) answered(o *stackOp, r *actors.Response) {
 		return
 	case outcome == Happened:
 		s.stats.Adds++
-		s.seen.note(s.queue.now, r.Index)
+		d.client.of.seen.note(s.queue.now, r.Index)
 		o.finish(Happened, string(r.Data), r.Index)
 		d.last = o
 	case expired:
@@ -561,10 +598,11 @@ func (o *stackOp) underWay() bool {
 	return false
 }
 
-// operate changes the members, or the leader.
-func (s *stack) operate(r actors.Request, kind string, done func(error)) {
+// operate changes the members of a group, or the leader.
+func (g *stackGroup) operate(r actors.Request, kind string, done func(error)) {
+	s := g.stack
 	o := s.operator().begin(StackOp{Kind: kind})
-	o.try(s.someHost(), r, func(answer *actors.Response) {
+	o.try(g.some(), r, func(answer *actors.Response) {
 		if done(answer.Err); answer.Err == nil && kind == "change" {
 			s.stats.ChangesDone++
 		} else if answer.Err == nil {

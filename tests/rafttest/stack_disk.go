@@ -21,8 +21,22 @@ type stackDisk struct {
 
 	broken bool // the next Open fails
 
-	hard    raftcore.HardState // what it holds
-	longest raftcore.Index     // how far the log on it went, at most
+	kept    map[life]*keptLife   // what it holds, or held
+	current map[string]*keptLife // of the lives that are not over, by group
+}
+
+// life is a member from when it was made until it is removed.
+type life struct {
+	group       string
+	incarnation raftcore.Incarnation
+}
+
+// keptLife is what the disk has kept of it.
+type keptLife struct {
+	life
+	hard    raftcore.HardState
+	longest raftcore.Index // how far its log went, at most
+	over    bool           // it was removed
 }
 
 const (
@@ -32,7 +46,10 @@ const (
 )
 
 func newStackDisk(h *stackHost, seed uint64) *stackDisk {
-	return &stackDisk{host: h, saved: persistence.Memory(), files: journaltest.New(seed)}
+	return &stackDisk{
+		host: h, saved: persistence.Memory(), files: journaltest.New(seed),
+		kept: map[life]*keptLife{}, current: map[string]*keptLife{},
+	}
 }
 
 // Open is for persistence.Opener.
@@ -45,18 +62,33 @@ func (d *stackDisk) Open() (persistence.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.open = &stackStore{Store: store, disk: d}
+	d.open = &stackStore{Store: store, disk: d, groups: map[persistence.GroupID]*keptLife{}}
 	return d.open, nil
 }
 
+// opens notes which life of a group goes on.
+func (d *stackDisk) opens(group string, o *persistence.Opened) *keptLife {
+	l := life{group, o.Recovered.Incarnation}
+	kept := d.kept[l]
+	if kept == nil {
+		kept = &keptLife{life: l, hard: o.Recovered.HardState, longest: o.Recovered.Last}
+		d.kept[l] = kept
+	}
+	if kept.over {
+		d.host.stack.fail("%v has removed group %s, and goes on with what was removed", d.host, group)
+	}
+	d.current[group] = kept
+	return kept
+}
+
 // keeps notes what is on the disk.
-func (d *stackDisk) keeps(save *raftcore.Save) {
-	d.hard = save.HardState
+func (k *keptLife) keeps(save *raftcore.Save) {
+	k.hard = save.HardState
 	if b := save.Base; b != nil {
-		d.longest = max(d.longest, b.Last.Index)
+		k.longest = max(k.longest, b.Last.Index)
 	}
 	if n := len(save.Entries); n > 0 {
-		d.longest = max(d.longest, save.Entries[n-1].Index)
+		k.longest = max(k.longest, save.Entries[n-1].Index)
 	}
 }
 
@@ -73,6 +105,7 @@ func (d *stackDisk) killed() {
 type stackStore struct {
 	persistence.Store
 	disk     *stackDisk
+	groups   map[persistence.GroupID]*keptLife
 	poison   error
 	released bool
 }
@@ -90,7 +123,11 @@ func (s *stackStore) Open(group string) (persistence.Opened, error) {
 	if s.poison != nil {
 		return persistence.Opened{}, s.poison
 	}
-	return s.Store.Open(group)
+	opened, err := s.Store.Open(group)
+	if err == nil {
+		s.groups[opened.Group] = s.disk.opens(group, &opened)
+	}
+	return opened, err
 }
 
 func (s *stackStore) Save(saves []persistence.Save) error {
@@ -109,9 +146,14 @@ func (s *stackStore) Save(saves []persistence.Save) error {
 		err = s.Store.Save(saves)
 	}
 	for i := range saves {
-		d.host.saved(&saves[i].Save, err)
+		kept := s.groups[saves[i].Group]
+		if kept == nil || kept.over {
+			d.host.stack.fail("%v saves for a group that is not open", d.host)
+			return s.poison
+		}
+		d.host.saved(kept.group, &saves[i].Save, err)
 		if fails != failsFirst && err == nil {
-			d.keeps(&saves[i].Save)
+			kept.keeps(&saves[i].Save)
 		}
 	}
 	if err != nil { // the contract is broken, not the disk
@@ -143,7 +185,14 @@ func (s *stackStore) Remove(r persistence.Removal) error {
 	if s.poison != nil {
 		return s.poison
 	}
-	return s.Store.Remove(r)
+	if s.disk.full {
+		return persistence.ErrDiskFull
+	}
+	err := s.Store.Remove(r)
+	if kept := s.disk.current[r.Group]; err == nil && kept != nil {
+		kept.over = true
+	}
+	return err
 }
 
 func (s *stackStore) Revive(group string, former raftcore.Incarnation) error {

@@ -38,6 +38,8 @@ func (s *stack) later(mean time.Duration, what string, f func()) {
 
 func (s *stack) host() *stackHost { return s.hosts[s.queue.rng.IntN(len(s.hosts))] }
 
+func (s *stack) group() *stackGroup { return s.groups[s.queue.rng.IntN(len(s.groups))] }
+
 func (s *stack) scheduleFaults() {
 	p := &s.plan
 	s.every(p.Kill, "fault: kill", s.killSome)
@@ -69,11 +71,22 @@ func (s *stack) scheduleFaults() {
 		s.stats.FailedFiles++
 		s.host().disk.files.FailAt(1 + s.queue.rng.IntN(20))
 	})
-	s.every(p.Panic, "fault: a machine panics", func() { s.host().panics = true })
+	s.every(p.Panic, "fault: a machine panics", func() { s.group().any().panics = true })
+	s.every(p.Remove, "remove", s.removeSome)
+	s.every(p.BalanceNow, "balance", func() { s.host().balance(func(int) {}) })
+	if p.Effects {
+		s.every(p.Mortal, "fault: an actor ends, or begins", func() { s.host().beOrNotBe() })
+	}
+	if p.Upgrades {
+		for v := range uint64(newest) {
+			s.queue.At(p.Faults*time.Duration(v+1)/(newest+2), "there is a new program", func() { s.install(v + 1) })
+		}
+		s.every(200*time.Millisecond, "look for those with an old program", s.restartQuarantined)
+	}
 	s.every(p.Change, "change", s.changeMembers)
 	s.every(p.Transfer, "transfer", func() {
 		s.stats.Transfers++
-		s.operate(actors.Request{Operation: actors.Transfer, To: raftcore.NodeID(s.queue.rng.IntN(p.Hosts + 1))}, "transfer", func(error) {})
+		s.group().operate(actors.Request{Operation: actors.Transfer, To: raftcore.NodeID(s.queue.rng.IntN(p.Hosts + 1))}, "transfer", func(error) {})
 	})
 	s.every(p.Silence, "a client is silent", func() {
 		c := s.clients[s.queue.rng.IntN(len(s.clients))]
@@ -95,9 +108,10 @@ func (s *stack) killSome() {
 		down := s.around(s.plan.Down)
 		restart := func() { s.queue.At(s.queue.now+down, "start", h.start) }
 		if h.up() && s.queue.rng.Float64() < s.plan.Stop {
-			if s.queue.rng.IntN(2) == 0 {
+			m := h.members[s.queue.rng.IntN(len(h.members))]
+			if s.queue.rng.IntN(2) == 0 && m.up() {
 				s.stats.Reopened++
-				h.reopen()
+				m.reopen()
 			} else {
 				s.stats.Stops++
 				h.stop(restart)
@@ -134,15 +148,17 @@ func (h *stackHost) aim() {
 	})
 }
 
-// spares reports whether the group can do without what a host's disk holds: all others
+// spares reports whether the groups can do without what a host's disk holds: all others
 // count, and have all that they were given since they do.
 func (s *stack) spares(without *stackHost) bool {
 	for _, h := range s.hosts {
-		if h.up() && !h.joined {
-			h.joined = h.status().Joined
-		}
-		if h != without && !h.joined {
-			return false
+		for _, m := range h.members {
+			if m.up() && !m.joined {
+				m.joined = m.status().Joined
+			}
+			if h != without && !m.joined {
+				return false
+			}
 		}
 	}
 	return true
@@ -151,8 +167,10 @@ func (s *stack) spares(without *stackHost) bool {
 // wipe gives a host that is down a new disk.
 func (h *stackHost) wipe() {
 	h.disk = newStackDisk(h, h.stack.queue.rng.Uint64())
-	h.joined = false
-	h.joins = h.stack.queue.rng.IntN(2) == 0 // its owner knows, or not
+	for _, m := range h.members {
+		m.joined = false
+		m.joins = h.stack.queue.rng.IntN(2) == 0 // its owner knows, or not
+	}
 }
 
 // partition cuts a host off, or the hosts into two, or some ways between them.
@@ -223,14 +241,17 @@ func (s *stack) changeMembers() {
 			m.Learners = append(m.Learners, id)
 		}
 	}
-	s.operate(actors.Request{Operation: actors.ChangeMembers, Members: m}, "change", func(error) {})
+	g := s.group()
+	if g.leaves == nil {
+		g.operate(actors.Request{Operation: actors.ChangeMembers, Members: m}, "change", func(error) {})
+	}
 }
 
 // poison proposes a command that every machine panics at.
 func (s *stack) poison() {
 	o := s.operator()
-	if h := s.someHost(); o.asks == nil && h.up() {
-		o.set(o.begin(StackOp{Kind: "poison", Key: "k0", Value: fmt.Sprint("poison.", o.count)}), h)
+	if m := s.main().some(); o.asks == nil && m.up() {
+		o.set(o.begin(StackOp{Kind: "poison", Key: "k0", Value: fmt.Sprint("poison.", o.count)}), m)
 		return
 	}
 	s.later(100*time.Millisecond, "poison", s.poison)
@@ -246,16 +267,113 @@ func (s *stack) mend() {
 }
 
 // restartQuarantined starts hosts anew on which a member does not apply, or run, any
-// more: what an operator does.
+// more: what an operator does. He brings the newest program, too.
 func (s *stack) restartQuarantined() {
 	for _, h := range s.hosts {
 		if !h.up() {
 			continue
 		}
-		if st := h.status(); errors.Is(st.Fault, actors.ErrQuarantined) || st.State == actors.Faulted {
-			s.queue.note(h.process, fmt.Sprint(st.Fault), "an operator starts it anew")
-			h.kill(true)
-			h.start()
+		for _, m := range h.members {
+			if m.group == nil {
+				continue
+			}
+			st := m.status()
+			poisoned := m.of == s.main() && s.plan.Poison && !s.mended
+			if !poisoned && (errors.Is(st.Fault, actors.ErrQuarantined) || st.State == actors.Faulted) {
+				s.queue.note(h.process, fmt.Sprint(st.Fault), "an operator starts it anew")
+				for _, m := range h.members {
+					m.program = max(m.program, s.program(m.of))
+				}
+				h.kill(true)
+				h.start()
+				break
+			}
 		}
 	}
+}
+
+// program is the newest version of a group's machine that there is by now.
+func (s *stack) program(g *stackGroup) uint64 {
+	var newest uint64
+	for _, m := range g.members() {
+		newest = max(newest, m.program)
+	}
+	return newest
+}
+
+// install brings a program that can be of a newer version to all hosts, one after the
+// other.
+func (s *stack) install(version uint64) {
+	for _, g := range s.groups {
+		for _, m := range g.members() {
+			if g.newest >= version {
+				s.later(s.plan.Faults/8, "a host has a new program", func() { m.install(version) })
+			}
+		}
+	}
+}
+
+// install brings one to a member. If it is not open, or about to be, it is when it opens.
+func (m *stackMember) install(version uint64) {
+	if m.program = max(m.program, version); m.up() {
+		m.reopen()
+	}
+}
+
+// removeSome takes a member out of a group, then off its host; later it comes back.
+func (s *stack) removeSome() {
+	g := s.group()
+	m := g.any()
+	if g.leaves != nil || !m.up() || g == s.main() && s.plan.Autopilot > 0 {
+		return
+	}
+	conf := m.status().Conf
+	var rest actors.Members
+	for _, id := range conf.Voters {
+		if id != m.host.id {
+			rest.Voters = append(rest.Voters, id)
+		}
+	}
+	for _, id := range conf.Learners {
+		if id != m.host.id {
+			rest.Learners = append(rest.Learners, id)
+		}
+	}
+	if len(rest.Voters) < 2 {
+		return
+	}
+	s.stats.Removals++
+	g.leaves = m
+	if s.queue.rng.IntN(4) > 0 { // else somebody forgets that it has to leave first
+		g.operate(actors.Request{Operation: actors.ChangeMembers, Members: rest}, "change", func(error) {})
+	}
+	s.queue.At(s.queue.now+s.around(3*s.plan.ElectionTimeout), "it is removed", func() {
+		if g.leaves = nil; m.up() && !s.calm {
+			m.remove()
+		}
+	})
+	s.later(s.plan.Remove, "it is a member again", func() {
+		var all actors.Members
+		all.Voters = founders(s.plan.Hosts)
+		g.operate(actors.Request{Operation: actors.ChangeMembers, Members: all}, "change", func(error) {})
+	})
+}
+
+// balance has a host hand over what it leads too much of.
+func (h *stackHost) balance(then func(handed int)) {
+	if !h.up() {
+		return
+	}
+	s, p, host, ctx := h.stack, h.process, h.host, h.life
+	var handed int
+	var err error
+	s.queue.Go(func() { handed, err = host.Balance(ctx) }, func() {
+		if p.dead || h.stopping {
+			return
+		}
+		if s.stats.Handed += handed; err != nil && s.calm {
+			s.fail("balancing %v: %v", h, err)
+		}
+		then(handed)
+	})
 }

@@ -1,12 +1,13 @@
 package rafttest
 
 import (
-	"bufio"
-	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"time"
@@ -15,7 +16,7 @@ import (
 	"github.com/castaway-go/castaway/raftcore"
 )
 
-// ledger is the state machine of a simulated group: registers, which are set, and
+// ledger is the state machine of the main group: registers, which are set, and
 // counters, which are added to. It keeps all commands, so that in the end everything
 // that anybody was told can be held against them.
 //
@@ -24,8 +25,8 @@ import (
 //	poison <name>             has every machine panic, until machines are mended
 //	get <register>, sum <counter>, log
 type ledger struct {
-	host *stackHost
-	log  []byte // a line for each command: its index, and it; what is there does not change
+	stack *stack
+	log   []byte // a line for each command: its index, and it; what is there does not change
 	registers
 }
 
@@ -64,10 +65,6 @@ func (r *registers) ask(question string) string {
 
 func (l *ledger) Apply(e actors.Entry) []byte {
 	command := string(e.Data)
-	l.host.mayPanic(e.Index, command)
-	if e.Index > l.host.disk.longest {
-		l.host.stack.fail("durability: %v applies entry %d, and its disk ends at %d", l.host, e.Index, l.host.disk.longest)
-	}
 	l.log = strconv.AppendUint(l.log, uint64(e.Index), 10)
 	l.log = append(append(append(l.log, ' '), command...), '\n')
 	return []byte(l.carryOut(command))
@@ -83,56 +80,29 @@ func (l *ledger) Query(_ context.Context, question []byte) ([]byte, error) {
 	case "log":
 		return l.log[:len(l.log):len(l.log)], nil
 	}
-	return fmt.Appendf(nil, "%d %s", l.host.stack.queue.now, l.ask(string(question))), nil
+	return fmt.Appendf(nil, "%d %s", l.stack.queue.now, l.ask(string(question))), nil
 }
 
 // Snapshot shares the commands: what is appended to them later is not written.
 func (l *ledger) Snapshot() (io.WriterTo, error) {
-	return ledgerImage{l.host, l.log[:len(l.log):len(l.log)]}, nil
+	return stateImage(l.log[:len(l.log):len(l.log)]), nil
 }
 
-// ledgerImage is a ledger that is written. Ballast makes it larger than a chunk.
-type ledgerImage struct {
-	host *stackHost
-	log  []byte
-}
+// stateImage is a state that is written as it is.
+type stateImage []byte
 
-func (i ledgerImage) WriteTo(w io.Writer) (int64, error) {
-	n, err := w.Write(ballast(i.host.stack.plan.Ballast))
-	if err == nil {
-		var m int
-		m, err = w.Write(i.log)
-		n += m
-	}
-	if err == nil {
-		i.host.stack.stats.Snapshots++
-		i.host.aim()
-	}
+func (i stateImage) WriteTo(w io.Writer) (int64, error) {
+	n, err := w.Write(i)
 	return int64(n), err
 }
 
-// ballast is a line of so many bytes.
-func ballast(n int) []byte {
-	b := bytes.Repeat([]byte("0123456789abcdef"), n/16+1)[:n]
-	return append(b, '\n')
-}
-
-func (l *ledger) Restore(r io.Reader) error {
-	b := bufio.NewReader(r)
-	line, err := b.ReadBytes('\n')
-	if err != nil {
-		return err
-	}
-	if want := ballast(l.host.stack.plan.Ballast); !bytes.Equal(line, want) {
-		l.host.stack.fail("%v restores a snapshot that nobody has written", l.host)
-	}
-	if l.log, err = io.ReadAll(b); err != nil {
+func (l *ledger) Restore(r io.Reader) (err error) {
+	if l.log, err = io.ReadAll(r); err != nil {
 		return err
 	}
 	for _, e := range parseLedger(l.log) {
 		l.carryOut(e.command)
 	}
-	l.host.stack.stats.Restores++
 	return nil
 }
 
@@ -157,3 +127,113 @@ func parseAnswer(data []byte) (at time.Duration, answer string) {
 	n, _ := strconv.ParseInt(text, 10, 64)
 	return time.Duration(n), answer
 }
+
+// The actors that foremen deal with: on each host there is one of each.
+const (
+	sink     = "sink"     // takes what is sent
+	immortal = "immortal" // is there as long as its process
+	mortals  = 3          // these come and go
+	nobody   = "nobody"   // is nowhere
+)
+
+// foreman is a state machine that has effects: every job has some, and so has what comes
+// of them.
+//
+//	job <name>     has effects that the name decides; answers with how many there were
+//	more <name>    was appended by a job
+//	state          what has come of it
+type foreman struct{ foremanState }
+
+// foremanState counts what has happened: by kind, and of timers and actors by name.
+type foremanState struct{ Counts map[string]int }
+
+func newForeman() *foreman { return &foreman{foremanState{map[string]int{}}} }
+
+func (f *foreman) count(what string) int {
+	f.Counts[what]++
+	return f.Counts[what]
+}
+
+func (f *foreman) Apply(e actors.Entry) []byte {
+	switch {
+	case e.Timer != "":
+		n := f.count("rang " + e.Timer)
+		e.Do(actors.Send{To: sink, Data: fmt.Appendf(nil, "%s for the %d. time", e.Timer, n)})
+		return nil
+	case e.Down != "":
+		n := f.count("down " + e.Down)
+		e.Do(actors.Append{Data: fmt.Appendf(nil, "more %s is down for the %d. time", e.Down, n)})
+		return nil
+	}
+	kind, name, _ := strings.Cut(string(e.Data), " ")
+	n := f.count(kind)
+	if kind == "job" {
+		f.work(e, name)
+	}
+	return strconv.AppendInt(nil, int64(n), 10)
+}
+
+// work has the effects of a job.
+func (f *foreman) work(e actors.Entry, name string) {
+	h := fnv.New64a()
+	h.Write([]byte(name))
+	dice := rand.New(rand.NewPCG(h.Sum64(), 0)) // of the name, so all members cast the same
+	timer, mortal := fmt.Sprint("t", dice.IntN(5)), fmt.Sprint("mortal-", dice.IntN(mortals))
+	for range 1 + dice.IntN(3) {
+		switch dice.IntN(12) {
+		case 0, 1, 2:
+			e.Do(actors.Send{To: sink, Data: []byte(name)})
+		case 3:
+			e.Do(actors.Send{To: nobody, Data: e.Data})
+		case 4, 5:
+			e.Do(actors.Append{Data: fmt.Appendf(nil, "more of %s, %d", name, dice.Uint32())})
+		case 6, 7, 8:
+			e.Do(actors.SetTimer{Name: timer, At: e.Time.Add(time.Duration(dice.IntN(600)-50) * time.Millisecond)})
+		case 9:
+			e.Do(actors.StopTimer{Name: timer})
+		case 10:
+			e.Do(actors.Monitor{Actor: []string{mortal, mortal, immortal, nobody}[dice.IntN(4)]})
+		case 11:
+			e.Do(actors.Demonitor{Actor: mortal})
+		}
+	}
+}
+
+func (f *foreman) Query(context.Context, []byte) ([]byte, error) { return json.Marshal(f.Counts) }
+
+func (f *foreman) Snapshot() (io.WriterTo, error) {
+	b, err := json.Marshal(f.foremanState)
+	return stateImage(b), err
+}
+
+func (f *foreman) Restore(r io.Reader) error { return json.NewDecoder(r).Decode(&f.foremanState) }
+
+// revised is a state machine of which there are several versions: each counts in another way.
+type revised struct{ Sum, Version uint64 }
+
+// newest is the newest version of it.
+const newest = 2
+
+func (r *revised) Apply(e actors.Entry) []byte {
+	r.Version = e.Version
+	switch e.Version {
+	case 0:
+		r.Sum++
+	case 1:
+		r.Sum += uint64(len(e.Data))
+	default:
+		r.Sum = r.Sum*31 + uint64(len(e.Data))
+	}
+	return fmt.Appendf(nil, "%d in version %d", r.Sum, e.Version)
+}
+
+func (r *revised) Query(context.Context, []byte) ([]byte, error) {
+	return fmt.Appendf(nil, "%d since version %d", r.Sum, r.Version), nil
+}
+
+func (r *revised) Snapshot() (io.WriterTo, error) {
+	b, err := json.Marshal(r)
+	return stateImage(b), err
+}
+
+func (r *revised) Restore(from io.Reader) error { return json.NewDecoder(from).Decode(r) }

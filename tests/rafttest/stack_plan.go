@@ -53,6 +53,17 @@ type StackPlan struct {
 	Silence   time.Duration // a client is silent for so long that its session may end
 
 	SessionTimeout time.Duration
+
+	Effects  bool // there is a group whose machine has effects
+	Upgrades bool // and one whose machine comes in versions, which are raised
+	Askers   int  // pairs of clients of each of these
+	Batches  bool // some machines take commands together
+
+	Drift      int           // clocks go wrong by up to so many thousandths
+	Remove     time.Duration // a member is removed, and comes back
+	Balance    time.Duration // hosts balance by themselves, about as often
+	BalanceNow time.Duration // and when they are told to
+	Mortal     time.Duration // actors that are monitored end, or begin
 }
 
 // DrawStackPlan draws a plan from a seed.
@@ -108,6 +119,19 @@ func DrawStackPlan(seed uint64) StackPlan {
 	} else {
 		p.Wipe = pick(0, 0.3)
 	}
+	p.Effects, p.Upgrades = true, true
+	p.Askers = number(1, 1, 2)
+	p.Batches = r.IntN(2) == 0
+	p.Drift = number(0, 20, 50) // as much as MaxClockDrift allows for
+	if !p.Leases {
+		p.Drift = number(0, 50, 300)
+	}
+	if p.Wipe == 0 {
+		p.Remove = ms(0, 700, 2000)
+	}
+	p.Balance = ms(0, 0, 1000)
+	p.BalanceNow = ms(0, 500)
+	p.Mortal = ms(0, 200, 1000)
 	return p
 }
 
@@ -125,6 +149,10 @@ type StackStats struct {
 	Fulls, FailedSaves, FailedFiles, Panics, Poisoned, Mended                 int
 	Snapshots, Restores, Installs                                             int
 	Changes, ChangesDone, Steps, Transfers, TransfersDone                     int // Steps are the autopilot's
+	Removals, Removed, NotRemoved, CameBack                                   int
+	Sends, SentAgain, Appends, Timers, Downs, Mortals                         int // effects, and what came of them
+	Upgrades, Raised                                                          int // versions that were gone on to; Raised counts each member
+	Batches, Handed                                                           int // Handed are leaderships, for balance
 	Probes                                                                    int // commands of sessions that were sent again in the end, to each leader
 }
 

@@ -73,8 +73,9 @@ func (r *machineRun) beside() func(int) {
 	other, l := r.fresh(), r.drawLog()
 	return func(i int) {
 		e := l.Entries[i%len(l.Entries)]
-		e.Data = bytes.Clone(e.Data)
-		other.apply(e)
+		if e.Data = bytes.Clone(e.Data); i < len(l.Entries) || !isEvent(e) { // that comes once
+			other.apply(e)
+		}
 	}
 }
 
@@ -141,6 +142,9 @@ func answersBatches(r *machineRun) {
 	for from := 0; from < len(l.Entries); {
 		x.compareQueries(from, s.ask(l.Questions[from]))
 		to := min(from+1+r.IntN(1<<r.IntN(8)), len(l.Entries))
+		if event := slices.IndexFunc(l.Entries[from:to], isEvent); event >= 0 {
+			to = from + max(event, 1) // it comes alone
+		}
 		answers, did := s.applyTogether(l.Entries[from:to])
 		for i := range answers {
 			x.compareAnswer(from+i, answers[i], did[i])
@@ -188,6 +192,7 @@ func takesAnyTime(r *machineRun) {
 	l := r.drawLog()
 	for pace := range paces {
 		r.drawPlaces(l, pace)
+		r.drawAllQuestions(l)
 		x := &expected{l, r.fresh().play(l), "with the same log times, at another time", cSame}
 		r.pass(r.upTo(10_000 * time.Hour))
 		at := r.IntN(len(l.Entries) + 1)
@@ -206,6 +211,10 @@ func survivesNonsense(r *machineRun) {
 	l := r.drawLog()
 	for i := range l.Entries {
 		l.Entries[i].Data = r.spoil(l.Entries[i].Data)
+	}
+	r.drawPlaces(l, 0)
+	r.drawAllQuestions(l)
+	for i := range l.Questions {
 		for k, q := range l.Questions[i] {
 			l.Questions[i][k] = r.spoil(q)
 		}

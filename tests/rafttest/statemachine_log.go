@@ -96,6 +96,12 @@ func (r *machineRun) drawLog() *machineLog {
 		pace = r.IntN(len(paces))
 	}
 	r.drawPlaces(l, pace)
+	r.drawAllQuestions(l)
+	return l
+}
+
+func (r *machineRun) drawAllQuestions(l *machineLog) {
+	l.Questions = nil
 	for i := range len(l.Entries) + 1 {
 		n := 1
 		switch {
@@ -106,7 +112,6 @@ func (r *machineRun) drawLog() *machineLog {
 		}
 		l.Questions = append(l.Questions, r.drawQuestions(n))
 	}
-	return l
 }
 
 func (r *machineRun) drawQuestions(n int) (questions [][]byte) {
@@ -121,21 +126,89 @@ func (r *machineRun) drawQuestions(n int) (questions [][]byte) {
 }
 
 // drawPlaces gives the commands their places in the log: there are entries between
-// them that are none, and leaders change.
+// them that are none, and leaders change. Between them comes what the effects of the
+// commands ask for, if a machine has some: timers that go off, and actors that are gone.
 func (r *machineRun) drawPlaces(l *machineLog, pace int) {
+	commands := slices.DeleteFunc(slices.Clone(l.Entries), isEvent)
+	l.Entries = l.Entries[:0:0]
 	index, term, now := raftcore.Index(1), raftcore.Term(1), paces[pace].begins
-	for i := range l.Entries {
+	w := &waiting{timers: map[string]time.Time{}, monitors: map[string]bool{}}
+	scout := r.fresh()
+	place := func(e actors.Entry) {
 		if r.IntN(10) == 0 {
 			index += raftcore.Index(1 + r.IntN(3))
 			term += raftcore.Term(r.IntN(2))
 		}
+		e.Index, e.Term, e.Time = index, term, now
+		l.Entries = append(l.Entries, e)
+		index++
+		e.Data = bytes.Clone(e.Data)
+		scout.apply(e)
+		w.take(scout.effects)
+	}
+	for i, e := range commands {
 		if step := paces[pace].step; step > 0 && r.IntN(4) > 0 {
 			now = now.Add(r.upTo(step)).Truncate(time.Millisecond)
 		}
-		e := &l.Entries[i]
-		e.Index, e.Term, e.Time = index, term, now
-		index++
+		place(e)
+		// A machine may ask again whenever it is told: that must have an end.
+		for n := 0; w.any() && n < 3 && (r.IntN(3) > 0 || i == len(commands)-1); n++ {
+			event, at := w.next(r)
+			if at.Sub(now) > farOff {
+				break
+			}
+			if at.After(now) {
+				now = at.Truncate(time.Millisecond).Add(time.Duration(r.IntN(3)) * time.Millisecond)
+			}
+			place(event)
+		}
 	}
+	scout.close()
+}
+
+// farOff is how far ahead a timer may be set that goes off in a log.
+const farOff = 400 * 24 * time.Hour
+
+// isEvent reports whether an entry is no command, but something that has happened.
+func isEvent(e actors.Entry) bool { return e.Timer != "" || e.Down != "" }
+
+// waiting is what a machine has yet to be told.
+type waiting struct {
+	timers   map[string]time.Time
+	monitors map[string]bool
+}
+
+// take takes note of effects. A timer or an actor without a name cannot be told from none.
+func (w *waiting) take(effects []actors.Effect) {
+	for _, effect := range effects {
+		switch e := effect.(type) {
+		case actors.SetTimer:
+			if e.Name != "" {
+				w.timers[e.Name] = e.At
+			}
+		case actors.StopTimer:
+			delete(w.timers, e.Name)
+		case actors.Monitor:
+			w.monitors[e.Actor] = true
+		case actors.Demonitor:
+			delete(w.monitors, e.Actor)
+		}
+	}
+}
+
+func (w *waiting) any() bool { return len(w.timers)+len(w.monitors) > 0 }
+
+// next draws what is told next, and when that may be at the earliest.
+func (w *waiting) next(r *machineRun) (e actors.Entry, at time.Time) {
+	names := slices.Concat(sortedKeys(w.timers), sortedKeys(w.monitors))
+	i := r.IntN(len(names))
+	if i < len(w.timers) {
+		at = w.timers[names[i]]
+		delete(w.timers, names[i])
+		return actors.Entry{Timer: names[i]}, at
+	}
+	delete(w.monitors, names[i])
+	return actors.Entry{Down: names[i]}, at
 }
 
 func (r *machineRun) upTo(d time.Duration) time.Duration { return time.Duration(r.Int64N(int64(d))) }
@@ -161,8 +234,9 @@ func (r *machineRun) points(l *machineLog) (points []int) {
 type subject struct {
 	r *machineRun
 	m actors.StateMachine
-	// did is what the last command wanted done.
-	did string
+	// effects are what the last command wanted done, and did says what they are.
+	effects []actors.Effect
+	did     string
 	// between is called before each command.
 	between func(i int)
 	disk    *subjectDisk // nil: it has none
@@ -182,15 +256,26 @@ func (r *machineRun) fresh() *subject {
 }
 
 func (s *subject) apply(e actors.Entry) []byte {
-	doing := func() string { return "Apply of the command " + show(e.Data) }
+	doing := func() string { return "Apply of " + showEntry(&e) }
 	defer s.r.noPanic(cPanics, doing)
 	s.r.doing.Store("Apply")
 	var effects []actors.Effect
 	e.Effects = &effects
 	answer := applyAll(s.m, []actors.Entry{e})[0]
-	s.did = showEffects(effects)
+	s.effects, s.did = effects, showEffects(effects)
 	s.applied(e)
 	return answer
+}
+
+// showEntry says what an entry is.
+func showEntry(e *actors.Entry) string {
+	switch {
+	case e.Timer != "":
+		return fmt.Sprintf("the news that timer %q has gone off", e.Timer)
+	case e.Down != "":
+		return fmt.Sprintf("the news that actor %q is gone", e.Down)
+	}
+	return "the command " + show(e.Data)
 }
 
 // applyAll applies entries as a member does.
@@ -321,13 +406,14 @@ func (s *subject) finish(x *expected, from int) {
 }
 
 func (x *expected) compareAnswer(i int, got []byte, did string) {
-	if want := x.Commands[i]; !bytes.Equal(got, want) {
-		must(broken(x.contract, "%s, command %d of %d, %s, was answered with %s",
-			x.who, i+1, len(x.Entries), show(x.Entries[i].Data), apart(got, want)))
+	e := &x.Entries[i]
+	if want := x.Commands[i]; !bytes.Equal(got, want) && !isEvent(*e) { // nobody gets that answer
+		must(broken(x.contract, "%s, entry %d of %d, %s, was answered with %s",
+			x.who, i+1, len(x.Entries), showEntry(e), apart(got, want)))
 	}
 	if want := x.Effects[i]; did != want {
-		must(broken(x.contract, "%s, command %d of %d, %s, had the effects [%s] instead of [%s]",
-			x.who, i+1, len(x.Entries), show(x.Entries[i].Data), oneLine(did), oneLine(want)))
+		must(broken(x.contract, "%s, entry %d of %d, %s, had the effects [%s] instead of [%s]",
+			x.who, i+1, len(x.Entries), showEntry(e), oneLine(did), oneLine(want)))
 	}
 }
 

@@ -32,6 +32,8 @@ type toyMachine struct {
 	base   map[string][]byte // what was restored
 	cached weak.Pointer[[1 << 10]byte]
 	last   *toyWriter // the last snapshot
+
+	happened string // what it was told, if it is not of the state
 }
 
 type toyState struct {
@@ -82,7 +84,7 @@ func toy(defect string) StateMachine {
 		Command: func(r *rand.Rand) []byte {
 			k := key(r)
 			return []byte([]string{"set " + k + " one", "set " + k + " two", "append " + k + " more", "append " + k + " x",
-				"upper " + k, "del " + k, "set " + k + " ", "all", "when", "since", "count", "fly"}[r.IntN(12)])
+				"upper " + k, "del " + k, "set " + k + " ", "all", "when", "since", "count", "fly", "watch " + k}[r.IntN(13)])
 		},
 		Query: func(r *rand.Rand) []byte {
 			return []byte([]string{"get " + key(r), "all", "count", "fly"}[r.IntN(4)])
@@ -110,6 +112,11 @@ func (m *toyMachine) Apply(e actors.Entry) []byte {
 	}
 	m.Index = e.Index
 	m.Count++
+	if isEvent(e) {
+		m.told(e)
+		m.Last = e.Time
+		return nil
+	}
 	answer := m.answer(m.apply(data, e))
 	m.Last = e.Time
 	if m.is("changes the data") {
@@ -171,6 +178,9 @@ func (m *toyMachine) apply(data []byte, e actors.Entry) []byte {
 		}
 		e.Do(actors.SetTimer{Name: key, At: at}, actors.Send{To: "log", Data: []byte(key)})
 		return nil
+	case name == "watch" && len(words) == 2:
+		e.Do(actors.Monitor{Actor: "actor-" + key}, actors.StopTimer{Name: key})
+		return nil
 	case name == "all":
 		return m.all()
 	case name == "when":
@@ -181,6 +191,29 @@ func (m *toyMachine) apply(data []byte, e actors.Entry) []byte {
 		return fmt.Append(nil, m.Count)
 	}
 	return []byte("what?")
+}
+
+// told takes the news of what has happened.
+func (m *toyMachine) told(e actors.Entry) {
+	switch {
+	case m.is("takes a timer for a command") && e.Timer != "":
+		_ = e.Data[0]
+	case m.is("takes an actor that is gone for a command") && e.Down != "":
+		_ = e.Data[0]
+	case m.is("forgets in a snapshot what has happened"):
+		m.happened += e.Timer + e.Down
+		m.Words["!"] = []byte(m.happened)
+		return
+	case m.is("asks the clock when a timer goes off") && e.Timer != "":
+		m.Words["!"+e.Timer] = fmt.Append(nil, time.Now())
+		return
+	}
+	if e.Timer != "" && e.Down == "" {
+		m.Words["!"+e.Timer] = []byte("rang")
+		e.Do(actors.Demonitor{Actor: "actor-" + e.Timer})
+		return
+	}
+	m.Words["!"+e.Down] = []byte("down")
 }
 
 // answer is what goes wrong with answers.

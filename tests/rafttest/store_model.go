@@ -225,7 +225,7 @@ func (g *modelGroup) compare(r *raftcore.Recovered) error {
 	for i := range k.entries {
 		want.Note(&k.entries[i])
 	}
-	sameConf := func(a, b raftcore.ConfigAt) bool { return a.Index == b.Index && a.Conf.Equal(&b.Conf) }
+	sameConf := func(a, b raftcore.ConfigAt) bool { return a.Index == b.Index && a.Conf.Equal(b.Conf) }
 	a, b := &r.Snapshot, &want.Snapshot
 	damage := cDamage
 	if g.damaged {
@@ -288,7 +288,7 @@ func sameEntries(got, want []raftcore.Entry) string {
 func sameEntry(a, b *raftcore.Entry) bool {
 	return a.EntryID == b.EntryID && a.Time == b.Time && a.Kind == b.Kind &&
 		bytes.Equal(a.Data, b.Data) && (a.Data == nil) == (b.Data == nil) &&
-		(a.Config == nil) == (b.Config == nil) && (a.Config == nil || a.Config.Equal(b.Config))
+		(a.Config == nil) == (b.Config == nil) && (a.Config == nil || a.Config.Equal(*b.Config))
 }
 
 func describe(e *raftcore.Entry) string {

@@ -475,7 +475,7 @@ func TestA14_WhatAStorageDoes(t *testing.T) {
 	defer s.Close()
 	r := o.Recovered
 	want(t, "hard state", fmt.Sprint(r.HardState.Term, r.HardState.Vote), "2 3")
-	want(t, "members", r.BaseConf.Conf.Equal(&conf), true)
+	want(t, "members", r.BaseConf.Conf.Equal(conf), true)
 	want(t, "snapshot", r.Snapshot.Last, meta.Last)
 	want(t, "last", r.Last, 7)
 	log, err := s.Load(o.Group, raftcore.Load{From: 5, To: 7, MaxBytes: 1 << 20})
@@ -581,7 +581,7 @@ func TestA17_ALeaderHasAStreamForEachFollower(t *testing.T) {
 	state := func(id raftcore.NodeID) string {
 		for _, p := range l.Status().Peers {
 			if p.ID == id {
-				return p.State
+				return p.State.String()
 			}
 		}
 		return ""

@@ -383,7 +383,7 @@ func TestL11_ItRunsUntilItIsStoppedAndIsNotPolled(t *testing.T) {
 
 func TestL12_TimeoutsThatDoNotFitAreRefused(t *testing.T) {
 	for ratio, fits := range map[time.Duration]bool{1: false, 2: false, 3: true, 10: true} {
-		c := raftcore.Config{ID: 1, ElectionTimeout: ratio * 50 * time.Millisecond, HeartbeatInterval: 50 * time.Millisecond}
+		c := raftcore.Config{ID: 1, Boot: 1, ElectionTimeout: ratio * 50 * time.Millisecond, HeartbeatInterval: 50 * time.Millisecond}
 		_, err := raftcore.New(c, raftcore.Recovered{})
 		want(t, fmt.Sprintf("%d heartbeats in an election timeout are taken", ratio), err == nil, fits)
 	}

@@ -823,7 +823,7 @@ func TestI20_WhoLagsIsProbedAndWhoFollowsIsFed(t *testing.T) {
 	state := func() string {
 		for _, p := range l.Status().Peers {
 			if p.ID == behind.cfg.ID {
-				return p.State
+				return p.State.String()
 			}
 		}
 		return ""

@@ -84,7 +84,7 @@ func leads(t *testing.T, change func(*raftcore.Config)) *raftcore.Node {
 
 // The published example: a node of a group of one, and its first tick.
 func TestR1_ANodeIsBuiltFromAConfigAndIsToldTheTime(t *testing.T) {
-	n, err := raftcore.New(raftcore.Config{ID: 1}, raftcore.Recovered{})
+	n, err := raftcore.New(raftcore.Config{ID: 1, Boot: 1}, raftcore.Recovered{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"reflect"
 	"runtime"
 	"strings"
 	"sync"
@@ -82,6 +83,9 @@ func repeat(t *testing.T, seed uint64) {
 		}
 		n++
 	})
+	if run.Stats != again.Stats || !reflect.DeepEqual(run.History, again.History) {
+		t.Errorf("seed %d: the clients were told something else: %+v, and then %+v", seed, run.Stats, again.Stats)
+	}
 	if run.Hash != again.Hash {
 		t.Errorf("seed %d: %d events with the hash %x, and %d with %x\n\treplay: go test ./tests/sim -run 'TestStackRepeats$' -first %d -seeds 1", seed, run.Stats.Events, run.Hash, again.Stats.Events, again.Hash, seed)
 	}

@@ -309,7 +309,7 @@ func TestALineageKeepsWhatTheMemberHad(t *testing.T) {
 			t.Errorf("%s is %+v, and was %+v", group, r, was.r)
 		}
 		clusters[h.Cluster] = true
-		if last := entries[len(entries)-1]; !reflect.DeepEqual(entries[:len(entries)-1], was.entries) || last.Term != h.Term || !last.Config.Equal(&raftcore.ConfState{Voters: []raftcore.NodeID{2}, Learners: []raftcore.NodeID{3}}) {
+		if last := entries[len(entries)-1]; !reflect.DeepEqual(entries[:len(entries)-1], was.entries) || last.Term != h.Term || !last.Config.Equal(raftcore.ConfState{Voters: []raftcore.NodeID{2}, Learners: []raftcore.NodeID{3}}) {
 			t.Errorf("%s: the log is another one, or ends with %v", group, &last)
 		}
 		if n, err := raftcore.New(raftcore.Config{ID: 2, Boot: boot}, r); err != nil {
