@@ -221,6 +221,7 @@ func sinkChild(spec string) error {
 		switch verb, arg, _ := strings.Cut(in.Text(), " "); verb {
 		case "link": // the credit goes there
 			transport.Link(arg, func(actors.LinkEvent) {})
+			fmt.Println("linked")
 		case "cpu":
 			fmt.Println(int64(processorTime()))
 		case "await":
@@ -362,6 +363,9 @@ func (s *sink) link(t testing.TB, address string) *sender {
 		t.Fatal(err)
 	}
 	fmt.Fprintln(s.in, "link", v.Address())
+	if !s.out.Scan() || s.out.Text() != "linked" { // or the sender is a stranger, who is cut off when he says much
+		t.Fatalf("the sink says %q", s.out.Text())
+	}
 	l := &sender{events: make(chan actors.LinkEvent, 100)}
 	l.Link = v.Link(address, func(e actors.LinkEvent) { l.events <- e })
 	t.Cleanup(l.Close)
