@@ -83,6 +83,7 @@ func (t *Transport) connect(_ context.Context, desc *grpc.StreamDesc, cc *grpc.C
 	md := t.speaks.metadata()
 	if w := t.lane(cc.Target()); w != nil {
 		life = w.l.life
+		md.Set(addressKey, t.Address()) // so that the door knows who comes before much is said
 		if w.is != actors.LaneControl {
 			md.Set(laneKey, laneSuffixes[w.is])
 		}

@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/grpc"
@@ -57,6 +58,10 @@ func (t *Transport) newInbox(stream grpc.ServerStream) (*inbox, error) {
 	}
 	if err != nil {
 		return nil, in.end(badVersion, codes.FailedPrecondition, err.Error())
+	}
+	if said := md.Get(addressKey); len(said) > 0 && t.link(said[0]) != nil {
+		// With a certificate nobody takes the connections of another one's host.
+		in.leave = t.door.know(in.socket, strings.Join(append(in.names[:len(in.names):len(in.names)], said[0]), " "))
 	}
 	pid, _ := t.system.ProcessRegistry.Add(in, fmt.Sprintf("%s/%d", inboxName, t.streams.Add(1)))
 	in.pid = pid

@@ -33,6 +33,7 @@ const (
 	versionsKey     = "castaway-versions"     // the oldest and the newest: 1-2
 	capabilitiesKey = "castaway-capabilities" // one value each
 	laneKey         = "castaway-lane"         // of the opener: what follows the address
+	addressKey      = "castaway-address"      // of the opener: where it is reached itself
 )
 
 func (s speech) metadata() metadata.MD {
