@@ -675,6 +675,28 @@ func TestC5_WhatIsLostInTheOtherDirectionIsTold(t *testing.T) {
 	}
 }
 
+// Whoever says to be the other side makes up a session for each packet. That is told, but not
+// each time.
+func TestP5_SessionsWithoutEndCostLittle(t *testing.T) {
+	v := newVictim(t)
+	o := listenAs(t, "127.0.0.1:0")
+	events := make(chan actors.LinkEvent, 10000)
+	l := v.Link(o.address, func(e actors.LinkEvent) { events <- e }).(*link)
+	defer l.Close()
+	await(t, events, actors.LinkUp)
+	began := time.Now()
+	for session := range uint64(4000) {
+		l.took(actors.LaneControl, &raftpb.Packet{Session: session + 1, Sequence: 1})
+	}
+	if most := 2 * (2 + int(time.Since(began)/greetAfter)); len(events) > most {
+		t.Errorf("%d times it is said that something is lost, or is not", len(events))
+	}
+	for range 2 { // the first one, and the last
+		await(t, events, actors.LinkDown)
+		await(t, events, actors.LinkUp)
+	}
+}
+
 // Peers are taken out and come back, or another host comes at their address: its link is
 // not kept waiting for a connection that is there already.
 func TestALinkToAnAddressThatHadOneComesUp(t *testing.T) {
