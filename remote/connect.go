@@ -85,6 +85,8 @@ func (t *Transport) connect(_ context.Context, desc *grpc.StreamDesc, cc *grpc.C
 		life = w.l.life
 		if w.is != actors.LaneControl {
 			md.Set(laneKey, laneSuffixes[w.is])
+		} else {
+			pass = func(any) { w.l.written() }
 		}
 	} else if c := t.gateway.foreign.client(cc.Target()); c != nil {
 		life, pass = c.ctx, c.pass

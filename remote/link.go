@@ -31,6 +31,7 @@ type link struct {
 	spoken     speech   // what is spoken, as the first lane was told when it was opened last
 	names      []string // that the other side has proved to have, when it was dialled last
 	rejections uint64   // how often one of the two did not want to speak to the other
+	tells      int      // packets that only say what was taken, and are not written
 	lost       bool     // something is, and losses is to tell it
 	losses     *time.Timer
 }
