@@ -22,7 +22,8 @@ type Config struct {
 
 	// ElectionTimeout is how long followers wait for a sign of the leader before
 	// they ask for an election, and how long a leader goes on without a sign of a
-	// quorum. The actual wait is drawn between it and one and a half of it.
+	// quorum. The actual wait is drawn between it and one and a half of it. A leader
+	// whose signs of life arrive, and whose entries do not, goes on for ten of it.
 	// Default 1 s. It should be well over the network's round trip and the
 	// longest usual fsync.
 	ElectionTimeout time.Duration

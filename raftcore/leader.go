@@ -79,7 +79,7 @@ func (n *Node) meet(peers []progress, members []NodeID) []progress {
 	for _, id := range members {
 		if id != n.cfg.ID && !slices.ContainsFunc(peers, func(p progress) bool { return p.id == id }) {
 			peers = append(peers, progress{
-				id: id, next: n.log.last + 1, heardAt: n.now, since: n.leader.round,
+				id: id, next: n.log.last + 1, heardAt: n.now, reachedAt: n.now, since: n.leader.round,
 				catchUp: catchUp{target: n.log.last, began: n.now, grewAt: n.now},
 			})
 		}
@@ -264,6 +264,9 @@ func (n *Node) appendReply(m *Message, r *AppendReply) {
 		}
 		n.confirmReads()
 	}
+	if r.Ahead <= r.Round && r.Round-r.Ahead > p.inOrder {
+		p.inOrder, p.reachedAt = r.Round-r.Ahead, n.now
+	}
 	if r.Rejected {
 		if r.Probed.Index <= p.match && r.Hint.Index < r.Probed.Index && r.Round > p.matchedIn {
 			p.match = 0 // it says so after it had acknowledged it: its disk has lost its end
@@ -277,6 +280,7 @@ func (n *Node) appendReply(m *Message, r *AppendReply) {
 	}
 	if r.Match > p.match {
 		p.match, p.matchedIn = r.Match, n.leader.round
+		p.reachedAt = n.now
 		p.catchUp.grewAt = n.now
 	}
 	p.catchUp.note(p.match, n.log.last, n.now, n.cfg.ElectionTimeout)
@@ -382,9 +386,25 @@ func (n *Node) expireLeader() {
 			p.probed = false // the question may have been lost
 			if p.state == ProgressProbe || p.inflight.count > 0 {
 				n.showSign(p)
+			} else {
+				p.reachedAt = n.now
 			}
 		}
+		if n.unheeded() {
+			n.becomeFollower(n.hard.Term)
+		}
 	}
+}
+
+// reachTimeouts is for how many election timeouts a leader stays in office whose entries
+// reach no quorum: large ones may be long on their way.
+const reachTimeouts = 10
+
+// unheeded reports whether a quorum hears signs of life alone, and has for long: they go
+// another way than entries. Such a leader can commit nothing, and keeps others from it.
+func (n *Node) unheeded() bool {
+	return n.log.commit < n.log.last &&
+		n.now >= n.quorumOf(func(p *progress) Instant { return p.reachedAt }).Add(reachTimeouts*n.cfg.ElectionTimeout)
 }
 
 // newRound opens a round that every peer has to answer, and returns it.
@@ -402,12 +422,17 @@ func (n *Node) openedRound() uint64 {
 
 // quorumHeardAt returns the latest instant at which a quorum had shown itself.
 func (n *Node) quorumHeardAt() Instant {
+	return n.quorumOf(func(p *progress) Instant { return p.heardAt })
+}
+
+// quorumOf returns the latest instant that a quorum has reached, of those of its peers.
+func (n *Node) quorumOf(at func(*progress) Instant) Instant {
 	return Instant(quorumValue(n.members.current(), func(id NodeID) uint64 {
 		if id == n.cfg.ID {
 			return uint64(n.now)
 		}
 		if p := n.peer(id); p != nil && !p.newcomer {
-			return uint64(p.heardAt)
+			return uint64(at(p))
 		}
 		return 0
 	}))

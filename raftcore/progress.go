@@ -68,6 +68,10 @@ type progress struct {
 	// when it came.
 	round   uint64
 	heardAt Instant
+	// inOrder is the newest round that it knows not from Urgent messages alone, and
+	// reachedAt when it last showed that entries reach it, or would have been of no use.
+	inOrder   uint64
+	reachedAt Instant
 	// leaseFrom is when the newest round that the peer has echoed was opened. For
 	// an election timeout after that, by its own clock, it elects nobody else.
 	leaseFrom Instant

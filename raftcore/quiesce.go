@@ -81,7 +81,7 @@ func (n *Node) wake(believe bool) {
 		n.leader.idleSince = n.now
 		for i := range n.leader.peers {
 			p := &n.leader.peers[i]
-			p.heardAt = n.now
+			p.heardAt, p.reachedAt = n.now, n.now
 			p.catchUp.began = n.now // the silence was not a round that took long
 		}
 		return

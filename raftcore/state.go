@@ -180,6 +180,8 @@ func (p *progress) visit(a Archive) {
 	num(a, &p.catchUp.grewAt)
 	num(a, &p.round)
 	num(a, &p.heardAt)
+	num(a, &p.inOrder)
+	num(a, &p.reachedAt)
 	num(a, &p.leaseFrom)
 	num(a, &p.sentRound)
 	num(a, &p.sentCommit)

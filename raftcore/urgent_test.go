@@ -92,3 +92,102 @@ func TestASignOfLifeIsOne(t *testing.T) {
 		t.Error("the same sign of life, repeated, keeps a dead leader in office")
 	}
 }
+
+// onlySigns drops what a node sends its peers but for signs of life.
+func onlySigns(from NodeID) func(*Message) fate {
+	return func(m *Message) fate {
+		if r, is := m.Body.(*AppendRequest); is && m.From == from && !r.Urgent {
+			return drop
+		}
+		return pass
+	}
+}
+
+// Signs of life go another way than entries. A leader whose entries reach nobody is heard by
+// all, so nobody stands against it: it gives up by itself, and another can commit.
+func TestE14_ALeaderWhoseEntriesReachNobodyStepsDown(t *testing.T) {
+	for _, told := range []bool{false, true} { // whether it is told that they are lost
+		g := newGroup(t, 3)
+		g.elects(1)
+		g.filter(onlySigns(1))
+		g.passes(30 * electionTimeout) // with nothing to be sent
+		g.isLed(1)
+		tag := g.proposes(1, "x")
+		for range 9 {
+			g.passes(electionTimeout)
+			if told {
+				g.step(g.member(1), Unreachable{Peer: 2}, Unreachable{Peer: 3})
+			}
+		}
+		if g.member(1).state.Role != Leader {
+			t.Fatal("it gives up while they may still be on their way")
+		}
+		for range 30 {
+			g.passes(electionTimeout)
+		}
+		l := g.leader()
+		if l.id == 1 {
+			t.Fatal("it leads on, and nothing is committed")
+		}
+		if g.member(1).done[tag] != 0 {
+			t.Error("what reached nobody is done")
+		}
+		after := g.proposes(l.id, "y")
+		g.settle()
+		if l.done[after] == 0 {
+			t.Error("nothing is committed under the next leader either")
+		}
+	}
+}
+
+// As long as a quorum shows that entries reach it, however slowly, the leader stays.
+func TestALeaderWhoseEntriesAreSlowStays(t *testing.T) {
+	for name, way := range map[string]func(*Message) fate{
+		"to all, after a while": func(m *Message) fate {
+			if r, is := m.Body.(*AppendRequest); is && !r.Urgent {
+				return hold
+			}
+			return pass
+		},
+		"to one of two": func(m *Message) fate {
+			if m.To == 3 {
+				return onlySigns(1)(m)
+			}
+			return pass
+		},
+		"questions alone": func(m *Message) fate { // a disk that has no room drops entries, and answers
+			if r, is := m.Body.(*AppendRequest); is && len(r.Entries) > 0 {
+				return drop
+			}
+			return pass
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGroup(t, 3)
+			g.elects(1)
+			g.filter(way)
+			for range 60 {
+				g.proposes(1, "x")
+				g.passes(electionTimeout / 2)
+				g.isLed(1)
+				if len(g.parked) > 200 {
+					g.release()
+				}
+			}
+		})
+	}
+}
+
+// A silence in which nobody was asked anything is not held against a leader.
+func TestALeaderThatWakesHasTimeToReachOthers(t *testing.T) {
+	g := newGroupOf(t, 3, given{Limits: func(c *Config) { c.Quiesce = true }})
+	g.elects(1)
+	g.passes(2 * electionTimeout)
+	g.isSilent()
+	g.noTick(100 * electionTimeout)
+	g.filter(onlySigns(1))
+	g.step(g.member(1), Tick{Now: g.member(1).now}, Unreachable{Peer: 2}, Unreachable{Peer: 3}, Propose{Data: []byte("x")})
+	g.isLed(1)
+	g.passes(5 * electionTimeout)
+	g.isLed(1)
+}

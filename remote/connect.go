@@ -86,6 +86,8 @@ func (t *Transport) connect(_ context.Context, desc *grpc.StreamDesc, cc *grpc.C
 		md.Set(addressKey, t.Address()) // so that the door knows who comes before much is said
 		if w.is != actors.LaneControl {
 			md.Set(laneKey, laneSuffixes[w.is])
+		} else {
+			pass = func(any) { w.l.written() }
 		}
 	} else if c := t.gateway.foreign.client(cc.Target()); c != nil {
 		life, pass = c.ctx, c.pass

@@ -25,15 +25,16 @@ type door struct {
 	visitors  map[string]*visitor   // all of them, by their socket
 	strangers map[string][]*visitor // by IP, the oldest first
 	count     int                   // strangers
-	hosts     map[string][]*visitor // those that a host is known on, by who that is, the oldest first
+	lanes     map[string][]*visitor // those that a host is known on, by who that is and its lane, the oldest first
 }
 
 const (
 	maxStrangers = 256      // connections
 	maxUnknown   = 64 << 10 // bytes that come on one before anybody is known on it
-	// maxOfHost is how many connections one host has. It needs one for each lane; those that
-	// it has left without a word are there for a while.
-	maxOfHost = 8
+	// maxOfLane is how many connections a lane of one host has. It needs one; those that it
+	// has left without a word are there for a while. Lanes do not share it: one that breaks
+	// over and over would push out the others, which have long been there.
+	maxOfLane = 4
 	// maxStreams is how many streams one connection has. A host needs one.
 	maxStreams  = 8
 	maxMetadata = 16 << 10 // bytes, of one stream
@@ -51,14 +52,14 @@ type visitor struct {
 
 	// Under door.mu:
 	streams int    // on which somebody is known
-	host    string // in door.hosts; "": a client
+	lane    string // in door.lanes; "": a client
 	gone    bool
 }
 
 var errTooMuch = errors.New("too much of a stranger")
 
 func newDoor(t *Transport) *door {
-	return &door{t: t, visitors: map[string]*visitor{}, strangers: map[string][]*visitor{}, hosts: map[string][]*visitor{}}
+	return &door{t: t, visitors: map[string]*visitor{}, strangers: map[string][]*visitor{}, lanes: map[string][]*visitor{}}
 }
 
 // enter lets a connection in, as a stranger's.
@@ -93,8 +94,8 @@ func (d *door) estrange(v *visitor) (oldest *visitor) {
 }
 
 // know is told that somebody is known on a connection, until the stream ends: then it is to
-// call what is returned. The host is "" if it is a client.
-func (d *door) know(socket, host string) (end func()) {
+// call what is returned. The lane is that of the host, with its name; or "" if it is a client.
+func (d *door) know(socket, lane string) (end func()) {
 	d.mu.Lock()
 	v := d.visitors[socket]
 	if v == nil || v.gone {
@@ -105,16 +106,16 @@ func (d *door) know(socket, host string) (end func()) {
 	if v.streams++; v.streams == 1 {
 		d.forget(v)
 		v.known.Store(true)
-		if v.host = host; host != "" {
-			d.hosts[host] = append(d.hosts[host], v)
-			if len(d.hosts[host]) > maxOfHost {
-				oldest = d.hosts[host][0]
+		if v.lane = lane; lane != "" {
+			d.lanes[lane] = append(d.lanes[lane], v)
+			if len(d.lanes[lane]) > maxOfLane {
+				oldest = d.lanes[lane][0]
 				d.forget(oldest)
 			}
 		}
 	}
 	d.mu.Unlock()
-	d.end(oldest, "too many connections of one host")
+	d.end(oldest, "too many connections of a lane of one host")
 	return sync.OnceFunc(func() {
 		d.mu.Lock()
 		var oldest *visitor
@@ -131,7 +132,7 @@ func (d *door) know(socket, host string) (end func()) {
 func (d *door) forget(v *visitor) {
 	lists, key := d.strangers, v.ip
 	if v.known.Load() {
-		lists, key = d.hosts, v.host
+		lists, key = d.lanes, v.lane
 	}
 	i := slices.Index(lists[key], v)
 	if i < 0 {

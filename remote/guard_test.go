@@ -525,6 +525,35 @@ func TestWhatWasTakenIsTold(t *testing.T) {
 	}
 }
 
+// P5: a host that sends and sends, and reads nothing, does not have what it is told pile up;
+// when it reads again it is told the newest.
+func TestP5_WhatIsToldToWhoReadsNothingIsBounded(t *testing.T) {
+	v := newVictim(t)
+	o := (&other{raw: make(chan *protoremote.RemoteMessage)}).listen(t, "127.0.0.1:0")
+	events := make(chan actors.LinkEvent, 10)
+	l := v.Link(o.address, func(e actors.LinkEvent) { events <- e }).(*link)
+	defer l.Close()
+	await(t, events, actors.LinkUp)
+	const sent = 400_000
+	for sequence := range uint64(sent) {
+		l.took(actors.LaneControl, &raftpb.Packet{Session: 7, Sequence: sequence + 1})
+	}
+	told := 0
+	for taken := uint64(0); taken < sent; {
+		for _, e := range (<-o.raw).GetMessageBatch().GetEnvelopes() {
+			p := &raftpb.Packet{}
+			if err := proto.Unmarshal(e.MessageData, p); err != nil {
+				t.Fatal(err)
+			}
+			taken = p.Taken
+			told++
+		}
+	}
+	if told > sent/tellAfter/2 {
+		t.Errorf("it was told %d times", told)
+	}
+}
+
 // A host that goes away and comes back is connected again within two seconds.
 func TestP6_ALinkComesBackByItself(t *testing.T) {
 	v := newVictim(t)
@@ -672,6 +701,28 @@ func TestC5_WhatIsLostInTheOtherDirectionIsTold(t *testing.T) {
 	l.took(actors.LaneControl, &raftpb.Packet{Session: 9, Sequence: 1})
 	if len(events) > 0 {
 		t.Error("it is told twice")
+	}
+}
+
+// Whoever says to be the other side makes up a session for each packet. That is told, but not
+// each time.
+func TestP5_SessionsWithoutEndCostLittle(t *testing.T) {
+	v := newVictim(t)
+	o := listenAs(t, "127.0.0.1:0")
+	events := make(chan actors.LinkEvent, 10000)
+	l := v.Link(o.address, func(e actors.LinkEvent) { events <- e }).(*link)
+	defer l.Close()
+	await(t, events, actors.LinkUp)
+	began := time.Now()
+	for session := range uint64(4000) {
+		l.took(actors.LaneControl, &raftpb.Packet{Session: session + 1, Sequence: 1})
+	}
+	if most := 2 * (2 + int(time.Since(began)/greetAfter)); len(events) > most {
+		t.Errorf("%d times it is said that something is lost, or is not", len(events))
+	}
+	for range 2 { // the first one, and the last
+		await(t, events, actors.LinkDown)
+		await(t, events, actors.LinkUp)
 	}
 }
 

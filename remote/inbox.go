@@ -107,9 +107,9 @@ func (in *inbox) SendUserMessage(_ *actor.PID, message any) {
 	if in.leave == nil {
 		switch {
 		case in.cfg.TLS.binds():
-			in.leave = in.door.know(in.socket, fmt.Sprint("host ", from))
+			in.leave = in.door.know(in.socket, fmt.Sprint("host ", from, laneSuffixes[in.lane]))
 		case l != nil:
-			in.leave = in.door.know(in.socket, packet.Address)
+			in.leave = in.door.know(in.socket, packet.Address+laneSuffixes[in.lane])
 		}
 	}
 	if packet.Sequence == 0 {

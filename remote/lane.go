@@ -56,6 +56,7 @@ const (
 	greetUnwanted = time.Second           // if it was ended because of who, or how, one of the two is
 	greetAgain    = time.Minute           // while there is none, should the first have been lost
 	tellAfter     = 16                    // packets taken
+	maxTells      = 16                    // packets that only say so, and are not written
 )
 
 // full reports whether nothing can be sent now. A window that is not full takes
@@ -78,10 +79,25 @@ func (w *lane) post(packet *raftpb.Packet, from *lane) {
 }
 
 // tellTaken sends a packet that says only what was taken of this lane, where nothing is in
-// front of it.
+// front of it. No credit holds these packets back: so there are a few at most that are not
+// written yet, and the others are told in one when these are.
 func (w *lane) tellTaken() {
-	if first := &w.l.lanes[actors.LaneControl]; first.up {
+	if first := &w.l.lanes[actors.LaneControl]; first.up && w.l.tells < maxTells {
+		w.l.tells++
 		first.post(&raftpb.Packet{From: uint64(w.l.t.self)}, w)
+	}
+}
+
+// written notes that protoactor has written something on the first lane.
+func (l *link) written() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	waited := l.tells == maxTells
+	l.tells = 0
+	for i := range l.lanes {
+		if waited && l.lanes[i].untold > 0 {
+			l.lanes[i].tellTaken()
+		}
 	}
 }
 
@@ -131,6 +147,9 @@ func (w *lane) begin() {
 	w.session = rand.Uint64()
 	w.sequence, w.bytes, w.blocked = 0, 0, false
 	w.underWay = w.underWay[:0]
+	if w.is == actors.LaneControl {
+		w.l.tells = 0
+	}
 }
 
 // disconnected ends the session; the lane greets until there is another.

@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/protobuf/proto"
@@ -30,6 +31,9 @@ type link struct {
 	spoken     speech   // what is spoken, as the first lane was told when it was opened last
 	names      []string // that the other side has proved to have, when it was dialled last
 	rejections uint64   // how often one of the two did not want to speak to the other
+	tells      int      // packets that only say what was taken, and are not written
+	lost       bool     // something is, and losses is to tell it
+	losses     *time.Timer
 }
 
 func newLink(t *Transport, address string, notify func(actors.LinkEvent)) *link {
@@ -186,13 +190,38 @@ func (l *link) took(on actors.Lane, packet *raftpb.Packet) {
 	l.mu.Lock()
 	way := &l.lanes[on]
 	lost := way.took(packet) && l.up && on == l.carrier(actors.LaneLog).is
+	if lost && l.losses == nil {
+		l.losses = time.AfterFunc(greetAfter, l.tellLater)
+	} else if lost {
+		l.lost, lost = true, false
+	}
 	if way.untold >= tellAfter || way.untoldB >= way.window/8 {
 		way.tellTaken()
 	}
 	l.mu.Unlock()
-	if lost { // with the other side's connection: answers, say
-		l.notify(actors.LinkDown)
-		l.notify(actors.LinkUp)
+	if lost {
+		l.tellLost()
+	}
+}
+
+// tellLost tells that something is lost, with the other side's connection: answers, say.
+func (l *link) tellLost() {
+	l.notify(actors.LinkDown)
+	l.notify(actors.LinkUp)
+}
+
+// tellLater tells what was lost soon after something else was. To the members each loss is
+// work, and whoever makes up sessions could have one with each packet.
+func (l *link) tellLater() {
+	l.mu.Lock()
+	lost := l.lost && l.up
+	l.lost, l.losses = false, nil
+	if lost {
+		l.losses = time.AfterFunc(greetAfter, l.tellLater)
+	}
+	l.mu.Unlock()
+	if lost {
+		l.tellLost()
 	}
 }
 
@@ -216,6 +245,9 @@ func (l *link) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.up = false
+	if l.losses != nil {
+		l.losses.Stop()
+	}
 	for i := range l.lanes {
 		l.lanes[i].up = false
 		if again := l.lanes[i].again; again != nil {

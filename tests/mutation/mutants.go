@@ -152,6 +152,9 @@ var coreMutants = []mutant{
 			n.becomeFollower`, `if n.now < 0 {
 			n.becomeFollower`},
 	}},
+	{"E14", "a leader whose entries reach nobody leads on", []edit{
+		{"leader.go", "if n.unheeded() {", "if n.now < 0 && n.unheeded() {"},
+	}},
 	{"E15", "sending counts as hearing", []edit{
 		{"leader.go", `p.sentRound = n.leader.round
 `, `p.sentRound = n.leader.round

@@ -1,0 +1,118 @@
+package remote
+
+import (
+	"fmt"
+	"net"
+	"testing"
+
+	"github.com/castaway-go/castaway/actors"
+)
+
+// caller has opened a connection; its process may be gone without a word.
+type caller struct {
+	net.Conn
+	at net.Addr
+}
+
+func (c caller) RemoteAddr() net.Addr { return c.at }
+
+// visits are those who come to a door.
+type visits struct {
+	*door
+	n int
+}
+
+// come lets a connection in, whose other side sees when it is closed.
+func (v *visits) come(ip byte) (socket string, open func() bool) {
+	here, there := net.Pipe()
+	v.n++
+	c := caller{here, &net.TCPAddr{IP: net.IPv4(10, 0, 0, ip), Port: v.n}}
+	v.enter(c)
+	socket = c.at.String()
+	return socket, func() bool {
+		v.mu.Lock()
+		_, is := v.door.visitors[socket]
+		v.mu.Unlock()
+		if !is {
+			if _, err := there.Read(make([]byte, 1)); err == nil {
+				panic("it was forgotten, and not closed")
+			}
+		}
+		return is
+	}
+}
+
+// A host restarts over and over, and its connections break without a word; or one lane alone
+// does. What it has left is pushed out, and never what it uses.
+func TestALiveLaneIsNotPushedOutByStaleOnes(t *testing.T) {
+	v := &visits{door: New(Config{}).door}
+	var live [actors.Lanes]func() bool
+	opens := func(lane actors.Lane) {
+		socket, open := v.come(1)
+		v.know(socket, fmt.Sprint("host 2", laneSuffixes[lane]))
+		live[lane] = open
+	}
+	still := func() {
+		t.Helper()
+		for lane, open := range live {
+			if !open() {
+				t.Fatalf("lane %d was closed", lane)
+			}
+		}
+	}
+	for range 50 {
+		for lane := range actors.Lanes {
+			opens(lane)
+		}
+		still()
+	}
+	for lane := range actors.Lanes {
+		for range 50 {
+			opens(lane)
+			still()
+		}
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if n := len(v.visitors); n != int(actors.Lanes)*maxOfLane {
+		t.Errorf("%d connections are left", n)
+	}
+}
+
+// Strangers push out one another, the oldest from the address that has most, and nobody who
+// is known; who is not known any more is one of them.
+func TestStrangersPushOutStrangers(t *testing.T) {
+	v := &visits{door: New(Config{}).door}
+	first, firstOpen := v.come(1)
+	leave := v.know(first, "host 2")
+	_, quiet := v.come(2)
+	var flood []func() bool
+	for range 2 * maxStrangers {
+		_, open := v.come(3)
+		flood = append(flood, open)
+	}
+	if !firstOpen() || !quiet() {
+		t.Error("a flood from one address has pushed out somebody else")
+	}
+	left := 0
+	for i, open := range flood {
+		if open() {
+			if left++; i < maxStrangers {
+				t.Fatal("the oldest is there yet")
+			}
+		}
+	}
+	if left != maxStrangers-1 {
+		t.Errorf("%d of the flood are left", left)
+	}
+	leave()
+	leave() // says nothing new
+	if !firstOpen() {
+		t.Error("it had to go, and not one of the flood")
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.count != maxStrangers || len(v.lanes) != 0 || len(v.visitors) != maxStrangers {
+		t.Errorf("%d strangers, %d lanes, %d in all", v.count, len(v.lanes), len(v.visitors))
+	}
+}
