@@ -1,13 +1,11 @@
 package actors
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -116,24 +114,11 @@ func (h *Host) openFiles(g *Group) (*files, error) {
 		return nil, nil
 	}
 	under, o := place.Snapshots()
-	dir, err := snapshots.Open(filepath.Join(under, folder(g.name)), o)
+	dir, err := snapshots.Open(filepath.Join(under, snapshots.Folder(g.name)), o)
 	if err != nil {
 		return nil, fmt.Errorf("opening the snapshots: %w", err)
 	}
 	return &files{dir: dir, group: g}, nil
-}
-
-// folder is the name of a group as that of a folder: some of it to be read, and a
-// hash, because not everything may stand in the name of a folder.
-func folder(group string) string {
-	readable := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' {
-			return r
-		}
-		return '_'
-	}, strings.ToLower(group))
-	sum := sha256.Sum256([]byte(group))
-	return fmt.Sprintf("%.40s-%x", readable, sum[:8])
 }
 
 // replacement returns the Save that has a newer snapshot take the place of a log, and
