@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -380,5 +381,43 @@ func TestS12_WhatHasArrivedIsNotSentAgain(t *testing.T) {
 		if sent := w.chunks.Load(); sent > size*3/2 {
 			t.Errorf("%d bytes were sent of a snapshot of %d", sent, size)
 		}
+	})
+}
+
+// A member whose disk has no room for a snapshot is offered it seldom: not as often as the
+// leader hears of it. When there is room it has it soon.
+func TestD13_WhoCannotTakeASnapshotIsOfferedItSeldom(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		w.compacting(10)
+		l := w.leader()
+		f := w.hosts[l.id%3]
+		f.stop()
+		l = w.leader(f)
+		for i := range 40 {
+			l.propose(fmt.Sprint(i))
+		}
+		dir, o := f.disk.(interface {
+			Snapshots() (string, snapshots.Options)
+		}).Snapshots()
+		room := f.disk
+		o.KeepFree = 1 << 60 // nobody has so much
+		f.disk = snapshots.Beside(f.disk, dir, o)
+		cfg, log := f.config(), &lines{}
+		cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
+		f.startWith(cfg)
+		refused := func() int { return strings.Count(log.String(), "a snapshot cannot be taken in") }
+		w.until("it refuses", func() bool { return refused() > 0 })
+		timeout := f.config().Raft.ElectionTimeout
+		if timeout == 0 {
+			t.Fatal("the election timeout is not known")
+		}
+		time.Sleep(200 * timeout) // fake
+		if n := refused(); n < 5 || n > 22 {
+			t.Errorf("it has refused %d times in 200 election timeouts:\n%s", n, log)
+		}
+		f.stop()
+		f.disk = room
+		f.start()
+		w.until("it has caught up", func() bool { return f.stale("len") == "40" })
 	})
 }
