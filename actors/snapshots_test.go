@@ -177,6 +177,60 @@ func TestASnapshotThatFailsIsTriedAgain(t *testing.T) {
 	}
 }
 
+// A snapshot is taken when somebody says so, once for what has been applied; and whoever
+// waits for one that comes to nothing is told.
+func TestASnapshotIsTakenOnDemand(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		w.compacting(1000)
+		h := w.hosts[0]
+		for i := range 5 {
+			h.propose(fmt.Sprint(i))
+		}
+		for range 2 {
+			if err := h.group.TakeSnapshot(w.ctx); err != nil {
+				t.Fatal(err)
+			}
+			if files := h.snapshotFiles(); len(files) != 1 {
+				t.Fatalf("there are %v", files)
+			}
+		}
+		w.until("the log is cut", func() bool { return h.status().First > 5 })
+		h.propose("more")
+		for _, where := range []string{"Snapshot", "WriteTo"} {
+			w.failAt(where)
+			if err := h.group.TakeSnapshot(w.ctx); !errors.Is(err, actors.ErrRejected) {
+				t.Errorf("when %s fails it ends with %v", where, err)
+			}
+		}
+		w.failAt("")
+		if err := h.group.TakeSnapshot(w.ctx); err != nil {
+			t.Fatal(err)
+		}
+		w.until("the log is cut again", func() bool { return h.status().First > 6 && len(h.snapshotFiles()) == 1 })
+		ctx, cancel := context.WithCancel(w.ctx)
+		cancel()
+		if err := h.group.TakeSnapshot(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("when nobody waits for it, it ends with %v", err)
+		}
+		group := h.group
+		h.stop()
+		if err := group.TakeSnapshot(w.ctx); !errors.Is(err, actors.ErrStopped) || !errors.Is(err, actors.ErrRejected) {
+			t.Errorf("of a member that has stopped: %v", err)
+		}
+		h.start()
+		if got := h.stale("len"); got != "6" {
+			t.Errorf("it comes back with %s commands", got)
+		}
+	})
+	inWorld(t, 1, func(w *world) {
+		h := w.hosts[0]
+		h.propose("a")
+		if err := h.group.TakeSnapshot(w.ctx); !errors.Is(err, actors.ErrRejected) || !strings.Contains(err.Error(), "snapshots.Beside") {
+			t.Errorf("without a place for it: %v", err)
+		}
+	})
+}
+
 // A snapshot that is damaged, or gone, is noticed before anything of it is restored:
 // the member does not run, and says why.
 func TestD15_ADamagedSnapshotIsNotRestored(t *testing.T) {

@@ -55,6 +55,8 @@ type Config struct {
 type Actions struct {
 	// Transfer hands the leadership over.
 	Transfer func(ctx context.Context, group string, to raftcore.NodeID) error
+	// Snapshot has a member of this process take a snapshot.
+	Snapshot func(ctx context.Context, group string, id raftcore.NodeID) error
 	// AddLearner adds a learner, which one the application knows.
 	AddLearner func(ctx context.Context, group string) error
 	// RemoveLearner takes a learner out of the group.
@@ -65,6 +67,9 @@ type Actions struct {
 func (a Actions) names() (names []string) {
 	if a.Transfer != nil {
 		names = append(names, "transfer")
+	}
+	if a.Snapshot != nil {
+		names = append(names, "snapshot")
 	}
 	if a.AddLearner != nil {
 		names = append(names, "add-learner")
@@ -160,6 +165,8 @@ func (a Actions) find(name string) func(context.Context, order) error {
 	switch {
 	case name == "transfer" && a.Transfer != nil:
 		return func(ctx context.Context, o order) error { return a.Transfer(ctx, o.Group, o.Member) }
+	case name == "snapshot" && a.Snapshot != nil:
+		return func(ctx context.Context, o order) error { return a.Snapshot(ctx, o.Group, o.Member) }
 	case name == "add-learner" && a.AddLearner != nil:
 		return func(ctx context.Context, o order) error { return a.AddLearner(ctx, o.Group) }
 	case name == "remove-learner" && a.RemoveLearner != nil:
