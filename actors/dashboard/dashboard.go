@@ -18,6 +18,12 @@
 // is shown of a member that lives on another host is what the leader says of it, if the
 // leader is here.
 //
+// What an open page costs is hearing of every proposal, for the latencies: pages that show the
+// same group share that. Measured in turns on 2 cores, three hosts in one process, in memory, as
+// busy as they can be: of 168,000 proposals a second one page left 139,000, and three 130,000
+// (medians; go test ./actors/dashboard -run '^$' -bench Propose). A group that is not at its limit,
+// or waits for disks, has that to spare; and nobody pays when no page is open.
+//
 // It has no login. The page reveals the names of groups and hosts, and the texts of errors:
 // put it behind what guards the rest of your application, or on a loopback address.
 package dashboard
