@@ -69,11 +69,11 @@ func encode(v any) []byte {
 	return b
 }
 
-// compact returns JSON without spaces, so that what is equal has equal bytes; nil for none.
+// compact returns JSON as encode writes it, without spaces, so that what is equal has equal
+// bytes; nil for none.
 func compact(v json.RawMessage) json.RawMessage {
-	var b bytes.Buffer
-	if len(v) == 0 || json.Compact(&b, v) != nil {
-		return nil
+	if b, err := json.Marshal(v); err == nil && len(v) > 0 {
+		return b
 	}
-	return b.Bytes()
+	return nil
 }
