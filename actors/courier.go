@@ -37,6 +37,7 @@ type courier struct {
 	out   map[raftcore.NodeID]*departing
 	wait  map[raftcore.NodeID]raftcore.Index // who is to be sent this snapshot, which has no state in it
 	until raftcore.Instant                   // so long snapshots have the state in them
+	no    map[raftcore.NodeID]*refusal       // who did not take the last one in
 	in    *arriving
 	nudge Timer
 	paced Timer // more may be sent then
@@ -77,6 +78,14 @@ type departing struct {
 	moving  *moving
 }
 
+// refusal is of a peer that could not take a snapshot in: its disk may be full for hours.
+// It is offered the next one after a pause that grows, as long as none arrives.
+type refusal struct {
+	index raftcore.Index // of the snapshot that the node believes to be on its way
+	pause time.Duration
+	until raftcore.Instant // 0: nothing waits
+}
+
 // arriving is a snapshot on its way to this member.
 type arriving struct {
 	from    raftcore.NodeID
@@ -94,13 +103,16 @@ const (
 	// maxChunksWaiting bounds what of that waits for the disk: more comes from nobody who
 	// keeps to the window, and is lost.
 	maxChunksWaiting = 64
+
+	// maxPause is for how many election timeouts nothing is offered to who refuses.
+	maxPause = 16
 )
 
 func (c *courier) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
 		c.self = ref{ctx.Self(), c.box}
-		c.out, c.wait = map[raftcore.NodeID]*departing{}, map[raftcore.NodeID]raftcore.Index{}
+		c.out, c.wait, c.no = map[raftcore.NodeID]*departing{}, map[raftcore.NodeID]raftcore.Index{}, map[raftcore.NodeID]*refusal{}
 	case *delivery:
 		for _, message := range m.Messages {
 			c.receive(message)
@@ -169,6 +181,10 @@ func (c *courier) tellNode(message any) {
 func (c *courier) send(o *sendOrder) {
 	m := o.message
 	last := m.Body.(*raftcore.SnapshotRequest).Snapshot.Last
+	if no := c.no[m.To]; no != nil && c.host.now() < no.until {
+		no.index = last.Index
+		return
+	}
 	d := c.out[m.To]
 	if d == nil || d.file.Info().Meta.Last != last {
 		c.drop(m.To)
@@ -235,6 +251,12 @@ func (c *courier) ask() {
 	if len(c.wait) == 0 && now > c.until {
 		c.group.wholes.Store(false)
 	}
+	for _, id := range slices.Sorted(maps.Keys(c.no)) {
+		if no := c.no[id]; no.until != 0 && now >= no.until {
+			no.until = 0
+			c.tellNode(raftcore.SnapshotSent{Peer: id, Index: no.index, Status: raftcore.SnapshotFailed}) // the node sends the newest
+		}
+	}
 	for _, id := range slices.Sorted(maps.Keys(c.out)) {
 		d := c.out[id]
 		if now.Sub(d.heard) > 10*patience {
@@ -259,12 +281,13 @@ func (c *courier) answered(from raftcore.NodeID, a *SnapshotAnswer) {
 	case SnapshotTaken:
 		d.taken = max(d.taken, a.Offset)
 	case SnapshotArrived:
+		delete(c.no, from)
 		c.report(from, d, raftcore.SnapshotDelivered)
 		c.drop(from)
 		return
 	default:
 		c.host.logger.Error("a snapshot was not taken in", "group", c.group.name, "peer", uint64(from), "index", uint64(d.last), "err", a.Message)
-		c.fail(from)
+		c.pause(from, d.last)
 		return
 	}
 	if a.Outcome == SnapshotTaken && d.taken == d.next && c.host.pace.saves.Load() != d.saves {
@@ -321,6 +344,19 @@ func (c *courier) report(to raftcore.NodeID, d *departing, s raftcore.SnapshotSt
 // fail gives a snapshot up that is on its way.
 func (c *courier) fail(to raftcore.NodeID) {
 	c.report(to, c.out[to], raftcore.SnapshotFailed)
+	c.drop(to)
+}
+
+// pause leaves a peer alone that has refused a snapshot: the first time not at all.
+func (c *courier) pause(to raftcore.NodeID, index raftcore.Index) {
+	no, timeout := c.no[to], c.host.cfg.Raft.ElectionTimeout
+	if no == nil {
+		c.no[to] = &refusal{}
+		c.fail(to)
+		return
+	}
+	no.pause = min(max(timeout, 2*no.pause), maxPause*timeout)
+	no.index, no.until = index, c.host.now().Add(no.pause)
 	c.drop(to)
 }
 
@@ -459,7 +495,17 @@ func (c *courier) settle() {
 		in.owed = false
 		c.tell(in.from, &SnapshotPart{Answer: &SnapshotAnswer{ID: in.file.Info().ID, Offset: in.file.Offset(), Outcome: SnapshotTaken}})
 	}
-	if (len(c.out) > 0 || c.group.wholes.Load()) && c.nudge == nil {
+	if (len(c.out) > 0 || c.group.wholes.Load() || c.waits()) && c.nudge == nil {
 		c.nudge = c.host.cfg.Runtime.AfterFunc(c.host.cfg.Raft.ElectionTimeout, func() { c.self.tell(nudged{}) })
 	}
+}
+
+// waits reports whether somebody is left alone for a while.
+func (c *courier) waits() bool {
+	for _, no := range c.no {
+		if no.until != 0 {
+			return true
+		}
+	}
+	return false
 }

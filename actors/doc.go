@@ -247,6 +247,7 @@
 //	methods                      Request.Session
 //	Status, Watch                GetStatus, AwaitChange
 //	Stop                         none: stop the PID, as any actor
+//	TakeSnapshot, Events, Lead   none
 //
 // It is told the outcome of one try: what Group's methods do when a leader is lost, to ask
 // again, is the actor's. A member that has stopped is a dead letter.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/persistence/snapshots"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
@@ -52,7 +53,7 @@ func (m *member) tellStory(fault error, reason any) error {
 		return fault
 	}
 	under, o := place.Snapshots()
-	file, err := s.Write(o.FS, filepath.Join(under, folder(m.group.name)))
+	file, err := s.Write(o.FS, filepath.Join(under, snapshots.Folder(m.group.name)))
 	if err != nil {
 		m.host.logger.Error("an invariant is broken, and the story of it could not be written", "group", m.group.name, "err", err)
 		return fault

@@ -61,6 +61,7 @@ type work struct {
 	restore *raftcore.SnapshotMeta
 	compact bool
 	whole   bool               // the same, with the state in it
+	told    waiting            // who waits for the snapshot
 	named   raftcore.Index     // the snapshot that the log is known to follow, durably; 0: no news
 	cluster raftcore.ClusterID // for the snapshot
 	entries []raftcore.Entry
@@ -192,10 +193,10 @@ func (m *machine) act(leads raftcore.Term) {
 
 // snapshot has the state written as it is now, or made durable where it is.
 func (m *machine) snapshot(w *work) {
-	o := &takeOrder{from: m.node, group: m.group, cluster: w.cluster, meta: m.applied}
+	o := &takeOrder{from: m.node, group: m.group, cluster: w.cluster, meta: m.applied, told: w.told}
 	// What is to be skipped may follow; or the group has not begun.
 	if m.applied.Last.Index < m.recovered.Last || m.anew || m.catchingUp() || !m.group.cfg.Versions.includes(m.version) {
-		o.done(false)
+		o.done(errNotApplied)
 		return
 	}
 	var err error
@@ -206,7 +207,7 @@ func (m *machine) snapshot(w *work) {
 	}
 	if err != nil {
 		m.host.logger.Error("the machine takes no snapshot, it will be asked again", "group", m.group.name, "index", uint64(m.applied.Last.Index), "err", err)
-		o.done(false)
+		o.done(err)
 		return
 	}
 	o.head = m.encodeHead(o.state != nil)
@@ -397,4 +398,5 @@ func (w *work) orphaned() {
 	for _, c := range w.reads {
 		c.abandon()
 	}
+	w.told.end(errGone)
 }

@@ -14,7 +14,7 @@ import (
 // node hosts the core: it turns messages into inputs, and outputs into
 // messages. It takes everything that waits, and then drains once.
 //
-//	clients     → node     *call
+//	clients     → node     *call, snapshotOrder
 //	host, peers → node     *raftcore.Message, raftcore.Unreachable, removedThere, peersChanged
 //	log         → node     raftcore.Saved, raftcore.Loaded, loadDamaged
 //	machine     → node     raftcore.Applied
@@ -155,6 +155,8 @@ func (n *node) receive(message any) {
 		n.core.Step(m)
 	case wholeWanted:
 		n.machine.tell(&work{node: n.self, working: &n.calls.working, leads: n.leads, whole: true, cluster: n.core.Status().Cluster})
+	case snapshotOrder:
+		n.machine.tell(&work{node: n.self, working: &n.calls.working, leads: n.leads, compact: true, told: m.told, cluster: n.core.Status().Cluster})
 	case raftcore.Unreachable:
 		n.core.Step(m)
 	case removedThere:

@@ -225,7 +225,7 @@ func (h *Host) removeFiles(name string) error {
 		return nil
 	}
 	under, o := place.Snapshots()
-	return snapshots.Remove(filepath.Join(under, folder(name)), o)
+	return snapshots.Remove(filepath.Join(under, snapshots.Folder(name)), o)
 }
 
 // sweepFiles removes the snapshots of groups that were removed when that was interrupted.

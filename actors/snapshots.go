@@ -1,13 +1,12 @@
 package actors
 
 import (
-	"crypto/sha256"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -38,6 +37,7 @@ type (
 		meta    raftcore.SnapshotMeta
 		head    []byte      // what stands before the state, as it was then
 		state   io.WriterTo // nil: it is durable where the machine has it
+		told    waiting
 	}
 	// keepOrder: the Save that names the snapshot of this entry is durable, so those
 	// before it are not needed.
@@ -61,6 +61,10 @@ func (s *snapshotter) Receive(ctx actor.Context) {
 }
 
 func (s *snapshotter) take(o *takeOrder) {
+	if _, err := s.files.dir.Find(o.meta.Last); err == nil && o.told != nil {
+		o.done(nil) // nothing has come since
+		return
+	}
 	m := s.group.board.snapshots.begin(SnapshotProgress{Stage: SnapshotWriting, Index: o.meta.Last.Index, At: s.host.now()})
 	size, err := s.files.write(o, m)
 	s.group.board.snapshots.end(m)
@@ -69,12 +73,13 @@ func (s *snapshotter) take(o *takeOrder) {
 	} else if !errors.Is(err, errGone) {
 		s.host.logger.Error("taking a snapshot failed, it will be tried again", "group", s.group.name, "index", uint64(o.meta.Last.Index), "err", err)
 	}
-	o.done(err == nil)
+	o.done(err)
 }
 
 // done tells who waits for the snapshot.
-func (o *takeOrder) done(taken bool) {
-	if taken {
+func (o *takeOrder) done(err error) {
+	o.told.end(err)
+	if err == nil {
 		o.from.tell(raftcore.SnapshotTaken{Index: o.meta.Last.Index, Time: o.meta.Time})
 	} else {
 		o.from.tell(raftcore.SnapshotTaken{})
@@ -116,24 +121,11 @@ func (h *Host) openFiles(g *Group) (*files, error) {
 		return nil, nil
 	}
 	under, o := place.Snapshots()
-	dir, err := snapshots.Open(filepath.Join(under, folder(g.name)), o)
+	dir, err := snapshots.Open(filepath.Join(under, snapshots.Folder(g.name)), o)
 	if err != nil {
 		return nil, fmt.Errorf("opening the snapshots: %w", err)
 	}
 	return &files{dir: dir, group: g}, nil
-}
-
-// folder is the name of a group as that of a folder: some of it to be read, and a
-// hash, because not everything may stand in the name of a folder.
-func folder(group string) string {
-	readable := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' {
-			return r
-		}
-		return '_'
-	}, strings.ToLower(group))
-	sum := sha256.Sum256([]byte(group))
-	return fmt.Sprintf("%.40s-%x", readable, sum[:8])
 }
 
 // replacement returns the Save that has a newer snapshot take the place of a log, and
@@ -415,3 +407,51 @@ func (f *files) close() error {
 	}
 	return f.dir.Close()
 }
+
+// TakeSnapshot has this host's member take a snapshot of all that it has applied, and returns
+// when that is durable. By it the log is cut, as by those that are taken when it is time
+// (HostConfig.Raft.SnapshotEntries): soon afterwards, and but for Raft.KeepEntries. If nothing was
+// applied since the last one, nothing is done. The other members take their own.
+//
+// It fails with ErrRejected if the member cannot take one now: it has just started, its
+// machine or its disk fails, it stops, or the Store has no place for snapshots. When ctx ends
+// the snapshot may be taken even so.
+func (g *Group) TakeSnapshot(ctx context.Context) error {
+	if !g.host.cfg.keepsSnapshots() {
+		return fmt.Errorf("%w: %w", ErrRejected, errNoPlace)
+	}
+	node := g.node.Load()
+	if node == nil {
+		return g.unavailable()
+	}
+	told := make(waiting, 1)
+	node.tell(snapshotOrder{told})
+	select {
+	case err := <-told:
+		if err != nil {
+			return fmt.Errorf("%w: taking a snapshot: %w", ErrRejected, err)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("taking a snapshot: %w", ctx.Err())
+	}
+}
+
+// snapshotOrder has a snapshot taken that the core has not asked for.
+type snapshotOrder struct{ told waiting }
+
+func (o snapshotOrder) orphaned() { o.told.end(errGone) }
+func (o *takeOrder) orphaned()    { o.told.end(errGone) }
+
+// waiting is where somebody waits to be told whether a snapshot was taken; nil: nobody does.
+type waiting chan error
+
+// end tells him, if that has not been done.
+func (w waiting) end(err error) {
+	select {
+	case w <- err:
+	default: // nobody waits, or he knows
+	}
+}
+
+var errNotApplied = errors.New("the member has not applied yet what it had, or is out of service")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -174,6 +175,60 @@ func TestASnapshotThatFailsIsTriedAgain(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A snapshot is taken when somebody says so, once for what has been applied; and whoever
+// waits for one that comes to nothing is told.
+func TestASnapshotIsTakenOnDemand(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		w.compacting(1000)
+		h := w.hosts[0]
+		for i := range 5 {
+			h.propose(fmt.Sprint(i))
+		}
+		for range 2 {
+			if err := h.group.TakeSnapshot(w.ctx); err != nil {
+				t.Fatal(err)
+			}
+			if files := h.snapshotFiles(); len(files) != 1 {
+				t.Fatalf("there are %v", files)
+			}
+		}
+		w.until("the log is cut", func() bool { return h.status().First > 5 })
+		h.propose("more")
+		for _, where := range []string{"Snapshot", "WriteTo"} {
+			w.failAt(where)
+			if err := h.group.TakeSnapshot(w.ctx); !errors.Is(err, actors.ErrRejected) {
+				t.Errorf("when %s fails it ends with %v", where, err)
+			}
+		}
+		w.failAt("")
+		if err := h.group.TakeSnapshot(w.ctx); err != nil {
+			t.Fatal(err)
+		}
+		w.until("the log is cut again", func() bool { return h.status().First > 6 && len(h.snapshotFiles()) == 1 })
+		ctx, cancel := context.WithCancel(w.ctx)
+		cancel()
+		if err := h.group.TakeSnapshot(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("when nobody waits for it, it ends with %v", err)
+		}
+		group := h.group
+		h.stop()
+		if err := group.TakeSnapshot(w.ctx); !errors.Is(err, actors.ErrStopped) || !errors.Is(err, actors.ErrRejected) {
+			t.Errorf("of a member that has stopped: %v", err)
+		}
+		h.start()
+		if got := h.stale("len"); got != "6" {
+			t.Errorf("it comes back with %s commands", got)
+		}
+	})
+	inWorld(t, 1, func(w *world) {
+		h := w.hosts[0]
+		h.propose("a")
+		if err := h.group.TakeSnapshot(w.ctx); !errors.Is(err, actors.ErrRejected) || !strings.Contains(err.Error(), "snapshots.Beside") {
+			t.Errorf("without a place for it: %v", err)
+		}
+	})
 }
 
 // A snapshot that is damaged, or gone, is noticed before anything of it is restored:
@@ -406,5 +461,43 @@ func TestSnapshotsAreSentNoFasterThanTheyMay(t *testing.T) {
 		}
 		l.propose("last")
 		w.until("it follows", func() bool { return f.stale("last") == "last" })
+	})
+}
+
+// A member whose disk has no room for a snapshot is offered it seldom: not as often as the
+// leader hears of it. When there is room it has it soon.
+func TestD13_WhoCannotTakeASnapshotIsOfferedItSeldom(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		w.compacting(10)
+		l := w.leader()
+		f := w.hosts[l.id%3]
+		f.stop()
+		l = w.leader(f)
+		for i := range 40 {
+			l.propose(fmt.Sprint(i))
+		}
+		dir, o := f.disk.(interface {
+			Snapshots() (string, snapshots.Options)
+		}).Snapshots()
+		room := f.disk
+		o.KeepFree = 1 << 60 // nobody has so much
+		f.disk = snapshots.Beside(f.disk, dir, o)
+		cfg, log := f.config(), &lines{}
+		cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
+		f.startWith(cfg)
+		refused := func() int { return strings.Count(log.String(), "a snapshot cannot be taken in") }
+		w.until("it refuses", func() bool { return refused() > 0 })
+		timeout := f.config().Raft.ElectionTimeout
+		if timeout == 0 {
+			t.Fatal("the election timeout is not known")
+		}
+		time.Sleep(200 * timeout) // fake
+		if n := refused(); n < 5 || n > 22 {
+			t.Errorf("it has refused %d times in 200 election timeouts:\n%s", n, log)
+		}
+		f.stop()
+		f.disk = room
+		f.start()
+		w.until("it has caught up", func() bool { return f.stale("len") == "40" })
 	})
 }

@@ -61,7 +61,7 @@ func (t *Transport) newInbox(stream grpc.ServerStream) (*inbox, error) {
 	}
 	if said := md.Get(addressKey); len(said) > 0 && t.link(said[0]) != nil {
 		// With a certificate nobody takes the connections of another one's host.
-		in.leave = t.door.know(in.socket, strings.Join(append(in.names[:len(in.names):len(in.names)], said[0]), " "))
+		in.leave = t.door.know(in.socket, strings.Join(append(in.names[:len(in.names):len(in.names)], said[0]+laneSuffixes[in.lane]), " "))
 	}
 	pid, _ := t.system.ProcessRegistry.Add(in, fmt.Sprintf("%s/%d", inboxName, t.streams.Add(1)))
 	in.pid = pid

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -170,7 +171,7 @@ func (b *browser) looks(name string, width, height int, scheme string) {
 	b.call("Page.captureScreenshot", map[string]any{"format": "png", "captureBeyondViewport": true}, &picture)
 	data, err := base64.StdEncoding.DecodeString(picture.Data)
 	if err == nil {
-		err = os.WriteFile(filepath.Join(*shots, name+".png"), data, 0o644)
+		err = errors.Join(os.MkdirAll(*shots, 0o755), os.WriteFile(filepath.Join(*shots, name+".png"), data, 0o644))
 	}
 	if err != nil {
 		b.t.Fatal(err)

@@ -18,6 +18,12 @@
 // is shown of a member that lives on another host is what the leader says of it, if the
 // leader is here.
 //
+// What an open page costs is hearing of every proposal, for the latencies: pages that show the
+// same group share that. Measured in turns on 2 cores, three hosts in one process, in memory, as
+// busy as they can be: of 168,000 proposals a second one page left 139,000, and three 130,000
+// (medians; go test ./actors/dashboard -run '^$' -bench Propose). A group that is not at its limit,
+// or waits for disks, has that to spare; and nobody pays when no page is open.
+//
 // It has no login. The page reveals the names of groups and hosts, and the texts of errors:
 // put it behind what guards the rest of your application, or on a loopback address.
 package dashboard
@@ -55,6 +61,8 @@ type Config struct {
 type Actions struct {
 	// Transfer hands the leadership over.
 	Transfer func(ctx context.Context, group string, to raftcore.NodeID) error
+	// Snapshot has a member of this process take a snapshot.
+	Snapshot func(ctx context.Context, group string, id raftcore.NodeID) error
 	// AddLearner adds a learner, which one the application knows.
 	AddLearner func(ctx context.Context, group string) error
 	// RemoveLearner takes a learner out of the group.
@@ -65,6 +73,9 @@ type Actions struct {
 func (a Actions) names() (names []string) {
 	if a.Transfer != nil {
 		names = append(names, "transfer")
+	}
+	if a.Snapshot != nil {
+		names = append(names, "snapshot")
 	}
 	if a.AddLearner != nil {
 		names = append(names, "add-learner")
@@ -160,6 +171,8 @@ func (a Actions) find(name string) func(context.Context, order) error {
 	switch {
 	case name == "transfer" && a.Transfer != nil:
 		return func(ctx context.Context, o order) error { return a.Transfer(ctx, o.Group, o.Member) }
+	case name == "snapshot" && a.Snapshot != nil:
+		return func(ctx context.Context, o order) error { return a.Snapshot(ctx, o.Group, o.Member) }
 	case name == "add-learner" && a.AddLearner != nil:
 		return func(ctx context.Context, o order) error { return a.AddLearner(ctx, o.Group) }
 	case name == "remove-learner" && a.RemoveLearner != nil:

@@ -237,6 +237,10 @@ func TestActions(t *testing.T) {
 			calls = append(calls, fmt.Sprint(group, " to ", to))
 			return nil
 		},
+		Snapshot: func(_ context.Context, group string, id raftcore.NodeID) error {
+			calls = append(calls, fmt.Sprint(group, " on ", id))
+			return nil
+		},
 		AddLearner: func(context.Context, string) error { return fails },
 	})
 	w.open("group")
@@ -263,6 +267,7 @@ func TestActions(t *testing.T) {
 		{"transfer", `{"group": ""}`, nil, http.StatusBadRequest, "the body is to be"},
 		{"transfer", `{"group": "group", "who": 1}`, nil, http.StatusBadRequest, "the body is to be"},
 		{"transfer", `{"group": "` + strings.Repeat("x", 1<<17) + `"}`, nil, http.StatusBadRequest, "the body is to be"},
+		{"snapshot", good, nil, http.StatusNoContent, ""},
 		{"add-learner", good, nil, http.StatusConflict, "not now"},
 		{"remove-learner", good, nil, http.StatusNotFound, "no such action"},
 		{"nothing", good, nil, http.StatusNotFound, "no such action"},
@@ -271,14 +276,14 @@ func TestActions(t *testing.T) {
 			t.Errorf("%s %.40s %q: %d %q, want %d %q", c.action, c.body, c.head, code, body, c.code, c.says)
 		}
 	}
-	if want := []string{"group to 2", "group to 2"}; !slices.Equal(calls, want) {
+	if want := []string{"group to 2", "group to 2", "group on 2"}; !slices.Equal(calls, want) {
 		t.Errorf("the calls were %q, want %q", calls, want)
 	}
 	if _, code := w.get("/actions/transfer"); code != http.StatusMethodNotAllowed && code != http.StatusNotFound {
 		t.Errorf("with GET: %d", code)
 	}
 	v := w.visit("group")
-	if v.next(); !slices.Equal(v.view.Actions, []string{"transfer", "add-learner"}) {
+	if v.next(); !slices.Equal(v.view.Actions, []string{"transfer", "snapshot", "add-learner"}) {
 		t.Errorf("it offers %q", v.view.Actions)
 	}
 }

@@ -46,7 +46,7 @@ func (c *counter) Restore(r io.Reader) error { _, err := fmt.Fscan(r, &c.n); ret
 
 // world is some hosts that share groups, and a server that shows them.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	ctx    context.Context
 	net    *rafttest.Network
 	hosts  []*actors.Host
@@ -55,7 +55,11 @@ type world struct {
 	server *httptest.Server
 }
 
-func newWorld(t *testing.T, hosts int, actions dashboard.Actions) *world {
+func newWorld(t testing.TB, hosts int, actions dashboard.Actions) *world {
+	return newWorldWith(t, hosts, dashboard.Config{Actions: actions, Interval: 20 * time.Millisecond, MaxVisitors: 4})
+}
+
+func newWorldWith(t testing.TB, hosts int, cfg dashboard.Config) *world {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	w := &world{t: t, ctx: ctx, net: rafttest.NewNetwork(1)}
@@ -75,7 +79,8 @@ func newWorld(t *testing.T, hosts int, actions dashboard.Actions) *world {
 		w.hosts = append(w.hosts, h)
 	}
 	w.shown.Store(&w.hosts)
-	handler, err := dashboard.New(dashboard.Config{Hosts: func() []*actors.Host { return *w.shown.Load() }, Actions: actions, Interval: 20 * time.Millisecond, MaxVisitors: 4})
+	cfg.Hosts = func() []*actors.Host { return *w.shown.Load() }
+	handler, err := dashboard.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

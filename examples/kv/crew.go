@@ -59,6 +59,15 @@ func (c *crew) transfer(ctx context.Context, _ string, to raftcore.NodeID) error
 	return c.group().Transfer(ctx, to)
 }
 
+func (c *crew) snapshot(ctx context.Context, _ string, id raftcore.NodeID) error {
+	for _, m := range c.everybody() {
+		if m.id == id {
+			return m.group.TakeSnapshot(ctx)
+		}
+	}
+	return fmt.Errorf("there is no member %d here", id)
+}
+
 // openLearners opens those that were there when this was stopped.
 func (c *crew) openLearners(ctx context.Context) error {
 	c.changing.Lock()

@@ -32,7 +32,7 @@ func (p *pageServer) serve(c *crew) error {
 	if p == nil {
 		return nil
 	}
-	cfg := dashboard.Config{Hosts: c.hosts, Actions: dashboard.Actions{Transfer: c.transfer}}
+	cfg := dashboard.Config{Hosts: c.hosts, Actions: dashboard.Actions{Transfer: c.transfer, Snapshot: c.snapshot}}
 	if c.id == 0 {
 		cfg.Actions.AddLearner, cfg.Actions.RemoveLearner = c.addLearner, c.removeLearner
 	}

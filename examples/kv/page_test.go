@@ -120,6 +120,13 @@ func TestThePageShowsAndChangesTheMembers(t *testing.T) {
 	press(t, url, "transfer", next)
 	shown(t, url, func(leader int, _ string) bool { return leader == next })
 
+	for id := range 3 {
+		press(t, url, "snapshot", id+1)
+		if files, err := filepath.Glob(filepath.Join(dir, fmt.Sprint(id+1), "store", "snapshots", "*", "*.snapshot")); err != nil || len(files) != 1 {
+			t.Errorf("member %d has the snapshots %q, %v", id+1, files, err)
+		}
+	}
+
 	press(t, url, "add-learner", 0)
 	shown(t, url, func(_ int, members string) bool { return strings.Contains(members, "4 learner caught up") })
 	conn := dial(t, p.redis[0])

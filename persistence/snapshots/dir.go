@@ -98,6 +98,8 @@ type Found struct {
 	// and the end of each file only. Else it is a *persistence.CorruptError, which
 	// says where, or ErrVersion, or what came of trying to read.
 	Damage error
+	// File is where it is.
+	File string
 }
 
 // Open opens a directory. It sweeps what is left of attempts that were interrupted,
@@ -265,7 +267,7 @@ func (d *Dir) List() []Found {
 	defer d.mu.Unlock()
 	found := make([]Found, len(d.list))
 	for i, e := range d.list {
-		found[i] = Found{e.info, e.damage}
+		found[i] = Found{e.info, e.damage, d.file(e.name)}
 	}
 	return found
 }

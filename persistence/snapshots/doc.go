@@ -55,6 +55,11 @@
 // that says what it is. Import puts it into the empty directory of a member that is
 // to start from it; OpenBackup reads it, for everything else.
 //
+// # Looking into it
+//
+// Inspect reads all snapshots of a directory, and says which are damaged, also beside who
+// has it open. Folder is what a host calls the directory of a group.
+//
 // # Who calls what
 //
 // The methods of a Dir may be called from any goroutine; they may wait for the

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -754,5 +755,46 @@ func TestD13_SnapshotsLeaveRoomForTheRest(t *testing.T) {
 	}
 	if _, err := w.Commit(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestInspectFindsWhatOpeningDoesNot: damage in the middle of a file, beside who has the
+// directory open, and nothing is changed.
+func TestInspectFindsWhatOpeningDoesNot(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), Folder("group"))
+	if found, err := Inspect(dir, nil); err != nil || len(found) != 0 {
+		t.Fatalf("of no directory: %v, %v", found, err)
+	}
+	d := mustOpen(t, dir, small(journal.OS))
+	defer d.Close()
+	old, now := commit(t, d, meta(10), random(1, 1000)), commit(t, d, meta(20), random(2, 3000))
+	var done, total int64
+	found, err := Inspect(dir, func(d, t int64) { done, total = d, t })
+	if err != nil || len(found) != 2 || found[0].Info.ID != now.ID || found[1].Info.ID != old.ID || found[0].Damage != nil || found[1].Damage != nil || found[0].Size != now.Size {
+		t.Fatalf("it found %+v, %v", found, err)
+	}
+	if !reflect.DeepEqual(found, d.List()) {
+		t.Errorf("it found %+v, and who has it open %+v", found, d.List())
+	}
+	if done < 4000 || total != old.Size+now.Size || done > total {
+		t.Errorf("it has read %d of %d bytes", done, total)
+	}
+	b, err := os.ReadFile(found[0].File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2] ^= 1
+	if err := os.WriteFile(found[0].File, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	found, err = Inspect(dir, nil)
+	if err != nil || len(found) != 2 || !isCorrupt(found[0].Damage) || found[1].Damage != nil {
+		t.Errorf("it found %+v, %v", found, err)
+	}
+	if err := os.Rename(found[1].File, filepath.Join(dir, "00000000000000000011-3-0000000000000001.snapshot")); err != nil {
+		t.Fatal(err)
+	}
+	if found, err = Inspect(dir, nil); err != nil || len(found) != 2 || !isCorrupt(found[1].Damage) {
+		t.Errorf("under another name it found %+v, %v", found, err)
 	}
 }

@@ -16,10 +16,10 @@ import (
 var update = flag.Bool("update", false, "write the files under testdata/api anew")
 
 // public reports whether other modules are meant to import a package: not programs,
-// nor what is generated, nor what only tests need.
+// nor what is generated, nor what is internal, nor what only tests need.
 func public(s source) bool {
 	switch {
-	case s.test || s.ast.Name.Name == "main" || s.pkg == "remote/raftpb":
+	case s.test || s.ast.Name.Name == "main" || s.pkg == "remote/raftpb" || strings.Contains(s.pkg, "internal/"):
 		return false
 	case strings.HasPrefix(s.pkg, "tests/"):
 		return s.pkg == "tests/rafttest"

@@ -1,13 +1,17 @@
 package seeds
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"go/parser"
 	"go/token"
 	"math/rand/v2"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -925,6 +929,58 @@ func TestR25_WhatWasLeftToBeDoneIsDone(t *testing.T) {
 			}
 		}
 		want(t, "operations to be judged", linearizable > 100, true)
+	})
+	// Maelstrom speaks to examples/maelstrom, one line at a time; more of it is tested there.
+	t.Run("maelstrom", func(t *testing.T) {
+		binary := filepath.Join(t.TempDir(), "maelstrom")
+		if out, err := exec.Command("go", "build", "-o", binary, "../../examples/maelstrom").CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		node := exec.Command(binary)
+		in, err := node.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := node.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := node.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(out)
+		for i, step := range [][2]string{
+			{`"type":"init","node_id":"n0","node_ids":["n0"]`, "init_ok"},
+			{`"type":"write","key":0,"value":1`, "write_ok"},
+			{`"type":"read","key":0`, "read_ok 1"},
+			{`"type":"cas","key":0,"from":1,"to":2`, "cas_ok"},
+			{`"type":"cas","key":0,"from":1,"to":3`, "error 22"},
+			{`"type":"read","key":0`, "read_ok 2"},
+			{`"type":"read","key":1`, "error 20"},
+		} {
+			fmt.Fprintf(in, `{"src":"c1","dest":"n0","body":{"msg_id":%d,%s}}`+"\n", i, step[0])
+			lines.Scan()
+			var answer struct {
+				Src, Dest string
+				Body      struct {
+					Type  string
+					To    int  `json:"in_reply_to"`
+					Value *int `json:"value"`
+					Code  *int `json:"code"`
+				}
+			}
+			if err := json.Unmarshal(lines.Bytes(), &answer); err != nil || answer.Src != "n0" || answer.Dest != "c1" || answer.Body.To != i {
+				t.Fatalf("%v: %s", err, lines.Bytes())
+			}
+			got := answer.Body.Type
+			for _, n := range []*int{answer.Body.Value, answer.Body.Code} {
+				if n != nil {
+					got += fmt.Sprint(" ", *n)
+				}
+			}
+			want(t, step[0], got, step[1])
+		}
+		want(t, "nobody speaks to it any more", errors.Join(in.Close(), node.Wait()), nil)
 	})
 }
 

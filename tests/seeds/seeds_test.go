@@ -11,7 +11,7 @@ package seeds
 import (
 	"bytes"
 	"context"
-	"encoding/json"
+	"encoding/gob"
 	"fmt"
 	"io"
 	"log/slog"
@@ -379,10 +379,10 @@ func (l *ledger) Query(_ context.Context, question []byte) ([]byte, error) {
 
 func (l *ledger) Snapshot() (io.WriterTo, error) {
 	var b bytes.Buffer
-	return &b, json.NewEncoder(&b).Encode(l.log)
+	return &b, gob.NewEncoder(&b).Encode(l.log)
 }
 
-func (l *ledger) Restore(r io.Reader) error { return json.NewDecoder(r).Decode(&l.log) }
+func (l *ledger) Restore(r io.Reader) error { return gob.NewDecoder(r).Decode(&l.log) }
 
 // world is some hosts in a bubble of fake time, and the network between them.
 type world struct {

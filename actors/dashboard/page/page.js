@@ -155,7 +155,9 @@ function card(id) {
   c.buttons = el("p", "buttons");
   c.root.append(c.buttons);
   c.transfer = button("Make it the leader", () => act("transfer", id, `Handing the leadership to member ${id}`));
+  c.snapshot = button("Take a snapshot", () => act("snapshot", id, `Having member ${id} take a snapshot`));
   c.remove = button("Remove the learner", () => act("remove-learner", id, `Removing learner ${id}`));
+  c.buttons.append(c.transfer, c.snapshot, c.remove);
   return c;
 }
 
@@ -180,13 +182,10 @@ function member(c, m, g, from, to, most) {
   put(c.disk, disk);
   c.disk.className = m.stalled ? "fault" : "";
   work(c.work, m.snapshots || []);
-  toggle(c.buttons, c.transfer, actions.includes("transfer") && m.kind === "voter" && g.leader > 0 && !leads);
-  toggle(c.buttons, c.remove, actions.includes("remove-learner") && m.kind === "learner");
-}
-
-function toggle(parent, child, is) {
-  if (is && child.parentNode !== parent) parent.append(child);
-  if (!is && child.parentNode === parent) child.remove();
+  show(c.transfer, actions.includes("transfer") && m.kind === "voter" && g.leader > 0 && !leads);
+  show(c.snapshot, actions.includes("snapshot") && m.seen && m.state === "running");
+  show(c.remove, actions.includes("remove-learner") && m.kind === "learner");
+  show(c.buttons, [...c.buttons.children].some(b => !b.hidden));
 }
 
 function position(c, m, from, to) {

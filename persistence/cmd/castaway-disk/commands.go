@@ -76,7 +76,11 @@ func runShow(v *invocation) error {
 
 func runVerify(v *invocation) error {
 	return v.with(true, func(in *badgerstore.Inspection) error {
-		f := verifyOf(in)
+		found, err := v.inspectSnapshots(in)
+		if err != nil {
+			return err
+		}
+		f := verifyOf(in, found)
 		return v.answer(&f)
 	})
 }

@@ -124,15 +124,16 @@ type batchRange struct {
 
 type verifyFacts struct {
 	storeFacts
-	Good     bool           `json:"good"`
-	Segments []segmentFacts `json:"segments"`
-	Spares   []string       `json:"spares"`
-	Strays   []string       `json:"strays"`
-	Mark     *uint64        `json:"watermark"`
-	Torn     *tornFacts     `json:"torn"`
-	Badger   tableFacts     `json:"badger"`
-	Groups   []verdictFacts `json:"groups"`
-	Damage   []damageFacts  `json:"damage"`
+	Good      bool                `json:"good"`
+	Segments  []segmentFacts      `json:"segments"`
+	Spares    []string            `json:"spares"`
+	Strays    []string            `json:"strays"`
+	Mark      *uint64             `json:"watermark"`
+	Torn      *tornFacts          `json:"torn"`
+	Badger    tableFacts          `json:"badger"`
+	Snapshots []snapshotFileFacts `json:"snapshots"`
+	Groups    []verdictFacts      `json:"groups"`
+	Damage    []damageFacts       `json:"damage"`
 }
 
 type segmentFacts struct {
@@ -335,11 +336,12 @@ func filesOf(in *badgerstore.Inspection) []fileFacts {
 	return out
 }
 
-func verifyOf(in *badgerstore.Inspection) verifyFacts {
+func verifyOf(in *badgerstore.Inspection, found []foundSnapshot) verifyFacts {
 	f := verifyFacts{
 		storeFacts: storeOf(in), Good: len(in.Damage) == 0, Segments: []segmentFacts{}, Spares: []string{}, Strays: []string{}, Groups: []verdictFacts{},
 		Mark: in.Journal.Watermark, Torn: tornOf(in.Journal.Torn), Damage: damageOf(in.Damage),
-		Badger: tableFacts{in.Table.Generation, in.Mark, in.Table.Oldest, in.Table.Keys, filesOf(in)},
+		Badger:    tableFacts{in.Table.Generation, in.Mark, in.Table.Oldest, in.Table.Keys, filesOf(in)},
+		Snapshots: snapshotFilesOf(found),
 	}
 	for _, s := range in.Journal.Segments {
 		f.Segments = append(f.Segments, segmentFacts{s.Number, s.File, s.Size, s.End, hex64(s.Life), s.First, s.Last, s.Batches, s.Records, !damaged(in, s.File)})

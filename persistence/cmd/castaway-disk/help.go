@@ -6,7 +6,7 @@ file castaway-store in it.
   castaway-disk groups   DIR          which groups there are, and how far they are
   castaway-disk show     DIR GROUP    what is kept of a group, and where
   castaway-disk entries  DIR GROUP    the entries of its log
-  castaway-disk verify   DIR          read all but snapshots, check every checksum
+  castaway-disk verify   DIR          read everything, check every checksum
   castaway-disk recovery DIR          what opening the store would do
   castaway-disk export   DIR GROUP    write a group to stdout, as JSON
   castaway-disk import   DIR GROUP    bring an exported group, from stdin, into a store
@@ -168,11 +168,11 @@ Examples:
 
 const helpVerify = `castaway-disk verify DIR [-json] [-live]
 
-Reads everything but the snapshots, which a member checks when it reads them, and
-checks it: every batch and record of every segment of the journal, and that they
-follow from each other; every table and log of Badger; every chunk of entries in it,
-and that no entry is missing; the root, the tickets and the marks, by which
-transactions are noticed that Badger has lost. It does not stop at the first damage.
+Reads everything and checks it: every batch and record of every segment of the
+journal, and that they follow from each other; every table and log of Badger; every
+chunk of entries in it, and that no entry is missing; the root, the tickets and the
+marks, by which transactions are noticed that Badger has lost; every snapshot, and that
+each group has the one by which its log was cut. It does not stop at the first damage.
 For each it says which groups and entries it concerns.
 
 A torn batch at the very end of the journal is not damage, unless the watermark or a
@@ -195,6 +195,7 @@ JSON:
   badger     transactions, mark (the journal says that there were so many),
              oldestSegment (that the journal must have), keys (by their kind), and
              files: file, kind, level, size, end, records, removed, torn, good
+  snapshots  a list of group, file, size, index, term, good: newest first
   groups     a list of name, first, last, good, removed
 ` + damageFields + `
 Examples:

@@ -18,6 +18,7 @@ import (
 
 	"github.com/castaway-go/castaway/persistence"
 	"github.com/castaway-go/castaway/persistence/badgerstore"
+	"github.com/castaway-go/castaway/persistence/snapshots"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
@@ -67,6 +68,27 @@ func (m *maker) save(name string, s raftcore.Save) {
 	}
 	m.hard[name] = s.HardState
 	if err := m.store.Save([]persistence.Save{{Group: o.Group, Save: s}}); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// snapshot writes the file of a snapshot, as a host does before the Save that names it.
+func (m *maker) snapshot(name string, meta raftcore.SnapshotMeta) {
+	m.t.Helper()
+	under, o := badgerstore.Options{Dir: m.dir}.Snapshots()
+	dir, err := snapshots.Open(filepath.Join(under, snapshots.Folder(name)), o)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer dir.Close()
+	w, err := dir.Create(m.hard[name].Cluster, meta)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if _, err := io.WriteString(w, strings.Repeat("stock of all things\n", 30_000)); err != nil {
+		m.t.Fatal(err)
+	}
+	if _, err := w.Commit(); err != nil {
 		m.t.Fatal(err)
 	}
 }
@@ -166,6 +188,7 @@ func full(t *testing.T) *maker {
 		Snapshot: &raftcore.SnapshotMeta{Last: raftcore.EntryID{Term: 1, Index: 60}, Time: start + 60_000, Conf: at},
 		Base:     &raftcore.SnapshotMeta{Last: raftcore.EntryID{Term: 1, Index: 20}, Time: start + 60_000, Conf: at},
 	})
+	m.snapshot("orders", raftcore.SnapshotMeta{Last: raftcore.EntryID{Term: 1, Index: 60}, Time: start + 60_000, Conf: at})
 	m.save("large", raftcore.Save{HardState: hard(1, 2), Entries: []raftcore.Entry{entry(1, 1, raftcore.EntryConfig, ""), entry(1, 2, raftcore.EntryCommand, strings.Repeat("x", 300_000))}})
 	for first := raftcore.Index(111); first < 151; first += 10 {
 		m.save("orders", raftcore.Save{Entries: sets(2, first, first+9, 1500)})

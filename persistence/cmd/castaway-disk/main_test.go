@@ -161,6 +161,21 @@ func TestDamageThatWasMet(t *testing.T) {
 	}
 }
 
+// TestDamagedSnapshots: a bit in one, and one that is gone. Nothing is whole then.
+func TestDamagedSnapshots(t *testing.T) {
+	dir := full(t).copy()
+	names, err := filepath.Glob(filepath.Join(dir, "snapshots", "*", "*.snapshot"))
+	if err != nil || len(names) != 1 {
+		t.Fatal(names, err)
+	}
+	flip(t, names[0], 400_000) // in the second block: who opens it does not see it
+	golden(t, "snapshot", dir, transcript(t, dir, "verify"))
+	if err := os.Remove(names[0]); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "snapshot-missing", dir, transcript(t, dir, "verify"))
+}
+
 func TestALogOfBadgerThatHasLostItsEnd(t *testing.T) {
 	dir := full(t).copy()
 	logs, err := filepath.Glob(filepath.Join(dir, "badger", "*.mem"))

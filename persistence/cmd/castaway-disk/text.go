@@ -288,6 +288,7 @@ func (f *verifyFacts) text(w io.Writer) {
 	})
 	b := &f.Badger
 	fmt.Fprintf(w, "  %s, and the journal vouches for %d; %s, %s, %s\n", count(b.Transactions, "transaction"), b.Mark, count(b.Keys["group"], "group"), count(b.Keys["chunk"], "chunk"), count(b.Keys["piece"], "piece"))
+	snapshotsText(w, f.Snapshots)
 	fmt.Fprintln(w, "\ngroups")
 	table(w, func(w io.Writer) {
 		for _, g := range f.Groups {
