@@ -141,7 +141,12 @@ var diskDefects = map[string]struct{ test, word string }{
 
 func TestA2A5_TheSuiteCatchesBrokenMachines(t *testing.T) {
 	for defect, word := range machineDefects {
-		t.Run(defect, func(t *testing.T) { catches(t, toy(defect), word) })
+		t.Run(defect, func(t *testing.T) {
+			if underRace && defect == "shares the memory of words with the snapshot" {
+				t.Skip("where the race detector sees it first, it is the test that fails")
+			}
+			catches(t, toy(defect), word)
+		})
 	}
 }
 
