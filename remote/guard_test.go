@@ -300,10 +300,11 @@ func TestTooLargeAMessageEndsTheStreamAndNothingElse(t *testing.T) {
 	b := s.clean()
 	b.Envelopes[0].MessageData = make([]byte, 64<<20)
 	_ = stream.Send(batch(b)) // it may be refused while it is being sent
-	if _, err := stream.Recv(); status.Code(err) != codes.ResourceExhausted {
+	// When the stream has ended the connection is a stranger's again, and what is still on its
+	// way may be more than he may say: then that is closed, perhaps before the reason is read.
+	if _, err := stream.Recv(); status.Code(err) != codes.ResourceExhausted && status.Code(err) != codes.Unavailable {
 		t.Errorf("64 MiB end with %v", err)
 	}
-	// The rest of it comes on a connection that is a stranger's again, and may end that, too.
 	s = newStranger(t, v)
 	if err := s.stream().Send(batch(s.clean())); err != nil {
 		t.Fatal(err)
