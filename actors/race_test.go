@@ -4,4 +4,4 @@ package actors_test
 
 // slowdown: the race detector makes everything so much slower, and finds what it finds
 // in fewer worlds.
-const slowdown = 2
+const slowdown = 3

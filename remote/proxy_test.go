@@ -153,8 +153,8 @@ func TestP6_AThousandReconnectsLeaveNothingBehind(t *testing.T) {
 		<-time.After(time.Millisecond)
 	}
 	times := 1000
-	if testing.Short() {
-		times = 50
+	if testing.Short() || raceDetector {
+		times = 100
 	}
 	var opened, routines int
 	for i := range times + 10 {
