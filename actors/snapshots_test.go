@@ -263,7 +263,9 @@ func TestD15_ADamagedSnapshotIsNotRestored(t *testing.T) {
 				}
 				w.until("one is taken", func() bool { return h.status().First > 20 && len(h.snapshotFiles()) == 1 })
 				h.stop()
-				c.damage(t, h.snapshotFiles()[0])
+				for _, file := range h.snapshotFiles() { // another may have been taken meanwhile
+					c.damage(t, file)
+				}
 				host, err := actors.Start(newSystem(), h.config())
 				if err != nil {
 					t.Fatal(err)
