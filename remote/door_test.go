@@ -1,9 +1,15 @@
 package remote
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/castaway-go/castaway/actors"
 )
@@ -114,5 +120,39 @@ func TestStrangersPushOutStrangers(t *testing.T) {
 	defer v.mu.Unlock()
 	if v.count != maxStrangers || len(v.lanes) != 0 || len(v.visitors) != maxStrangers {
 		t.Errorf("%d strangers, %d lanes, %d in all", v.count, len(v.lanes), len(v.visitors))
+	}
+}
+
+// Who opens a stream says where it is reached: if that is a host that is known, its first
+// packet may be as large as any, for it is on its way before anybody has dealt with a greeting.
+func TestP5_WhoSaysWhereItIsReachedIsNoStranger(t *testing.T) {
+	v := newVictim(t)
+	defer v.Link("127.0.0.1:1", func(actors.LinkEvent) {}).Close()
+	for address, known := range map[string]bool{"127.0.0.1:1": true, "127.0.0.1:2": false} {
+		s := newStranger(t, v)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		stream, err := s.try(metadata.AppendToOutgoingContext(ctx, addressKey, address))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := encode(everything())
+		p.Sequence, p.Address, p.Requests[0].Data = 1, address, make([]byte, 1<<20)
+		_ = stream.Send(batch(s.of(p))) // it may be cut off while it is being sent
+		ended := make(chan error, 1)
+		go func() {
+			_, err := stream.Recv()
+			ended <- err
+		}()
+		select {
+		case <-v.delivered:
+			if !known {
+				t.Errorf("a megabyte of a stranger's was taken")
+			}
+		case err := <-ended:
+			if known || status.Code(err) != codes.Unavailable {
+				t.Errorf("the stream of %s ends with %v", address, err)
+			}
+		}
 	}
 }

@@ -39,6 +39,12 @@ var gatewayMutants = []mutant{
 	{"P5", "a client that has gone keeps its place", []edit{
 		{"gateway.go", "defer g.clients.Add(-1)\n", ""},
 	}},
+	{"P5", "who says where it is reached is a stranger nevertheless", []edit{
+		{"inbox.go", "len(said) > 0 && t.link(said[0]) != nil", "false"},
+	}},
+	{"P5", "a stranger may say any amount", []edit{
+		{"door.go", "maxUnknown   = 64 << 10", "maxUnknown   = 64 << 30"},
+	}},
 	{"P6", "an actor has the answer sent to a third", []edit{
 		{"guard.go", "if !clients || sender.GetAddress() != s.from {", "if !clients || sender.GetAddress() != s.from && false {"},
 	}},
