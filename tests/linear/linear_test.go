@@ -5,9 +5,12 @@
 package linear
 
 import (
+	"cmp"
 	"flag"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -22,46 +25,77 @@ var (
 	seeds = flag.Int("seeds", 5, "how many seeds to run")
 )
 
+// asked is an operation as the model sees it. turn numbers, in the order of their calls,
+// the adds to one counter of which nobody knows whether they happened.
+type asked struct {
+	rafttest.StackOp
+	turn int
+}
+
+// object is what one of porcupine's searches is about: a register or a counter.
+type object struct{ counter, key string }
+
+func (o asked) object() object {
+	if o.Kind == "add" || o.Kind == "sum" {
+		return object{"counter", o.Key}
+	}
+	return object{"", o.Key}
+}
+
+// lost says that nobody knows whether the add happened.
+func (o asked) lost() bool { return o.Kind == "add" && o.Outcome != rafttest.Happened }
+
+// state is an object's value, and how many lost adds have taken their turn.
+type state struct {
+	value string
+	lost  int
+}
+
 // model is a register, or a counter: each key of a history is one.
+//
+// Lost adds take their turns in the order of their calls, or never. This loses no order
+// that matters: where a later one is before an earlier one, the two change places, and
+// nobody sees a difference. Without it the search has to look at every subset of them,
+// and did not end within a minute where two dozen adds were lost.
 var model = porcupine.Model{
 	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
-		type object struct{ counter, key string }
 		byObject := map[object][]porcupine.Operation{}
 		for _, o := range history {
-			op := o.Input.(rafttest.StackOp)
-			of := object{"", op.Key}
-			if op.Kind == "add" || op.Kind == "sum" {
-				of.counter = "counter"
-			}
+			of := o.Input.(asked).object()
 			byObject[of] = append(byObject[of], o)
 		}
-		var parts [][]porcupine.Operation
-		for _, part := range byObject {
-			parts = append(parts, part)
-		}
-		return parts
+		return slices.Collect(maps.Values(byObject))
 	},
-	Init: func() any { return "" },
-	Step: func(state, input, output any) (bool, any) {
-		op, now := input.(rafttest.StackOp), state.(string)
-		sum, _ := strconv.Atoi(now)
-		answer, next := now, now
+	Init: func() any { return state{} },
+	Step: func(before, input, output any) (bool, any) {
+		op, now := input.(asked), before.(state)
+		if op.lost() {
+			if op.turn != now.lost {
+				return false, now
+			}
+			now.lost++
+		}
+		sum, _ := strconv.Atoi(now.value)
+		answer := now.value
 		switch op.Kind {
 		case "set":
-			next = op.Value
+			now.value = op.Value
 		case "add":
-			next = strconv.Itoa(sum + 1)
-			answer = next
+			now.value = strconv.Itoa(sum + 1)
+			answer = now.value
 		case "sum":
 			answer = strconv.Itoa(sum)
 		}
-		return op.Outcome != rafttest.Happened || output.(string) == answer, next
+		return op.Outcome != rafttest.Happened || output.(string) == answer, now
 	},
 }
 
 // operations are what porcupine is told. An operation whose outcome is unknown may have
 // happened at any time since, or will; one that was rejected never.
 func operations(history []rafttest.StackOp) (operations []porcupine.Operation) {
+	history = slices.Clone(history)
+	slices.SortStableFunc(history, func(a, b rafttest.StackOp) int { return cmp.Compare(a.Call, b.Call) })
+	turns := map[object]int{}
 	for _, o := range history {
 		if !o.Linearizable() || o.Outcome == rafttest.Rejected {
 			continue
@@ -70,7 +104,12 @@ func operations(history []rafttest.StackOp) (operations []porcupine.Operation) {
 		if o.Outcome != rafttest.Happened {
 			back = math.MaxInt64
 		}
-		operations = append(operations, porcupine.Operation{ClientId: o.Client, Input: o, Call: int64(o.Call), Output: o.Answer, Return: back})
+		op := asked{StackOp: o}
+		if op.lost() {
+			op.turn = turns[op.object()]
+			turns[op.object()]++
+		}
+		operations = append(operations, porcupine.Operation{ClientId: o.Client, Input: op, Call: int64(o.Call), Output: o.Answer, Return: back})
 	}
 	return operations
 }
