@@ -140,7 +140,7 @@ func TestOnlyWhoIsBoundToANameSaysWhereItIs(t *testing.T) {
 		s := newStranger(t, w, secured(ours.config(host(2))))
 		stream := s.stream()
 		for address, good := range map[string]bool{"two.test:7001": true, "[::1]:7001": true, "0.0.0.0:7001": false, "two.test": false, "": false, o.address: false} {
-			p := encode(&actors.Packet{From: 2, Requests: everything().Requests})
+			p := encoded(&actors.Packet{From: 2, Requests: everything().Requests})
 			p.Sequence, p.Address = 1, address
 			if err := stream.Send(batch(s.of(p))); err != nil {
 				t.Fatal(err)
@@ -170,7 +170,7 @@ func TestWhoSpokeBeforeHisAddressWasKnownGetsHisCredit(t *testing.T) {
 		}
 	}
 	for i := range uint64(3) {
-		p := encode(&actors.Packet{From: 2, Requests: everything().Requests})
+		p := encoded(&actors.Packet{From: 2, Requests: everything().Requests})
 		p.Sequence = i + 1
 		say(p)
 		<-v.delivered

@@ -11,12 +11,17 @@ import (
 )
 
 // encode turns a packet into the message that crosses the wire. It shares the
-// payloads of requests and responses, which nobody changes.
-func encode(p *actors.Packet) *raftpb.Packet {
-	out := &raftpb.Packet{Version: firstVersion, From: uint64(p.From)}
+// payloads of requests and responses, which nobody changes; entries are in buffers that it
+// borrows.
+func encode(p *actors.Packet) *parcel {
+	out := &parcel{Packet: &raftpb.Packet{Version: firstVersion, From: uint64(p.From)}}
 	out.Messages = make([]*raftpb.Message, len(p.Messages))
 	for i := range p.Messages {
-		out.Messages[i] = encodeMessage(&p.Messages[i])
+		m := &p.Messages[i]
+		out.Messages[i] = encodeMessage(m)
+		if request, is := m.Message.Body.(*raftcore.AppendRequest); is && len(request.Entries) > 0 {
+			out.Messages[i].GetAppendRequest().Entries = out.encodeEntries(request)
+		}
 	}
 	for i := range p.Requests {
 		out.Requests = append(out.Requests, encodeRequest(&p.Requests[i]))
@@ -80,7 +85,7 @@ func encodeMessage(g *actors.GroupMessage) *raftpb.Message {
 		out.Body = &raftpb.Message_VoteReply{VoteReply: &raftpb.VoteReply{Pre: b.Pre, Granted: b.Granted, Campaign: b.Campaign}}
 	case *raftcore.AppendRequest:
 		out.Body = &raftpb.Message_AppendRequest{AppendRequest: &raftpb.AppendRequest{
-			Prev: encodeID(b.Prev), Commit: uint64(b.Commit), Round: b.Round, Entries: encodeEntries(b), Admit: b.Admit, Quiesce: b.Quiesce, Urgent: b.Urgent,
+			Prev: encodeID(b.Prev), Commit: uint64(b.Commit), Round: b.Round, Admit: b.Admit, Quiesce: b.Quiesce, Urgent: b.Urgent,
 		}}
 	case *raftcore.AppendReply:
 		out.Body = &raftpb.Message_AppendReply{AppendReply: &raftpb.AppendReply{
@@ -99,15 +104,14 @@ func encodeMessage(g *actors.GroupMessage) *raftpb.Message {
 	return out
 }
 
-func encodeEntries(b *raftcore.AppendRequest) []byte {
-	if len(b.Entries) == 0 {
-		return nil
-	}
+func (p *parcel) encodeEntries(b *raftcore.AppendRequest) []byte {
 	size := 0
 	for i := range b.Entries {
 		size += len(b.Entries[i].Data) + 16
 	}
-	return appendEntries(make([]byte, 0, size), b.Prev, b.Entries)
+	buf := buffers.Get(size)
+	p.borrowed = append(p.borrowed, buf)
+	return appendEntries((*buf)[:0], b.Prev, b.Entries)
 }
 
 func encodeID(id raftcore.EntryID) *raftpb.EntryID {
@@ -119,7 +123,7 @@ func encodeID(id raftcore.EntryID) *raftpb.EntryID {
 
 // decode turns what came from the wire into a packet, or says what is wrong
 // with it. It takes nothing on trust; what a message means is for the core to
-// judge.
+// judge. It shares what is bytes.
 func decode(in *raftpb.Packet) (*actors.Packet, error) {
 	p := &actors.Packet{From: raftcore.NodeID(in.From), Messages: make([]actors.GroupMessage, len(in.Messages))}
 	for i, m := range in.Messages {

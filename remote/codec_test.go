@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/asynkron/protoactor-go/actor"
 	protoremote "github.com/asynkron/protoactor-go/remote"
 	"google.golang.org/protobuf/proto"
 
@@ -99,22 +100,60 @@ func tombstones() *actors.Packet {
 	return &actors.Packet{From: 1, Messages: []actors.GroupMessage{}, Removed: []actors.GroupKey{5, 1 << 63}}
 }
 
-// roundTrip sends a packet through the bytes of the wire.
+// encoded is a packet whose buffers nobody takes back.
+func encoded(p *actors.Packet) *raftpb.Packet { return encode(p).Packet }
+
+// roundTrip sends a packet through the bytes of the wire, as protoactor and gRPC do it.
 func roundTrip(t *testing.T, p *actors.Packet) *actors.Packet {
 	t.Helper()
-	b, err := proto.Marshal(encode(p))
+	batch := through(t, batchOf(t, encode(p)))
+	in, err := open(batch.Envelopes[0].MessageData)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var m raftpb.Packet
-	if err := proto.Unmarshal(b, &m); err != nil {
-		t.Fatal(err)
-	}
-	out, err := decode(&m)
+	out, err := decode(in)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// batchOf is what protoactor makes of packets.
+func batchOf(t *testing.T, packets ...*parcel) *protoremote.MessageBatch {
+	t.Helper()
+	batch := &protoremote.MessageBatch{TypeNames: []string{packetType}, Targets: []*actor.PID{{Id: inboxName}}}
+	for _, p := range packets {
+		data, name, err := protoremote.Serialize(p, 0)
+		if err != nil || name != packetType {
+			t.Fatal(name, err)
+		}
+		batch.Envelopes = append(batch.Envelopes, &protoremote.MessageEnvelope{MessageData: data})
+	}
+	return batch
+}
+
+// through returns what gRPC makes of a batch at the other side. It checks that the bytes are
+// those that protobuf would have sent.
+func through(t *testing.T, batch *protoremote.MessageBatch) *protoremote.MessageBatch {
+	t.Helper()
+	m := &protoremote.RemoteMessage{MessageType: &protoremote.RemoteMessage_MessageBatch{MessageBatch: batch}}
+	want, err := proto.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wire, err := newBatchCodec().Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(wire.Materialize(), want) {
+		t.Fatal("a batch has other bytes than protobuf would give it")
+	}
+	out := new(protoremote.RemoteMessage)
+	if err := newBatchCodec().Unmarshal(wire, out); err != nil {
+		t.Fatal(err)
+	}
+	wire.Free()
+	return out.GetMessageBatch()
 }
 
 func TestWhatIsEncodedIsDecoded(t *testing.T) {
@@ -159,7 +198,7 @@ func TestP10_GoldenPacket(t *testing.T) {
 func golden(t *testing.T, file string, pinned *actors.Packet) {
 	t.Helper()
 	var m raftpb.Packet
-	if err := proto.Unmarshal(goldenBytes(t, file, encode(pinned)), &m); err != nil {
+	if err := proto.Unmarshal(goldenBytes(t, file, encoded(pinned)), &m); err != nil {
 		t.Fatal(err)
 	}
 	p, err := decode(&m)
@@ -218,13 +257,13 @@ func TestPacketsThatAreNotOursAreRefused(t *testing.T) {
 		"garbage after the end":    func(p *raftpb.Packet) { a := p.Messages[2].GetAppendRequest(); a.Entries = append(a.Entries, 2) },
 		"a configuration too long": func(p *raftpb.Packet) { p.Messages[2].GetAppendRequest().Entries = []byte{3, 0, 0, 5, 0, 0, 0, 0} },
 	} {
-		p := encode(everything())
+		p := encoded(everything())
 		change(p)
 		if out, err := decode(p); err == nil {
 			t.Errorf("%s: accepted as %+v", name, out)
 		}
 	}
-	p := encode(beats())
+	p := encoded(beats())
 	p.Beat.Terms = p.Beat.Terms[:1]
 	if out, err := decode(p); err == nil {
 		t.Errorf("a beat with fewer terms than groups: accepted as %+v", out)
@@ -240,7 +279,7 @@ func TestPacketsThatAreNotOursAreRefused(t *testing.T) {
 		"answer beyond everything": func(p *raftpb.Packet) { p.Snapshots[2].GetAnswer().Offset = 1 << 62 },
 		"snapshot in a message":    func(p *raftpb.Packet) { p.Messages = []*raftpb.Message{p.Snapshots[0].GetOffer().Message} },
 	} {
-		p := encode(snapshotParts())
+		p := encoded(snapshotParts())
 		change(p)
 		if out, err := decode(p); err == nil {
 			t.Errorf("%s: accepted as %+v", name, out)
@@ -250,7 +289,7 @@ func TestPacketsThatAreNotOursAreRefused(t *testing.T) {
 
 // The host answers it with a refusal; the rest of the packet is heard.
 func TestAnOperationOfALaterVersionHarmsNothingElse(t *testing.T) {
-	in := encode(everything())
+	in := encoded(everything())
 	in.Requests[3].Operation = 1 << 30
 	in.Requests[2].Voters = []uint64{7} // which mean nothing there
 	out, err := decode(in)
@@ -271,7 +310,7 @@ func TestEntriesCostFewBytes(t *testing.T) {
 		From: 1, To: 2, Term: 1000, Cluster: 1 << 60, Incarnation: 1 << 60,
 		Body: &raftcore.AppendRequest{Prev: raftcore.EntryID{Term: 1000, Index: 1e9 - 1}, Entries: entries, Commit: 1e9, Round: 1e6},
 	}}}}
-	size, payload := proto.Size(encode(p)), 256*128
+	size, payload := proto.Size(encoded(p)), 256*128
 	if ratio := float64(size) / float64(payload); ratio > 1.06 {
 		t.Errorf("256 entries of 128 B take %d bytes, %.3f of their payload", size, ratio)
 	}
@@ -280,12 +319,12 @@ func TestEntriesCostFewBytes(t *testing.T) {
 // FuzzDecode: whatever arrives, decoding does not panic, does not allocate
 // without bound, and what it accepts is encoded the same way again.
 func FuzzDecode(f *testing.F) {
-	good, err := proto.Marshal(encode(everything()))
+	good, err := proto.Marshal(encoded(everything()))
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(good)
-	beat, err := proto.Marshal(encode(beats()))
+	beat, err := proto.Marshal(encoded(beats()))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -300,7 +339,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := decode(encode(p))
+		again, err := decode(encoded(p))
 		if err != nil {
 			t.Fatalf("what was accepted is refused when it is encoded again: %v", err)
 		}

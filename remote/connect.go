@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -44,10 +45,11 @@ func (t *Transport) options() ([]protoremote.ConfigOption, error) {
 				MinConnectTimeout: 2 * time.Second,
 			}),
 			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second, PermitWithoutStream: true}),
-			grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(maxMessage)),
+			grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(maxMessage), grpc.ForceCodecV2(newBatchCodec())),
 			grpc.WithStaticStreamWindowSize(window), // to find one out gRPC pings at every packet
 			grpc.WithStaticConnWindowSize(window),
 			grpc.WithMaxHeaderListSize(maxMetadata),
+			grpc.WithWriteBufferSize(writeBuffer),
 			grpc.WithStreamInterceptor(t.connect),
 		),
 		protoremote.WithServerOptions(
@@ -55,6 +57,8 @@ func (t *Transport) options() ([]protoremote.ConfigOption, error) {
 			grpc.ConnectionTimeout(10*time.Second), // to show a certificate
 			grpc.MaxHeaderListSize(maxMetadata),
 			grpc.MaxRecvMsgSize(maxMessage),
+			grpc.ForceServerCodecV2(newBatchCodec()),
+			experimental.BufferPool(&buffers), // gRPC's own clears what it hands out
 			grpc.StaticStreamWindowSize(window),
 			grpc.StaticConnWindowSize(window),
 			grpc.MaxConcurrentStreams(maxStreams),
@@ -70,6 +74,8 @@ func (t *Transport) options() ([]protoremote.ConfigOption, error) {
 	}
 	return options, nil
 }
+
+const writeBuffer = 128 << 10 // a batch of a few packets in one call of the system
 
 // connectBackoff is between two tries to connect: never long, so that a host is found soon
 // after it has come back, however long it was away.

@@ -136,7 +136,7 @@ func TestP5_WhoSaysWhereItIsReachedIsNoStranger(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := encode(everything())
+		p := encoded(everything())
 		p.Sequence, p.Address, p.Requests[0].Data = 1, address, make([]byte, 1<<20)
 		_ = stream.Send(batch(s.of(p))) // it may be cut off while it is being sent
 		ended := make(chan error, 1)

@@ -62,11 +62,11 @@ func decodeEntries(b []byte, prev raftcore.EntryID) ([]raftcore.Entry, error) {
 	if len(b) == 0 {
 		return nil, nil
 	}
+	entries := make([]raftcore.Entry, countEntries(b))
 	d := decoder{b: b}
-	entries := make([]raftcore.Entry, 0, d.countEntries())
 	id, time := prev, int64(0)
-	for len(d.b) > 0 {
-		var e raftcore.Entry
+	for i := range entries {
+		e := &entries[i]
 		e.Kind = raftcore.EntryKind(d.byte())
 		id.Term += raftcore.Term(d.uvarint())
 		id.Index++
@@ -89,7 +89,6 @@ func decodeEntries(b []byte, prev raftcore.EntryID) ([]raftcore.Entry, error) {
 			// Skipping it would let members apply different logs.
 			return nil, fmt.Errorf("entry %d: kind %d is of a later version", id.Index, e.Kind)
 		}
-		entries = append(entries, e)
 	}
 	return entries, nil
 }
@@ -99,57 +98,65 @@ func decodeConf(b []byte) (*raftcore.ConfState, error) {
 	c := &raftcore.ConfState{}
 	for _, ids := range []*[]raftcore.NodeID{&c.Voters, &c.Outgoing, &c.Learners} {
 		n := d.uvarint()
-		if n > uint64(len(d.b)) { // each takes a byte at least
+		if n > uint64(d.left()) { // each takes a byte at least
 			return nil, errTruncated
 		}
 		for range n {
 			*ids = append(*ids, raftcore.NodeID(d.uvarint()))
 		}
 	}
-	if d.err == nil && len(d.b) > 0 {
+	if d.err == nil && d.left() > 0 {
 		d.err = errors.New("a configuration has bytes left over")
 	}
 	return c, d.err
 }
 
-// decoder reads values off the front of b; after an error it reads zeros.
+// decoder reads values off b; after an error it reads zeros. It counts, and does not cut b:
+// to write a pointer costs much while the garbage collector runs.
 type decoder struct {
 	b   []byte
+	at  int
 	err error
 }
 
 func (d *decoder) fail() {
-	d.b, d.err = nil, errTruncated
+	d.at, d.err = len(d.b), errTruncated
 }
 
+func (d *decoder) left() int { return len(d.b) - d.at }
+
 func (d *decoder) byte() byte {
-	if len(d.b) == 0 {
+	if d.at >= len(d.b) {
 		d.fail()
 		return 0
 	}
-	v := d.b[0]
-	d.b = d.b[1:]
-	return v
+	d.at++
+	return d.b[d.at-1]
 }
 
 func (d *decoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.b)
+	if d.at < len(d.b) {
+		if v := d.b[d.at]; v < 0x80 { // most are as small
+			d.at++
+			return uint64(v)
+		}
+	}
+	return d.large()
+}
+
+func (d *decoder) large() uint64 {
+	v, n := binary.Uvarint(d.b[d.at:])
 	if n <= 0 {
 		d.fail()
 		return 0
 	}
-	d.b = d.b[n:]
+	d.at += n
 	return v
 }
 
 func (d *decoder) varint() int64 {
-	v, n := binary.Varint(d.b)
-	if n <= 0 {
-		d.fail()
-		return 0
-	}
-	d.b = d.b[n:]
-	return v
+	v := d.uvarint()
+	return int64(v>>1) ^ -int64(v&1)
 }
 
 // data reads a size and as many bytes; nil if there was no data at all.
@@ -159,25 +166,24 @@ func (d *decoder) data() []byte {
 		return nil
 	}
 	size--
-	if size > uint64(len(d.b)) {
+	if size > uint64(d.left()) {
 		d.fail()
 		return nil
 	}
-	v := d.b[:size:size]
-	d.b = d.b[size:]
-	return v
+	from := d.at
+	d.at += int(size)
+	return d.b[from:d.at:d.at]
 }
 
-// countEntries counts the entries without decoding them, so that their slice is
-// allocated once. It stops at what is malformed.
-func (d decoder) countEntries() int {
-	n := 0
-	for len(d.b) > 0 {
+// countEntries counts the entries without decoding them, so that their slice is allocated
+// once. What is malformed ends them, and is counted as one.
+func countEntries(b []byte) (n int) {
+	d := decoder{b: b}
+	for ; d.left() > 0; n++ {
 		d.byte()
 		d.uvarint()
-		d.varint()
+		d.uvarint()
 		d.data()
-		n++
 	}
 	return n
 }

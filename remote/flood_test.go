@@ -368,7 +368,7 @@ func (f *flood) forged(address string) {
 	}()
 	s := &stranger{v: addressed(f.address)}
 	for n := uint64(1); ; n++ {
-		p := encode(everything())
+		p := encoded(everything())
 		p.Address, p.Session, p.Sequence, p.From = address, 1, n, rand.Uint64N(3)+1
 		for _, m := range p.Messages {
 			m.Term = 1 << 50

@@ -34,30 +34,18 @@ func (f *foreign) client(address string) *client {
 	return f.at[address]
 }
 
-// ask takes what is for the gateway out of a batch that is clean.
-func (s *guardedStream) ask(b *protoremote.MessageBatch) error {
-	rest := b.Envelopes[:0]
-	for _, e := range b.Envelopes {
-		if b.TypeNames[e.TypeId] != clientRequestType {
-			rest = append(rest, e)
-			continue
-		}
-		if s.client == nil || s.client.ctx.Err() != nil {
-			c, err := s.gateway.foreigner(s.Context(), s.from)
-			if err != nil {
-				return err
-			}
-			s.client = c
-			context.AfterFunc(c.ctx, s.door.know(s.socket, ""))
-		}
-		sender := b.Senders[e.Sender-1]
-		to := &actor.PID{Address: s.from, Id: sender.Id, RequestId: e.SenderRequestId}
-		if err := s.client.data(e.MessageData, to); err != nil {
+// ask gives the gateway a request, which is in a batch that is clean.
+func (s *guardedStream) ask(b *protoremote.MessageBatch, e *protoremote.MessageEnvelope) error {
+	if s.client == nil || s.client.ctx.Err() != nil {
+		c, err := s.gateway.foreigner(s.Context(), s.from)
+		if err != nil {
 			return err
 		}
+		s.client = c
+		context.AfterFunc(c.ctx, s.door.know(s.socket, ""))
 	}
-	b.Envelopes = rest
-	return nil
+	to := &actor.PID{Address: s.from, Id: b.Senders[e.Sender-1].Id, RequestId: e.SenderRequestId}
+	return s.client.data(e.MessageData, to)
 }
 
 // foreigner lets in the actors at an address. Who was there before is gone: his stream has

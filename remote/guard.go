@@ -17,8 +17,9 @@ import (
 // The guard stands between the network and protoactor remote, which lets
 // whoever connects spawn actors, stop them, send them system messages, make it
 // relay to third parties, and, with an index out of range or an unknown type,
-// end the process. What passes is: packets for our one inbox, from nobody in particular;
-// and if there is a gateway, clients' requests for it, from where they can be answered.
+// end the process. What comes through is: packets for our one inbox, from nobody in particular;
+// and if there is a gateway, clients' requests for it, from where they can be answered. The
+// guard hands them over itself. protoactor's reader sees how a stream begins, and its end.
 
 var packetType = string((*raftpb.Packet)(nil).ProtoReflect().Descriptor().FullName())
 
@@ -52,7 +53,6 @@ func (t *Transport) guardStream(srv any, stream grpc.ServerStream, info *grpc.St
 	if err != nil {
 		return err
 	}
-	defer t.system.ProcessRegistry.Remove(in.pid)
 	defer func() {
 		if in.leave != nil {
 			in.leave()
@@ -64,11 +64,7 @@ func (t *Transport) guardStream(srv any, stream grpc.ServerStream, info *grpc.St
 			s.client.end(io.EOF)
 		}
 	}()
-	err = handler(srv, s)
-	if _, told := status.FromError(err); !told { // protoactor could not read a packet
-		err = in.end(badMessage, codes.InvalidArgument, err.Error())
-	}
-	return err
+	return handler(srv, s)
 }
 
 type guardedStream struct {
@@ -80,37 +76,54 @@ type guardedStream struct {
 }
 
 func (s *guardedStream) RecvMsg(m any) error {
-	if s.ended != nil {
-		return s.ended
-	}
 	message, ok := m.(*protoremote.RemoteMessage)
 	if !ok {
 		return s.end(badMessage, codes.PermissionDenied, "not a remote message")
 	}
-	if s.first != nil {
-		message.MessageType, s.first = s.first.MessageType, nil
-	} else if err := s.ServerStream.RecvMsg(m); err != nil {
-		return err
-	}
-	switch m := message.GetMessageType().(type) {
-	case *protoremote.RemoteMessage_ConnectRequest:
-		if m.ConnectRequest.GetServerConnection() == nil || s.from != "" {
-			return s.end(badMessage, codes.PermissionDenied, "a connect request that is not a host's first")
+	for {
+		if s.first != nil {
+			message.MessageType, s.first = s.first.MessageType, nil
+		} else if err := s.ServerStream.RecvMsg(m); err != nil {
+			return err
 		}
-		s.from = m.ConnectRequest.GetServerConnection().GetAddress()
-		return nil
-	case *protoremote.RemoteMessage_MessageBatch:
-		if why := s.unclean(m.MessageBatch); why != "" {
-			return s.end(badMessage, codes.PermissionDenied, why)
-		}
-		for _, target := range m.MessageBatch.Targets { // from here on it is for this stream's inbox
-			if target.Id == inboxName {
-				target.Id, target.Address = s.pid.Id, s.Address()
+		switch m := message.GetMessageType().(type) {
+		case *protoremote.RemoteMessage_ConnectRequest:
+			if m.ConnectRequest.GetServerConnection() == nil || s.from != "" {
+				return s.end(badMessage, codes.PermissionDenied, "a connect request that is not a host's first")
 			}
+			s.from = m.ConnectRequest.GetServerConnection().GetAddress()
+			return nil
+		case *protoremote.RemoteMessage_MessageBatch:
+			if err := s.take(m.MessageBatch); err != nil {
+				return err
+			}
+		default:
+			return s.end(badMessage, codes.PermissionDenied, "not a batch of messages")
 		}
-		return s.ask(m.MessageBatch)
 	}
-	return s.end(badMessage, codes.PermissionDenied, "not a batch of messages")
+}
+
+// take hands over what is in a batch.
+func (s *guardedStream) take(b *protoremote.MessageBatch) error {
+	if why := s.unclean(b); why != "" {
+		return s.end(badMessage, codes.PermissionDenied, why)
+	}
+	for _, e := range b.Envelopes {
+		if b.TypeNames[e.TypeId] == clientRequestType {
+			if err := s.ask(b, e); err != nil {
+				return err
+			}
+			continue
+		}
+		packet, err := open(e.MessageData)
+		if err != nil {
+			return s.end(badMessage, codes.InvalidArgument, err.Error())
+		}
+		if err := s.receive(packet); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unclean says what is wrong with a batch, or nothing.

@@ -2,7 +2,6 @@ package remote
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -108,7 +107,7 @@ func batch(b *protoremote.MessageBatch) *protoremote.RemoteMessage {
 
 // clean returns the batch that a host of ours sends.
 func (s *stranger) clean() *protoremote.MessageBatch {
-	p := encode(everything())
+	p := encoded(everything())
 	p.Sequence = 1
 	return s.of(p)
 }
@@ -217,26 +216,6 @@ func TestP6_MessagesOfStrangersChangeNothing(t *testing.T) {
 	}
 }
 
-// A stream leaves nothing behind.
-func TestP5_AnInboxEndsWithItsStream(t *testing.T) {
-	v := newVictim(t)
-	s := newStranger(t, v)
-	stream := s.stream()
-	name := fmt.Sprintf("%s/%d", inboxName, v.streams.Load())
-	if _, there := v.system.ProcessRegistry.GetLocal(name); !there {
-		t.Fatalf("there is no %s", name)
-	}
-	if err := stream.Send(batch(s.of(&raftpb.Packet{Version: 1}))); err != nil { // from nobody
-		t.Fatal(err)
-	}
-	if _, err := stream.Recv(); status.Code(err) != codes.PermissionDenied {
-		t.Fatal(err)
-	}
-	if _, there := v.system.ProcessRegistry.GetLocal(name); there {
-		t.Errorf("%s is still there", name)
-	}
-}
-
 func TestP6_CallsOfStrangersAreRefused(t *testing.T) {
 	v := newVictim(t)
 	client := protoremote.NewRemotingClient(newStranger(t, v).conn)
@@ -290,7 +269,7 @@ func TestTooLargeAMessageEndsTheStreamAndNothingElse(t *testing.T) {
 	v := newVictim(t)
 	s := newStranger(t, v)
 	defer v.Link("127.0.0.1:1", func(actors.LinkEvent) {}).Close()
-	p := encode(everything())
+	p := encoded(everything())
 	p.Sequence, p.Address = 1, "127.0.0.1:1" // of a stranger not so much would be read
 	stream := s.stream()
 	if err := stream.Send(batch(s.of(p))); err != nil {
@@ -503,7 +482,7 @@ func TestWhatWasTakenIsTold(t *testing.T) {
 	await(t, events, actors.LinkUp)
 	stream := newStranger(t, v).stream()
 	for i := range 40 {
-		p := encode(&actors.Packet{From: 2, Requests: everything().Requests})
+		p := encoded(&actors.Packet{From: 2, Requests: everything().Requests})
 		p.Address, p.Session, p.Sequence = o.address, 99, uint64(i+1)
 		b, err := proto.Marshal(p)
 		if err != nil {
@@ -622,7 +601,7 @@ func TestP5_AHostThatIsHeardAndNotReachedIsGreetedOnce(t *testing.T) {
 	s := newStranger(t, v)
 	stream := s.stream()
 	for i := range 500 {
-		p := encode(&actors.Packet{From: 2, Requests: everything().Requests})
+		p := encoded(&actors.Packet{From: 2, Requests: everything().Requests})
 		p.Address, p.Session, p.Sequence = address, 7, uint64(i+1)
 		b, err := proto.Marshal(p)
 		if err != nil {

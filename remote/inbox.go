@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -20,17 +19,15 @@ import (
 // inboxName is what the outside calls the inbox, the only process that it can reach.
 const inboxName = "castaway"
 
-// inbox is where the packets of a stream arrive. It is a protoactor process, but no actor:
-// it runs in the goroutine of the stream, so a host that sends faster than it is heard is
-// held back by its own connection, and fills no mailbox here.
+// inbox is where the packets of a stream arrive. It is no actor, and has no mailbox: it runs
+// in the goroutine of the stream, so a host that sends faster than it is heard is held back
+// by its own connection.
 type inbox struct {
 	*Transport
-	pid    *actor.PID
 	names  []string // those of the other side's certificate
 	socket string   // that it speaks from
 	spoken speech
 	lane   actors.Lane
-	ended  error  // nothing is taken from the stream any more
 	leave  func() // the door, which knows who is on the connection; nil: it does not
 
 	session, taken uint64 // of the newest packet that was taken
@@ -63,38 +60,26 @@ func (t *Transport) newInbox(stream grpc.ServerStream) (*inbox, error) {
 		// With a certificate nobody takes the connections of another one's host.
 		in.leave = t.door.know(in.socket, strings.Join(append(in.names[:len(in.names):len(in.names)], said[0]+laneSuffixes[in.lane]), " "))
 	}
-	pid, _ := t.system.ProcessRegistry.Add(in, fmt.Sprintf("%s/%d", inboxName, t.streams.Add(1)))
-	in.pid = pid
 	return in, nil
 }
 
-// end ends the stream, and tells the other side why. A host of ours gives no reason to.
+// end returns the error that ends the stream, and tells the other side why. A host of ours
+// gives no reason to.
 func (in *inbox) end(r reason, code codes.Code, why string) error {
 	in.refuse(r, why, "address", in.socket)
-	in.ended = status.Error(code, "castaway: "+why)
-	return in.ended
+	return status.Error(code, "castaway: "+why)
 }
 
-func (in *inbox) SendUserMessage(_ *actor.PID, message any) {
-	if in.ended != nil {
-		return // it was sent together with what has ended it
-	}
-	packet, ok := actor.UnwrapEnvelopeMessage(message).(*raftpb.Packet)
-	if !ok {
-		in.refuse(badMessage, "not a packet", "type", fmt.Sprintf("%T", message))
-		return
-	}
+// receive takes a packet. Whoever has sent it is cut off if there is an error.
+func (in *inbox) receive(packet *raftpb.Packet) error {
 	from := raftcore.NodeID(packet.From)
 	switch {
 	case from == raftcore.Nobody:
-		in.end(badMessage, codes.PermissionDenied, "a packet from nobody")
-		return
+		return in.end(badMessage, codes.PermissionDenied, "a packet from nobody")
 	case !in.cfg.TLS.speaksFor(in.names, from):
-		in.end(badIdentity, codes.PermissionDenied, fmt.Sprintf("the certificate is for %q, and the packet from host %d", in.names, from))
-		return
+		return in.end(badIdentity, codes.PermissionDenied, fmt.Sprintf("the certificate is for %q, and the packet from host %d", in.names, from))
 	case packet.Sequence > 0 && packet.Version != in.spoken.newest:
-		in.end(badVersion, codes.FailedPrecondition, fmt.Sprintf("a packet of version %d, where %d is spoken", packet.Version, in.spoken.newest))
-		return
+		return in.end(badVersion, codes.FailedPrecondition, fmt.Sprintf("a packet of version %d, where %d is spoken", packet.Version, in.spoken.newest))
 	}
 	l := in.link(packet.Address)
 	elsewhere := "" // where the host is now, that has proved which one it is
@@ -122,12 +107,12 @@ func (in *inbox) SendUserMessage(_ *actor.PID, message any) {
 		if elsewhere != "" { // it may have nothing to say before it hears from somebody
 			in.deliver(&actors.Packet{From: from, Names: in.names, Address: elsewhere})
 		}
-		return
+		return nil
 	}
 	p, err := decode(packet)
 	if err != nil {
 		in.refuse(badMessage, err.Error(), "address", packet.GetAddress())
-		return
+		return nil
 	}
 	p.Names, p.Address, p.Lane = in.names, elsewhere, in.lane
 	if l != nil {
@@ -138,6 +123,7 @@ func (in *inbox) SendUserMessage(_ *actor.PID, message any) {
 	if l != nil {
 		l.took(in.lane, packet)
 	}
+	return nil
 }
 
 // socketOf returns where a stream comes from.
@@ -147,9 +133,3 @@ func socketOf(ctx context.Context) string {
 	}
 	return ""
 }
-
-// SendSystemMessage ignores what could stop an actor: nothing here can be
-// stopped from outside.
-func (in *inbox) SendSystemMessage(*actor.PID, any) {}
-
-func (in *inbox) Stop(*actor.PID) {}

@@ -69,7 +69,7 @@ func (w *lane) full() bool {
 }
 
 // post hands a packet to protoactor, with what this side has taken of a lane.
-func (w *lane) post(packet *raftpb.Packet, from *lane) {
+func (w *lane) post(packet *parcel, from *lane) {
 	packet.Version = max(w.l.spoken.newest, 1)
 	packet.Address = w.l.t.Address()
 	packet.Session = w.session
@@ -84,7 +84,7 @@ func (w *lane) post(packet *raftpb.Packet, from *lane) {
 func (w *lane) tellTaken() {
 	if first := &w.l.lanes[actors.LaneControl]; first.up && w.l.tells < maxTells {
 		w.l.tells++
-		first.post(&raftpb.Packet{From: uint64(w.l.t.self)}, w)
+		first.post(&parcel{Packet: &raftpb.Packet{From: uint64(w.l.t.self)}}, w)
 	}
 }
 
@@ -111,7 +111,7 @@ func (w *lane) greet() {
 		return
 	}
 	w.greeting = true
-	w.post(&raftpb.Packet{From: uint64(w.l.t.self)}, w)
+	w.post(&parcel{Packet: &raftpb.Packet{From: uint64(w.l.t.self)}}, w)
 	w.greetIn(greetAgain)
 }
 

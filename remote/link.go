@@ -89,7 +89,7 @@ func (l *link) Send(p *actors.Packet) bool {
 		return false
 	}
 	packet := encode(p)
-	size := proto.Size(packet)
+	size := proto.Size(packet.Packet)
 	if size > l.t.cfg.MaxPacketBytes {
 		l.t.cfg.Logger.Error("a packet is too large to be sent", "address", l.address, "bytes", size, "max", l.t.cfg.MaxPacketBytes)
 		return false

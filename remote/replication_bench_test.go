@@ -71,8 +71,9 @@ func BenchmarkReplication(b *testing.B) {
 			}
 		}},
 		{name: "tcp", to: stream, send: func() {
+			out := make([]byte, 4, 64<<10)
 			for range turnEntries / batchEntries {
-				out, err := proto.MarshalOptions{}.MarshalAppend(make([]byte, 4, 64<<10), encode(packet))
+				out, err = proto.MarshalOptions{}.MarshalAppend(out[:4], encode(packet))
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -234,7 +234,7 @@ func TestNobodySpeaksAsAnotherHost(t *testing.T) {
 	w := startWire(t, wireConfig{TLS: ours.issue(host(1)), Hosts: threeNames})
 	two := newStranger(t, w, secured(ours.config(with(host(2), func(c *x509.Certificate) { c.DNSNames = []string{""} }))))
 	from := func(id uint64) *protoremote.MessageBatch {
-		p := encode(&actors.Packet{From: raftcore.NodeID(id), Requests: everything().Requests})
+		p := encoded(&actors.Packet{From: raftcore.NodeID(id), Requests: everything().Requests})
 		p.Sequence = 1
 		return two.of(p)
 	}
@@ -287,7 +287,7 @@ func TestNobodySpeaksOfAnotherHostsLink(t *testing.T) {
 	w.await("link to " + three.address + ": 1")
 	say := func(id int) {
 		s := newStranger(t, w, secured(ours.config(host(id))))
-		p := encode(&actors.Packet{From: raftcore.NodeID(id), Requests: everything().Requests})
+		p := encoded(&actors.Packet{From: raftcore.NodeID(id), Requests: everything().Requests})
 		p.Sequence, p.Session, p.Address = 1, 70+uint64(id), three.address
 		b := s.of(p)
 		b.Envelopes = append(b.Envelopes, b.Envelopes...)

@@ -95,7 +95,6 @@ type Transport struct {
 	gateway gateway
 	speaks  speech
 	started chan struct{} // closed when packets can be taken
-	streams atomic.Uint64 // that have ever come in
 	refused [reasons]atomic.Uint64
 }
 

@@ -65,7 +65,7 @@ func TestAHostOfAnotherVersionIsTold(t *testing.T) {
 		if md, err := stream.Header(); err != nil || !reflect.DeepEqual(md.Get(versionsKey), []string{"1-2"}) {
 			t.Errorf("%s: it hears %v, %v", versions, md, err)
 		}
-		p := encode(everything())
+		p := encoded(everything())
 		p.Sequence, p.Version = 1, spoken
 		if err := stream.Send(batch(s.of(p))); err != nil {
 			t.Fatal(err)
@@ -96,14 +96,14 @@ func TestAPacketOfAnotherVersionEndsTheStream(t *testing.T) {
 	s := newStranger(t, v)
 	for _, version := range []uint32{0, 1, 3, 1 << 31} {
 		before := v.Refused()
-		p := encode(everything())
+		p := encoded(everything())
 		p.Sequence, p.Version = 1, version
 		stream, err := s.try(saying(t, "1-2"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		b := s.of(p)
-		good := encode(everything())
+		good := encoded(everything())
 		good.Sequence, good.Version = 2, 2
 		b.Envelopes = append(b.Envelopes, s.of(good).Envelopes...) // is not heard either
 		if err := stream.Send(batch(b)); err != nil {
@@ -169,7 +169,7 @@ func TestALinkToALaterVersionSpeaksTheEarlier(t *testing.T) {
 	w.await("sent true")
 	for {
 		if p := <-o.packets; p.Sequence > 0 {
-			if p.Version != 2 || !proto.Equal(p.Messages[0], encode(everything()).Messages[0]) {
+			if p.Version != 2 || !proto.Equal(p.Messages[0], encoded(everything()).Messages[0]) {
 				t.Errorf("it sends version %d", p.Version)
 			}
 			return

@@ -68,6 +68,7 @@ func suites() []suite {
 		{"actors/dashboard", [][]string{{"./actors/dashboard"}}, dashboardMutants},
 		{"actors", [][]string{{"./actors", "-run", "AnotherProcess|NotUnderstood|AClientElsewhere"}}, clientMutants},
 		{"remote", [][]string{{"./remote", "-run", "Client|Elsewhere", "-timeout", "3m"}}, gatewayMutants},
+		{"remote", [][]string{{"./remote", "-run", "Buffer|AFewEntries|FuzzOpen|APacketIsWritten"}}, batchMutants},
 	}
 }
 

@@ -1,0 +1,25 @@
+package main
+
+// Faults of the buffers that packets are in on their way.
+var batchMutants = []mutant{
+	{"P10", "the entries' buffers are given back before they are written", []edit{
+		{"batches.go", "	size := proto.Size(p.Packet)\n", "	for _, b := range p.borrowed {\n		buffers.Put(b)\n	}\n	scribble()\n	size := proto.Size(p.Packet)\n"},
+		{"batches.go", "var errOpened =", "func scribble() {\n	for i := range 8 {\n		b := buffers.Get(2048 << i)\n		clear(*b)\n		buffers.Put(b)\n	}\n}\n\nvar errOpened ="},
+	}},
+	{"P10", "a packet is written twice", []edit{
+		{"batches.go", "	p.Packet, p.borrowed = nil, nil\n", "	p.borrowed = nil\n"},
+	}},
+	{"P10", "a batch's buffer is given back when its packets share it", []edit{
+		{"batches.go", "	defer buf.Free()\n	return proto.Unmarshal(buf.ReadOnlyData(), m)\n", "	defer buf.Free()\n	err := proto.Unmarshal(buf.ReadOnlyData(), m)\n	if e := m.GetMessageBatch().GetEnvelopes(); len(e) == 1 {\n		e[0].MessageData = buf.ReadOnlyData()[len(buf.ReadOnlyData())-len(e[0].MessageData):]\n	}\n	return err\n"},
+	}},
+	{"F1", "a few entries keep a large packet", []edit{
+		{"batches.go", "len(data)/2+1, entriesPath", "1, entriesPath"},
+	}},
+	{"P10", "a field that is there twice is taken from where it is large", []edit{
+		{"batches.go", "more == nil || others > 0 || has(more, path[1])", "more == nil || others > 0"},
+	}},
+	{"P10", "a buffer that is too small is used again", []edit{
+		{"batches.go", " && cap(*b) == 1<<tier {", " {"},
+		{"batches.go", "bits.Len(uint(cap(*b))) - 1; tier", "bits.Len(uint(cap(*b))); tier"},
+	}},
+}
