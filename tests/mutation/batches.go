@@ -9,9 +9,6 @@ var batchMutants = []mutant{
 	{"P10", "a packet is written twice", []edit{
 		{"batches.go", "	p.Packet, p.borrowed = nil, nil\n", "	p.borrowed = nil\n"},
 	}},
-	{"P10", "a batch's buffer is given back when its packets share it", []edit{
-		{"batches.go", "	defer buf.Free()\n	return proto.Unmarshal(buf.ReadOnlyData(), m)\n", "	defer buf.Free()\n	err := proto.Unmarshal(buf.ReadOnlyData(), m)\n	if e := m.GetMessageBatch().GetEnvelopes(); len(e) == 1 {\n		e[0].MessageData = buf.ReadOnlyData()[len(buf.ReadOnlyData())-len(e[0].MessageData):]\n	}\n	return err\n"},
-	}},
 	{"F1", "a few entries keep a large packet", []edit{
 		{"batches.go", "len(data)/2+1, entriesPath", "1, entriesPath"},
 	}},
