@@ -49,8 +49,7 @@ func (c *Client) Name() string { return c.name }
 // never will) or ErrUnknown (it may have). Data must not be changed afterwards, nor the
 // answer: the machine may hold on to it.
 func (c *Client) Propose(ctx context.Context, data []byte) ([]byte, error) {
-	o := c.do(ctx, &Request{Operation: Propose, Data: data})
-	return o.data, o.err
+	return c.plain(ctx, Propose, data)
 }
 
 // Read answers a query linearizably: it sees every command that was
@@ -59,7 +58,31 @@ func (c *Client) Propose(ctx context.Context, data []byte) ([]byte, error) {
 // writes nothing to any disk. An error is ErrRejected, or what Query returned. The
 // answer must not be changed: the machine may hold on to it.
 func (c *Client) Read(ctx context.Context, query []byte) ([]byte, error) {
-	o := c.do(ctx, &Request{Operation: Read, Data: query})
+	return c.plain(ctx, Read, query)
+}
+
+// plain makes a call that is nothing but an operation and its data. As most calls are
+// like that, and end well, it makes no Request of it first.
+func (c *Client) plain(ctx context.Context, operation Operation, data []byte) ([]byte, error) {
+	if c.group == nil || c.observed() {
+		return c.full(ctx, operation, data, nil)
+	}
+	o := c.group.await(ctx, &call{operation: operation, data: data})
+	if o.err != nil {
+		return c.full(ctx, operation, data, &o)
+	}
+	return o.data, nil
+}
+
+// full makes the same call with a Request, or again after a try.
+func (c *Client) full(ctx context.Context, operation Operation, data []byte, tried *outcome) ([]byte, error) {
+	r := &Request{Operation: operation, Data: data}
+	var o outcome
+	if tried == nil {
+		o = c.do(ctx, r)
+	} else {
+		o = c.insist(ctx, r, *tried)
+	}
 	return o.data, o.err
 }
 
