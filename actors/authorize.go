@@ -10,7 +10,8 @@ import (
 type Asked struct {
 	Group     string
 	Operation Operation // Propose also in a session
-	// Host is the host that the request has come from, on behalf of a client in its process.
+	// Host is the host that the request has come from, on behalf of its program, or of a
+	// client that its own hook has let do that. 0: it comes from a client itself.
 	Host raftcore.NodeID
 	// Names are those that the other process has proved to have, in its certificate. None
 	// without TLS: then Host, too, is only what it says.

@@ -37,10 +37,20 @@ type HostConfig struct {
 	// Peers are the addresses of the other hosts. This host's own may be among
 	// them: then all hosts can be given the same map. SetPeers changes them later.
 	Peers map[raftcore.NodeID]string
-	// Authorize, if it is not nil, is asked about every request that a client in another
-	// process makes of a group of this host, or has the host there make: an error is why it
-	// is refused, and what the client is told (ErrNotAllowed). It must not block, and may be
-	// called concurrently. Whoever leads a group is asked, so all hosts are to have the same.
+	// Authorize, if it is not nil, is asked about every request that comes to this host from
+	// another process, of whatever operation and consistency, before anything is done for it:
+	// an error is why it is refused, and what the client is told (ErrNotAllowed). It must not
+	// block, and may be called concurrently.
+	//
+	// A client asks some host, any of them, and the hook there alone knows his Names. What a
+	// member answers itself (a read, unless it is behind, and how it is) nobody else is asked
+	// about. The rest goes to the leader's host, whose hook is asked, too: about the Host that
+	// it comes from, with that one's Names. So all hosts are to have the same hook.
+	//
+	// The program of a host is not asked what it reads from its own member, whose state it
+	// has; nor for anything while its member leads. Else what it asks comes to the leader's
+	// host from another process. Where hosts are, and who leads, is told to every client
+	// that the transport lets in; and what hosts need of each other is no request.
 	Authorize func(Asked) error
 	// Cluster tells groups of the same name in different installations apart.
 	Cluster string

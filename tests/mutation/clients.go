@@ -12,6 +12,18 @@ var clientMutants = []mutant{
 	{"C5", "a client that was closed asks on", []edit{
 		{"client.go", "errors.As(err, new(*toldError)) && elsewhere(err)", "elsewhere(err)"},
 	}},
+	{"C1", "a client's read is asked about nobody, because whoever leads confirms it", []edit{
+		{"gateway.go", "return g, h.authorize(", "if r.Operation == Read && r.Consistency == Linearizable {\n\t\treturn g, nil\n\t}\n\treturn g, h.authorize("},
+	}},
+	{"C1", "what changes nothing is not asked about", []edit{
+		{"authorize.go", "h.cfg.Authorize == nil || a.Operation.asks()", "h.cfg.Authorize == nil || a.Operation.asks() || !a.Operation.acts()"},
+	}},
+	{"C1", "a host asks the leader's hook alone", []edit{
+		{"gateway.go", "return g, h.authorize(", "if s, _ := g.board.latest(); s.Leader != h.cfg.ID && r.Acts() {\n\t\treturn g, nil\n\t}\n\treturn g, h.authorize("},
+	}},
+	{"C1", "what a host has let through the leader asks nobody about", []edit{
+		{"host.go", "if err := h.authorize(Asked{Group: g.name, Operation: r.Operation, Host: p.From, Names: p.Names}, r.Data); err != nil {", "if err := error(nil); err != nil {"},
+	}},
 	{"C1", "a member that has been stopped ends a client's call, though others are there", []edit{
 		{"client.go", "return passes(err) || errors.As", "return passes(err) || false && errors.As"},
 	}},

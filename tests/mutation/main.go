@@ -66,7 +66,7 @@ func suites() []suite {
 		{"actors", [][]string{{"./actors", "-run", "O1_|FewWords|ASpan"}, {"-C", "tests/otel", "."}}, telemetryMutants},
 		{"actors", [][]string{{"./actors", "-run", "SnapshotsShow|HostLists"}}, progressMutants},
 		{"actors/dashboard", [][]string{{"./actors/dashboard"}}, dashboardMutants},
-		{"actors", [][]string{{"./actors", "-run", "AnotherProcess|NotUnderstood|AClientElsewhere"}}, clientMutants},
+		{"actors", [][]string{{"./actors", "-run", "AnotherProcess|NotUnderstood|AClientElsewhere|OwnHook|IsAskedAbout"}}, clientMutants},
 		{"remote", [][]string{{"./remote", "-run", "Client|Elsewhere", "-timeout", "3m"}}, gatewayMutants},
 		{"remote", [][]string{{"./remote", "-run", "Buffer|AFewEntries|FuzzOpen|APacketIsWritten"}}, batchMutants},
 	}
