@@ -30,6 +30,7 @@ func (t *Transport) options() ([]protoremote.ConfigOption, error) {
 		}
 		c.rejected = t.rejected
 		c.refused = func(address string, err error) { t.refuse(badHandshake, err.Error(), "address", address) }
+		c.outlived = func(address string, err error) { t.refuse(badCertificate, err.Error(), "address", address) }
 		creds = c
 	}
 	maxMessage := t.cfg.WindowBytes + t.cfg.MaxPacketBytes + 1<<20 // all that can be under way, in one batch

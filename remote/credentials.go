@@ -3,12 +3,13 @@ package remote
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
-	"time"
+	"sync"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
@@ -20,9 +21,15 @@ type credential struct {
 	tls  *TLS
 	read func() (*tls.Config, error)
 	// rejected is told that the other side, who was dialled, and this one do not get on;
-	// refused, why somebody who has dialled is not let in.
+	// refused, why somebody who has dialled is not let in; outlived, why a connection was
+	// ended that had been up.
 	rejected func(address string, err error)
 	refused  func(address string, err error)
+	outlived func(address string, err error)
+
+	mu   sync.Mutex
+	live map[*proven]bool // see expiry.go
+	wake chan struct{}    // there is another one, or the files have changed
 }
 
 // newCredential returns the credential of a TLS, or what is wrong with that. The files are
@@ -31,35 +38,24 @@ func newCredential(life context.Context, c *TLS, client bool, logger *slog.Logge
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	out := &credential{tls: c, read: func() (*tls.Config, error) { return c.Config, nil }}
+	out := &credential{tls: c, live: map[*proven]bool{}, wake: make(chan struct{}, 1)}
 	if c.Config != nil {
-		return out, nil
-	}
-	files := &certificates{files: [3]string{c.CertFile, c.KeyFile, c.CAFile}, client: client, logger: logger}
-	if _, err := files.read(); err != nil {
-		return nil, err
-	}
-	// Connections live long. Whether a new certificate is any good is to be known before
-	// the next one.
-	go func() {
-		look := time.NewTicker(10 * time.Second)
-		defer look.Stop()
-		for {
-			select {
-			case <-look.C:
-				_, _ = files.read()
-			case <-life.Done():
-				return
+		out.read = func() (*tls.Config, error) { return c.Config, nil }
+	} else {
+		files := &certificates{files: [3]string{c.CertFile, c.KeyFile, c.CAFile}, client: client, logger: logger, changed: func() { signal(out.wake) }}
+		if _, err := files.read(); err != nil {
+			return nil, err
+		}
+		out.read = func() (*tls.Config, error) {
+			config, err := files.read()
+			if config != nil {
+				err = nil
 			}
+			return config, err
 		}
-	}()
-	out.read = func() (*tls.Config, error) {
-		config, err := files.read()
-		if config != nil {
-			err = nil
-		}
-		return config, err
 	}
+	// Whether a new certificate is any good is to be known before the next connection, too.
+	go out.watch(life)
 	return out, nil
 }
 
@@ -72,12 +68,16 @@ func (c *credential) ClientHandshake(ctx context.Context, address string, raw ne
 	if err != nil {
 		return nil, nil, err
 	}
-	conn, info, err := credentials.NewTLS(c.tls.dialling(config, name)).ClientHandshake(ctx, address, raw)
+	var own shown
+	conn, info, err := credentials.NewTLS(own.dialling(c.tls.dialling(config, name))).ClientHandshake(ctx, address, raw)
 	if err != nil {
 		c.rejected(address, fmt.Errorf("TLS: %w", err))
 		return nil, nil, err
 	}
-	return &dialled{Conn: conn, c: c, address: address}, info, nil
+	state := info.(credentials.TLSInfo).State
+	return c.keep(&proven{Conn: conn, raw: raw, c: c, address: address, dialled: true, own: own.leaf, verify: func(now *tls.Config) ([][]*x509.Certificate, error) {
+		return c.tls.verifyDialled(now, name, state)
+	}}), info, nil
 }
 
 func (c *credential) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
@@ -85,14 +85,19 @@ func (c *credential) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthIn
 	if err != nil {
 		return nil, nil, err
 	}
-	conn, info, err := credentials.NewTLS(c.tls.accepting(config)).ServerHandshake(raw)
+	var own shown
+	address := raw.RemoteAddr().String()
+	conn, info, err := credentials.NewTLS(own.accepting(c.tls.accepting(config))).ServerHandshake(raw)
 	if err != nil {
 		if !errors.Is(err, io.EOF) { // who leaves without a word wants to know whether the port is open
-			c.refused(raw.RemoteAddr().String(), err)
+			c.refused(address, err)
 		}
 		return nil, nil, err
 	}
-	return conn, info, nil
+	state := info.(credentials.TLSInfo).State
+	return c.keep(&proven{Conn: conn, raw: raw, c: c, address: address, own: own.leaf, verify: func(now *tls.Config) ([][]*x509.Certificate, error) {
+		return c.tls.verifyAccepted(now, state)
+	}}), info, nil
 }
 
 func (c *credential) Info() credentials.ProtocolInfo {
@@ -103,23 +108,6 @@ func (c *credential) Clone() credentials.TransportCredentials { return c }
 
 // OverrideServerName is asked by nobody: the name is that of the address.
 func (c *credential) OverrideServerName(string) error { return errors.ErrUnsupported }
-
-// dialled is a connection to another host. With TLS 1.3 that judges our certificate when
-// we have done our part, so what it thinks of it is read later.
-type dialled struct {
-	net.Conn
-	c       *credential
-	address string
-}
-
-func (d *dialled) Read(b []byte) (int, error) {
-	n, err := d.Conn.Read(b)
-	var alert *net.OpError
-	if errors.As(err, &alert) && alert.Op == "remote error" {
-		d.c.rejected(d.address, fmt.Errorf("TLS: the other side does not take this certificate: %w", err))
-	}
-	return n, err
-}
 
 // peerNames returns the names that the other side of a stream has proved to have; none
 // without TLS.

@@ -21,6 +21,8 @@ type certificates struct {
 	client bool      // they are not for a server
 	logger *slog.Logger
 
+	changed func() // is told that they say something else
+
 	mu     sync.Mutex
 	seen   [3][]byte // what was read last, good or bad
 	failed string    // why it made no sense; "": it did
@@ -53,6 +55,7 @@ func (c *certificates) read() (*tls.Config, error) {
 	}
 	if c.config != nil && !slices.EqualFunc(now[:], c.seen[:], bytes.Equal) {
 		c.logger.Info("new connections use the new certificates", "file", c.files[0])
+		c.changed()
 	}
 	c.seen, c.failed, c.config = now, "", config
 	return config, nil

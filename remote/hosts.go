@@ -102,6 +102,9 @@ func Dial(cfg ClientConfig) (*Hosts, error) {
 		c.rejected = func(address string, err error) {
 			cfg.Logger.Warn("a host and this client do not get on", "address", address, "err", err)
 		}
+		c.outlived = func(address string, err error) {
+			cfg.Logger.Warn("a connection to a host has been ended", "address", address, "err", err)
+		}
 		h.creds = c
 	}
 	return h, nil

@@ -15,6 +15,9 @@ type Refused struct {
 	// Connections were closed: there were too many that nobody is known on, or one host had
 	// too many, or too much came on one that nobody was known on yet.
 	Connections uint64
+	// Certificates are connections, of either direction, that were up and have been ended:
+	// a certificate has expired, or is not accepted any more.
+	Certificates uint64
 }
 
 // reason is why something was refused.
@@ -26,6 +29,7 @@ const (
 	badVersion
 	badMessage
 	badConnection
+	badCertificate
 	reasons
 )
 
@@ -34,13 +38,19 @@ func (t *Transport) Refused() Refused {
 	return Refused{
 		Handshakes: t.refused[badHandshake].Load(), Identities: t.refused[badIdentity].Load(),
 		Versions: t.refused[badVersion].Load(), Messages: t.refused[badMessage].Load(), Connections: t.refused[badConnection].Load(),
+		Certificates: t.refused[badCertificate].Load(),
 	}
 }
 
 // refuse counts something that was not let in.
 func (t *Transport) refuse(r reason, why string, args ...any) {
-	if n := t.refused[r].Add(1); tellsNow(n) {
-		t.cfg.Logger.With("why", why, "refused", n).Warn("refused what came from outside", args...)
+	n := t.refused[r].Add(1)
+	switch logger := t.cfg.Logger.With("why", why, "refused", n); {
+	case !tellsNow(n):
+	case r == badCertificate:
+		logger.Warn("a connection that was up has been ended", args...)
+	default:
+		logger.Warn("refused what came from outside", args...)
 	}
 }
 

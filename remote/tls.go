@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/castaway-go/castaway/raftcore"
 )
@@ -22,10 +23,16 @@ type TLS struct {
 	// PEM. They are read again when they have changed, and new connections use what they
 	// say. As long as they make no sense, half written for example, what they said before
 	// stays in force, and the Logger is told.
+	//
+	// A connection ends when a certificate has expired that one side has shown, or that was
+	// needed to verify it; and within ten seconds after the CAFile has changed, if it would not be made
+	// any more.
 	CertFile, KeyFile, CAFile string
 	// Config is for certificates that come from elsewhere: GetCertificate and
 	// GetClientCertificate are asked for each connection. Of RootCAs and ClientCAs one
-	// may be left out, and is as the other.
+	// may be left out, and is as the other. VerifyPeerCertificate and VerifyConnection are
+	// asked again about each connection that is up, every ten seconds or more often: what has
+	// been revoked ends.
 	Config *tls.Config
 	// Names are those of whom is let in: the DNS names and URIs (SPIFFE IDs, say) of a
 	// certificate, one of which must be in the list. In a name of the list a star stands
@@ -113,27 +120,48 @@ func (c *TLS) accepting(from *tls.Config) *tls.Config {
 	return out
 }
 
+// verifyAccepted verifies who has connected once more, as crypto/tls did when that was, and
+// returns the ways to a CA.
+func (c *TLS) verifyAccepted(from *tls.Config, s tls.ConnectionState) (ways [][]*x509.Certificate, err error) {
+	now := c.accepting(from)
+	if s.VerifiedChains, err = verify(s.PeerCertificates, now.ClientCAs, x509.ExtKeyUsageClientAuth, now.Time); err != nil {
+		return nil, err
+	}
+	if from.VerifyPeerCertificate != nil {
+		if err := from.VerifyPeerCertificate(rawOf(s.PeerCertificates), s.VerifiedChains); err != nil {
+			return nil, err
+		}
+	}
+	return s.VerifiedChains, now.VerifyConnection(s)
+}
+
 // dialling returns the configuration to connect to the host that has a name, or an IP. The
 // standard library would look for that alone; so what it does is done here.
 func (c *TLS) dialling(from *tls.Config, name string) *tls.Config {
 	out := c.harden(from)
 	out.InsecureSkipVerify, out.VerifyPeerCertificate = true, nil
-	out.VerifyConnection = func(s tls.ConnectionState) (err error) {
-		if s.VerifiedChains, err = verifyServer(s.PeerCertificates, out); err != nil {
-			return err
-		}
-		leaf := s.PeerCertificates[0]
-		if err := leaf.VerifyHostname(name); err != nil && (len(c.Names) == 0 || !c.lists(namesOf(leaf))) {
-			return err
-		}
-		if from.VerifyPeerCertificate != nil {
-			if err := from.VerifyPeerCertificate(rawOf(s.PeerCertificates), s.VerifiedChains); err != nil {
-				return err
-			}
-		}
-		return verifyToo(from.VerifyConnection, s)
+	out.VerifyConnection = func(s tls.ConnectionState) error {
+		_, err := c.verifyDialled(from, name, s)
+		return err
 	}
 	return out
+}
+
+// verifyDialled verifies who was dialled, and returns the ways to a CA.
+func (c *TLS) verifyDialled(from *tls.Config, name string, s tls.ConnectionState) (ways [][]*x509.Certificate, err error) {
+	if s.VerifiedChains, err = verify(s.PeerCertificates, c.harden(from).RootCAs, x509.ExtKeyUsageServerAuth, from.Time); err != nil {
+		return nil, err
+	}
+	leaf := s.PeerCertificates[0]
+	if err := leaf.VerifyHostname(name); err != nil && (len(c.Names) == 0 || !c.lists(namesOf(leaf))) {
+		return nil, err
+	}
+	if from.VerifyPeerCertificate != nil {
+		if err := from.VerifyPeerCertificate(rawOf(s.PeerCertificates), s.VerifiedChains); err != nil {
+			return nil, err
+		}
+	}
+	return s.VerifiedChains, verifyToo(from.VerifyConnection, s)
 }
 
 func verifyToo(verify func(tls.ConnectionState) error, s tls.ConnectionState) error {
@@ -143,14 +171,14 @@ func verifyToo(verify func(tls.ConnectionState) error, s tls.ConnectionState) er
 	return verify(s)
 }
 
-// verifyServer looks for ways from a certificate to a CA, as crypto/tls does.
-func verifyServer(certs []*x509.Certificate, c *tls.Config) ([][]*x509.Certificate, error) {
+// verify looks for ways from a certificate to a CA, as crypto/tls does.
+func verify(certs []*x509.Certificate, roots *x509.CertPool, use x509.ExtKeyUsage, now func() time.Time) ([][]*x509.Certificate, error) {
 	if len(certs) == 0 {
 		return nil, errors.New("there is no certificate")
 	}
-	options := x509.VerifyOptions{Roots: c.RootCAs, Intermediates: x509.NewCertPool()} // for a server, by default
-	if c.Time != nil {
-		options.CurrentTime = c.Time()
+	options := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{use}}
+	if now != nil {
+		options.CurrentTime = now()
 	}
 	for _, between := range certs[1:] {
 		options.Intermediates.AddCert(between)

@@ -42,10 +42,15 @@ type authority struct {
 
 func newAuthority(t *testing.T) *authority {
 	t.Helper()
+	return newAuthorityUntil(t, time.Hour)
+}
+
+func newAuthorityUntil(t *testing.T, left time.Duration) *authority {
+	t.Helper()
 	a := &authority{t: t}
 	a.key, a.cert, a.pem = a.sign(&x509.Certificate{
 		Subject: pkix.Name{CommonName: "a CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-		NotAfter: time.Now().Add(time.Hour),
+		NotAfter: time.Now().Add(left),
 	})
 	return a
 }

@@ -222,7 +222,7 @@ func (w *wire) refused() (r Refused, before []string) {
 	w.t.Helper()
 	w.tell("refused")
 	for line := range w.lines {
-		if _, err := fmt.Sscanf(line, "refused {Handshakes:%d Identities:%d Versions:%d Messages:%d Connections:%d}", &r.Handshakes, &r.Identities, &r.Versions, &r.Messages, &r.Connections); err == nil {
+		if _, err := fmt.Sscanf(line, "refused {Handshakes:%d Identities:%d Versions:%d Messages:%d Connections:%d Certificates:%d}", &r.Handshakes, &r.Identities, &r.Versions, &r.Messages, &r.Connections, &r.Certificates); err == nil {
 			return r, before
 		}
 		before = append(before, line)

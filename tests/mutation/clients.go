@@ -61,3 +61,45 @@ var gatewayMutants = []mutant{
 		{"guard.go", "if !clients || sender.GetAddress() != s.from {", "if !clients || sender.GetAddress() != s.from && false {"},
 	}},
 }
+
+var certificateMutants = []mutant{
+	{"P6", "a connection lives on when a certificate has expired", []edit{
+		{"expiry.go", " && !now.After(s.until) {", " {"},
+	}},
+	{"P6", "nobody looks before ten seconds are over", []edit{
+		{"expiry.go", "next = min(next, left+time.Millisecond)", "_ = left"},
+	}},
+	{"P6", "a CA that has expired counts", []edit{
+		{"expiry.go", "first := slices.MinFunc(way, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })", "first := way[0]"},
+	}},
+	{"P6", "this side's own certificate is not looked at", []edit{
+		{"expiry.go", "s.leaf = c.Leaf; s.leaf == nil && len(c.Certificate) > 0", "s.leaf = nil; false"},
+	}},
+	{"P6", "that this side's own certificate has expired is no reason", []edit{
+		{"expiry.go", "if s.own != nil && now.After(s.own.NotAfter) {", "if false {"},
+	}},
+	{"P6", "a connection lives on when its CA is trusted no more", []edit{
+		{"expiry.go", "if config == s.config && !hooked", "if s.config != nil && !hooked"},
+	}},
+	{"P6", "hooks are asked once", []edit{
+		{"expiry.go", "config == s.config && !hooked && ", "config == s.config && "},
+	}},
+	{"P6", "who has connected is not looked at again", []edit{
+		{"expiry.go", "c.live[s] = true", "if s.dialled {\n\t\tc.live[s] = true\n\t}"},
+	}},
+	{"P6", "who was dialled is not looked at again", []edit{
+		{"expiry.go", "c.live[s] = true", "if !s.dialled {\n\t\tc.live[s] = true\n\t}"},
+	}},
+	{"P6", "a hook that has one certificate is not asked who has connected", []edit{
+		{"tls.go", "s.VerifiedChains, now.VerifyConnection(s)", "s.VerifiedChains, nil"},
+	}},
+	{"P6", "a connection is told to have ended, and has not", []edit{
+		{"expiry.go", "\ts.raw.Close()\n", ""},
+	}},
+	{"P6", "connections that have been closed are kept", []edit{
+		{"expiry.go", "\ts.c.forget(s)\n\treturn s.Conn.Close()", "\treturn s.Conn.Close()"},
+	}},
+	{"P6", "the certificate of who is asked by no name is the first", []edit{
+		{"expiry.go", "if hello.SupportsCertificate(&certs[i]) == nil {", "if i == 0 {"},
+	}},
+}
