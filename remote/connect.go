@@ -2,6 +2,8 @@ package remote
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	protoremote "github.com/asynkron/protoactor-go/remote"
@@ -169,7 +171,26 @@ func (s *clientStream) lost(err error) time.Duration {
 		s.t.rejected(s.address, err)
 		return greetUnwanted
 	}
+	if why := s.unknown(); why != nil {
+		s.t.rejected(s.address, why)
+		return greetUnwanted
+	}
 	return greetAfter
+}
+
+// unknown returns why the other side may have ended the stream without a word: to it this
+// host is a stranger.
+func (s *clientStream) unknown() error {
+	w := s.t.lane(s.address)
+	if w == nil {
+		return nil
+	}
+	w.l.mu.Lock()
+	defer w.l.mu.Unlock()
+	if w.l.unknown == "" {
+		return nil
+	}
+	return fmt.Errorf("it does not know this host by the address %s; is that in its Peers?", w.l.unknown)
 }
 
 // agree looks what the other side speaks, and who it is.
@@ -190,7 +211,7 @@ func (s *clientStream) agree() error {
 		if w.is != actors.LaneControl && spoken.newest < lanesVersion {
 			return errOneLane // it was another one that had more
 		}
-		w.l.met(w, spoken, peerNames(s.Context()))
+		w.l.met(w, spoken, peerNames(s.Context()), strings.Join(md.Get(unknownKey), ""))
 	}
 	s.agreed = true
 	return nil

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/raftcore"
 )
 
 // caller has opened a connection; its process may be gone without a word.
@@ -153,6 +156,55 @@ func TestP5_WhoSaysWhereItIsReachedIsNoStranger(t *testing.T) {
 			if known || status.Code(err) != codes.Unavailable {
 				t.Errorf("the stream of %s ends with %v", address, err)
 			}
+		}
+	}
+}
+
+// A host whose address stands in nobody's Peers is a stranger, and cut off when it has said a
+// little. It says why, and when the others know it, no more.
+func TestP5_AHostThatNobodyKnowsIsToldSo(t *testing.T) {
+	one, two := startWire(t, wireConfig{}), startWire(t, wireConfig{})
+	say := func() {
+		for range 100 { // 64 KiB, and more
+			one.tell("send %s", two.address)
+		}
+	}
+	one.tell("link %s", two.address)
+	one.await("link to " + two.address + ": 1")
+	say()
+	line := one.await("cannot speak to another host", "refused=1")
+	if want := "does not know this host by the address " + one.address + "; is that in its Peers?"; !strings.Contains(line, want) {
+		t.Errorf("it says %s", line)
+	}
+	two.tell("link %s", one.address)
+	two.await("link to " + one.address + ": 1")
+	one.await("link to " + two.address + ": 1") // it has been heard: nothing is waited for
+	_, _ = two.refused()                        // and the packets from before
+	say()
+	for range 100 {
+		two.await("packet from 1")
+	}
+	// It is not the reason why the next connection breaks.
+	two.in.Close() // it stops
+	one.await("link to " + two.address + ": 2")
+	if _, lines := one.refused(); slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, "Peers") }) {
+		t.Errorf("it says %q", lines)
+	}
+}
+
+// Who is told by his certificate needs no address; and who says none has asked nothing.
+func TestWhoIsNotKnownIsTold(t *testing.T) {
+	v, w := New(Config{}), New(Config{TLS: &TLS{HostName: func(raftcore.NodeID) string { return "" }}})
+	v.links["known:1"] = newLink(v, "known:1", nil)
+	for _, test := range []struct {
+		t    *Transport
+		says []string
+		want []string
+	}{
+		{v, nil, nil}, {v, []string{"known:1"}, nil}, {v, []string{"other:1"}, []string{"other:1"}}, {w, []string{"other:1"}, nil},
+	} {
+		if got := test.t.greeting(metadata.MD{addressKey: test.says}).Get(unknownKey); !slices.Equal(got, test.want) {
+			t.Errorf("to %q it says %q", test.says, got)
 		}
 	}
 }

@@ -42,10 +42,10 @@ func (t *Transport) newInbox(stream grpc.ServerStream) (*inbox, error) {
 	}
 	in := &inbox{Transport: t, names: peerNames(stream.Context())}
 	in.socket = socketOf(stream.Context())
-	if err := stream.SetHeader(t.speaks.metadata()); err != nil {
+	md, _ := metadata.FromIncomingContext(stream.Context())
+	if err := stream.SetHeader(t.greeting(md)); err != nil {
 		return nil, err
 	}
-	md, _ := metadata.FromIncomingContext(stream.Context())
 	theirs, err := readSpeech(md)
 	if err == nil {
 		in.spoken, err = t.speaks.with(theirs)
@@ -61,6 +61,16 @@ func (t *Transport) newInbox(stream grpc.ServerStream) (*inbox, error) {
 		in.leave = t.door.know(in.socket, strings.Join(append(in.names[:len(in.names):len(in.names)], said[0]+laneSuffixes[in.lane]), " "))
 	}
 	return in, nil
+}
+
+// greeting returns what is said to who opens a stream. A host that nobody here knows is cut
+// off before long; it could not guess why.
+func (t *Transport) greeting(to metadata.MD) metadata.MD {
+	md := t.speaks.metadata()
+	if said := to.Get(addressKey); len(said) > 0 && t.link(said[0]) == nil && !t.cfg.TLS.binds() {
+		md.Set(unknownKey, said[0])
+	}
+	return md
 }
 
 // end returns the error that ends the stream, and tells the other side why. A host of ours

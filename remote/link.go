@@ -31,6 +31,7 @@ type link struct {
 	spoken     speech   // what is spoken, as the first lane was told when it was opened last
 	names      []string // that the other side has proved to have, when it was dialled last
 	rejections uint64   // how often one of the two did not want to speak to the other
+	unknown    string   // by which address the other side does not know this one, and has not been heard since
 	tells      int      // packets that only say what was taken, and are not written
 	lost       bool     // something is, and losses is to tell it
 	losses     *time.Timer
@@ -139,10 +140,10 @@ func (l *link) tell(e actors.LinkEvent) {
 
 // met notes who is at the other side of a new connection, and what is spoken there. The
 // first lane is opened first: it says whether there are others.
-func (l *link) met(on *lane, spoken speech, names []string) {
+func (l *link) met(on *lane, spoken speech, names []string, unknown string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.names, on.unwanted = names, false
+	l.names, l.unknown, on.unwanted = names, unknown, false
 	if on.is != actors.LaneControl {
 		return
 	}
@@ -166,6 +167,7 @@ func (l *link) leadsTo(host raftcore.NodeID) bool {
 // the other side is there: if the lane that it came on is down, now is the time to try.
 func (l *link) heard(on actors.Lane, packet *raftpb.Packet) {
 	l.mu.Lock()
+	l.unknown = "" // it speaks to that address
 	if way := &l.lanes[on]; !way.up && !way.greeting && l.life.Err() == nil && l.wanted(on) {
 		way.greetIn(0)
 	}

@@ -34,6 +34,7 @@ const (
 	capabilitiesKey = "castaway-capabilities" // one value each
 	laneKey         = "castaway-lane"         // of the opener: what follows the address
 	addressKey      = "castaway-address"      // of the opener: where it is reached itself
+	unknownKey      = "castaway-unknown"      // of the receiver: that address, if it leads to no host that it knows
 )
 
 func (s speech) metadata() metadata.MD {

@@ -187,7 +187,7 @@ func TestALinkWritesTheVersionThatIsSpoken(t *testing.T) {
 	await(t, events, actors.LinkUp)
 	for _, version := range []uint32{1, 2} {
 		if version > 1 { // as if this side spoke it, too
-			l.met(&l.lanes[0], speech{oldest: version, newest: version}, nil)
+			l.met(&l.lanes[0], speech{oldest: version, newest: version}, nil, "")
 		}
 		if !l.Send(everything()) {
 			t.Fatal("the link takes no packet")
@@ -239,7 +239,7 @@ func TestAHostThatIsNotWantedIsInNoHaste(t *testing.T) {
 		}
 	}
 	v.rejected(l.address, context.Canceled)
-	l.met(&l.lanes[0], ours, nil)
+	l.met(&l.lanes[0], ours, nil, "")
 	if got := l.lanes[0].pause(); got != greetAfter {
 		t.Errorf("after a good connection it waits for %v", got)
 	}

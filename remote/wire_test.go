@@ -133,7 +133,7 @@ func (w writer) Write(b []byte) (int, error) { w(b); return len(b), nil }
 type wire struct {
 	t       *testing.T
 	address string
-	in      io.Writer
+	in      io.WriteCloser
 	lines   chan string
 }
 

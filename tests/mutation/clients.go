@@ -54,6 +54,18 @@ var gatewayMutants = []mutant{
 	{"P5", "who says where it is reached is a stranger nevertheless", []edit{
 		{"inbox.go", "len(said) > 0 && t.link(said[0]) != nil", "false"},
 	}},
+	{"P5", "a host that is known is told that it is not", []edit{
+		{"inbox.go", "t.link(said[0]) == nil && !t.cfg", "!t.cfg"},
+	}},
+	{"P5", "a host that is known by its certificate is told that it is not", []edit{
+		{"inbox.go", "t.link(said[0]) == nil && !t.cfg.TLS.binds()", "t.link(said[0]) == nil"},
+	}},
+	{"P5", "a host that is not known is not told", []edit{
+		{"inbox.go", "md.Set(unknownKey, said[0])", "_ = said"},
+	}},
+	{"P5", "a host that was not known blames its address for ever", []edit{
+		{"link.go", "\tl.unknown = \"\" // it speaks to that address\n", ""},
+	}},
 	{"P5", "a stranger may say any amount", []edit{
 		{"door.go", "maxUnknown   = 64 << 10", "maxUnknown   = 64 << 30"},
 	}},
