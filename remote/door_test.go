@@ -2,14 +2,19 @@ package remote
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
@@ -207,4 +212,238 @@ func TestWhoIsNotKnownIsTold(t *testing.T) {
 			t.Errorf("to %q it says %q", test.says, got)
 		}
 	}
+}
+
+// Of a stranger a little is read, and of who is known anything; and who was known is a stranger
+// anew.
+func TestAStrangerSaysALittle(t *testing.T) {
+	d := New(Config{}).door
+	here, there := net.Pipe()
+	v := d.enter(caller{here, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 1}})
+	says := func(n int) error {
+		go func() { _, _ = there.Write(make([]byte, n)) }()
+		_, err := io.ReadFull(v, make([]byte, n))
+		return err
+	}
+	fine := func(n int) {
+		t.Helper()
+		if err := says(n); err != nil {
+			t.Fatalf("%d bytes: %v", n, err)
+		}
+	}
+	fine(maxUnknown)
+	leave := d.know(v.socket, "host 2")
+	fine(3 * maxUnknown)
+	also := d.know(v.socket, "host 2")
+	leave()
+	fine(3 * maxUnknown) // somebody is known on it yet
+	also()
+	fine(maxUnknown)
+	if err := says(1); !errors.Is(err, errTooMuch) {
+		t.Errorf("one byte too many: %v", err)
+	}
+	if _, err := there.Read(make([]byte, 1)); err == nil {
+		t.Error("it is not closed")
+	}
+	if r := d.t.Refused(); r.Connections != 1 {
+		t.Errorf("refused %+v", r)
+	}
+}
+
+// Whatever has ended is forgotten: a stranger's connection, that of a host, that of a client, and one
+// whose stream ends later.
+func TestTheDoorForgetsWhoHasGone(t *testing.T) {
+	v := &visits{door: New(Config{}).door}
+	for _, known := range []string{"no", "host 2", ""} {
+		for _, left := range []bool{true, false} {
+			socket, _ := v.come(1)
+			conn := v.visitors[socket]
+			leave := func() {}
+			if known != "no" {
+				leave = v.know(socket, known)
+			}
+			if left {
+				leave()
+			}
+			conn.Close()
+			leave()
+			conn.Close()               // gRPC may do so
+			v.know(socket, "host 2")() // it comes too late
+			if len(v.visitors) != 0 || len(v.strangers) != 0 || len(v.lanes) != 0 || v.count != 0 {
+				t.Errorf("known %q, left before %v: %d connections, %d strangers, %d lanes", known, left, len(v.visitors), v.count, len(v.lanes))
+			}
+		}
+	}
+}
+
+// Who does not get through a handshake has gone, and gRPC does not say so.
+func TestTheDoorForgetsWhoseHandshakeFails(t *testing.T) {
+	d := New(Config{}).door
+	here, there := net.Pipe()
+	go func() {
+		_, _ = there.Write([]byte("GET / HTTP/1.1\r\n\r\n"))
+		_, _ = io.Copy(io.Discard, there)
+	}()
+	conn, _, err := doorway{credentials.NewTLS(newAuthority(t).config(host(1))), d}.ServerHandshake(caller{here, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 1}})
+	if err == nil {
+		t.Fatalf("it is let in: %v", conn)
+	}
+	if d.count != 0 || len(d.visitors) != 0 {
+		t.Errorf("%d strangers, %d in all", d.count, len(d.visitors))
+	}
+}
+
+// A place that is free is nobody's who has left it: those that come and go push out nobody.
+func TestWhoHasGonePushesOutNobody(t *testing.T) {
+	v := &visits{door: New(Config{}).door}
+	_, quiet := v.come(2)
+	lane, still := v.come(3)
+	v.know(lane, "host 3")
+	for range 2 * maxStrangers {
+		socket, _ := v.come(1)
+		v.visitors[socket].Close()
+	}
+	for range 3 * maxOfLane {
+		socket, _ := v.come(3)
+		v.know(socket, "host 3")
+		v.visitors[socket].Close()
+	}
+	if !quiet() || !still() {
+		t.Errorf("who was there is there no more: a stranger %v, a host %v", quiet(), still())
+	}
+}
+
+// Clients are bounded by their number, and not by lanes.
+func TestClientsDoNotPushOutOneAnother(t *testing.T) {
+	v := &visits{door: New(Config{}).door}
+	var all []func() bool
+	for range 2 * maxStrangers {
+		socket, open := v.come(1)
+		v.know(socket, "")
+		all = append(all, open)
+	}
+	for i, open := range all {
+		if !open() {
+			t.Fatalf("client %d has been closed", i)
+		}
+	}
+}
+
+// What one connection may have of streams and of metadata is said when it begins.
+func TestP5_StreamsAndMetadataOfAConnectionAreBounded(t *testing.T) {
+	v := newVictim(t)
+	r := (&flood{address: v.Address(), ctx: t.Context()}).http2()
+	if r == nil {
+		t.Fatal("it cannot be reached")
+	}
+	head := make([]byte, 9)
+	if _, err := io.ReadFull(r, head); err != nil || head[3] != 0x4 {
+		t.Fatalf("it begins with %x, %v", head, err)
+	}
+	settings := make([]byte, int(head[1])<<8|int(head[2]))
+	if _, err := io.ReadFull(r, settings); err != nil {
+		t.Fatal(err)
+	}
+	said := map[uint16]uint32{}
+	for ; len(settings) > 0; settings = settings[6:] {
+		said[binary.BigEndian.Uint16(settings)] = binary.BigEndian.Uint32(settings[2:])
+	}
+	if streams, metadata := said[0x3], said[0x6]; streams != 8 || metadata != 16<<10 {
+		t.Errorf("it allows %d streams, and %d bytes of metadata", streams, metadata)
+	}
+}
+
+// A stream that ends leaves a stranger's connection behind.
+func TestP5_WhoseStreamHasEndedIsAStranger(t *testing.T) {
+	v := newVictim(t)
+	defer v.Link("127.0.0.1:1", func(actors.LinkEvent) {}).Close()
+	known := func() (n int) {
+		v.door.mu.Lock()
+		defer v.door.mu.Unlock()
+		for lane, list := range v.door.lanes {
+			if strings.HasPrefix(lane, "127.0.0.1:1") {
+				n += len(list)
+			}
+		}
+		return n
+	}
+	for _, says := range []bool{true, false} { // where it is reached, when it opens the stream
+		s := newStranger(t, v)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if says {
+			ctx = metadata.AppendToOutgoingContext(ctx, addressKey, "127.0.0.1:1")
+		}
+		stream, err := s.try(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := encode(everything())
+		p.Sequence, p.Address = 1, "127.0.0.1:1"
+		if err := stream.Send(batch(s.of(p))); err != nil {
+			t.Fatal(err)
+		}
+		<-v.delivered
+		if n := known(); n != 1 {
+			t.Errorf("says so %v: it is known on %d connections", says, n)
+		}
+		p.From = 0
+		if err := stream.Send(batch(s.of(p))); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.Recv(); status.Code(err) != codes.PermissionDenied {
+			t.Errorf("the stream ends with %v", err)
+		}
+		if n := known(); n != 0 {
+			t.Errorf("says so %v: when the stream has ended it is known on %d connections", says, n)
+		}
+	}
+}
+
+// With certificates nobody takes the places of another host's connections, whatever he says
+// that he is reached at; nor does another lane of the same host.
+func TestP5_NobodyPushesOutAnotherHost(t *testing.T) {
+	ours := newAuthority(t)
+	w := startWire(t, wireConfig{TLS: ours.issue(host(1)), Hosts: threeNames})
+	three := listenAs(t, "127.0.0.1:0", grpc.Creds(credentials.NewTLS(ours.config(host(3)))))
+	w.tell("link %s", three.address)
+	w.await("link to " + three.address + ": 1")
+	open := func(id int, says, lane string) (send func()) {
+		s := newStranger(t, w, secured(ours.config(host(id))))
+		s.v = addressed(w.address + lane)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		t.Cleanup(cancel)
+		if says != "" {
+			ctx = metadata.AppendToOutgoingContext(ctx, addressKey, says)
+		}
+		if lane != "" {
+			ctx = metadata.AppendToOutgoingContext(ctx, laneKey, lane, versionsKey, "1-2")
+		}
+		stream, err := s.try(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return func() {
+			t.Helper()
+			p := encode(&actors.Packet{From: raftcore.NodeID(id), Requests: everything().Requests})
+			if p.Sequence, p.Address = 1, three.address; lane != "" {
+				p.Version = lanesVersion
+			}
+			if err := stream.Send(batch(s.of(p))); err != nil {
+				t.Fatalf("the connection of host %d has been closed: %v", id, err)
+			}
+			w.await(fmt.Sprint("packet from ", id))
+		}
+	}
+	said, silent := open(3, three.address, ""), open(3, "", "")
+	said()
+	silent()
+	for range 2 * maxOfLane {
+		open(2, three.address, "")()
+		open(2, "", "")()
+		open(3, three.address, laneSuffixes[actors.LaneLog])()
+		open(3, "", laneSuffixes[actors.LaneLog])()
+	}
+	said()
+	silent()
 }

@@ -3,12 +3,15 @@ package remote
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -19,6 +22,7 @@ import (
 
 	protoremote "github.com/asynkron/protoactor-go/remote"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
@@ -35,17 +39,8 @@ const (
 // clients, and they are served; and a host that comes in the middle of it is let in.
 func TestP5P6_AFloodOfStrangersStopsNobody(t *testing.T) {
 	hosts := threeHosts(t)
-	for _, h := range hosts {
-		h.env = []string{fmt.Sprint("GOMEMLIMIT=", floodLimit)}
-		h.start()
-		defer h.kill()
-	}
-	one, two := hosts[0], hosts[1]
-	floods := []struct {
-		name   string
-		enough int64 // of what it does
-		do     func(*flood)
-	}{
+	two := hosts[1]
+	floodsStopNobody(t, hosts, nil, []flooding{
 		{"connections that say nothing", 4000, (*flood).silent},
 		{"connections that are idle HTTP/2", 3000, (*flood).idle},
 		{"garbage", 3000, (*flood).garbage},
@@ -57,7 +52,50 @@ func TestP5P6_AFloodOfStrangersStopsNobody(t *testing.T) {
 		{"connect requests", 3000, (*flood).connects},
 		{"packets in the name of others", 3000, func(f *flood) { f.forged("127.0.0.1:1") }},
 		{"packets in the name of a host", 3000, func(f *flood) { f.forged(two.address()) }},
+	})
+}
+
+// The same where certificates are asked for: by those who have none, and by a client that has
+// a good one and no good will.
+func TestP5P6_AFloodOfStrangersStopsNobodyWithTLS(t *testing.T) {
+	ca := newAuthority(t)
+	hosts := threeHosts(t)
+	for i, h := range hosts {
+		h.env = []string{tlsEnv + "=" + filepath.Dir(ca.issue(host(i+1)).CertFile)}
 	}
+	nobody := &tls.Config{RootCAs: ca.config(host(9)).RootCAs, ServerName: "127.0.0.1", NextProtos: []string{"h2"}}
+	client := ca.config(with(host(9), func(c *x509.Certificate) { c.URIs[0].Path = "/client/9" }))
+	client.ServerName, client.NextProtos = nobody.ServerName, nobody.NextProtos
+	two := hosts[1]
+	floodsStopNobody(t, hosts, client, []flooding{
+		{"handshakes that never end", 3000, (*flood).hello},
+		{"handshakes without a certificate", 1000, func(f *flood) { f.handshake(nobody) }},
+		{"handshakes with a good certificate", 1000, func(f *flood) { f.handshake(client) }},
+		{"connections that are idle HTTP/2", 1000, (*flood).idle},
+		{"HTTP/2 that makes no sense", 1000, (*flood).nonsense},
+		{"messages that never end", 300, (*flood).endless},
+		{"streams that are reset", 30_000, (*flood).resets},
+		{"connect requests", 1000, (*flood).connects},
+		{"packets in the name of a host", 1000, func(f *flood) { f.forged(two.address()) }},
+	})
+}
+
+// flooding is something to be done until it has been done often enough.
+type flooding struct {
+	name   string
+	enough int64
+	do     func(*flood)
+}
+
+// floodsStopNobody floods the first of three hosts, with a certificate if there is one.
+func floodsStopNobody(t *testing.T, hosts []*process, cert *tls.Config, floods []flooding) {
+	t.Helper()
+	for _, h := range hosts {
+		h.env = append(h.env, fmt.Sprint("GOMEMLIMIT=", floodLimit))
+		h.start()
+		defer h.kill()
+	}
+	one, two := hosts[0], hosts[1]
 	// A host that is killed may lead; then what it was asked may have happened.
 	sum, unknown := 0, 0
 	inRange := func(answer string) bool {
@@ -81,7 +119,7 @@ func TestP5P6_AFloodOfStrangersStopsNobody(t *testing.T) {
 	}
 	for _, f := range floods {
 		t.Run(f.name, func(t *testing.T) {
-			fl := startFlood(t, one.address(), f.do)
+			fl := startFlood(t, one.address(), cert, f.do)
 			for range 30 {
 				add(one)
 			}
@@ -137,6 +175,7 @@ func resident(t *testing.T, p *process) int {
 // flood does one thing again and again, on many connections.
 type flood struct {
 	address string
+	tls     *tls.Config // nil: it says what it says in plain text
 	ctx     context.Context
 	stop    func()
 	done    atomic.Int64
@@ -147,8 +186,8 @@ type flood struct {
 
 const flooders = 4
 
-func startFlood(t *testing.T, address string, do func(*flood)) *flood {
-	f := &flood{address: address}
+func startFlood(t *testing.T, address string, cert *tls.Config, do func(*flood)) *flood {
+	f := &flood{address: address, tls: cert}
 	ctx, cancel := context.WithCancel(context.Background())
 	f.ctx = ctx
 	var flooding sync.WaitGroup
@@ -190,6 +229,31 @@ func (f *flood) dial() net.Conn {
 	return conn
 }
 
+// hello begins a handshake, and says no more.
+func (f *flood) hello() {
+	conn := f.dial()
+	if conn == nil {
+		return
+	}
+	f.keep(conn)
+	_ = tls.Client(firstWord{conn}, f.tls).Handshake()
+	f.done.Add(1)
+}
+
+// firstWord is a connection that nobody answers on.
+type firstWord struct{ net.Conn }
+
+func (firstWord) Read([]byte) (int, error) { return 0, io.EOF }
+
+// handshake does its part of a handshake, and waits for what the other side thinks of it.
+func (f *flood) handshake(as *tls.Config) {
+	if conn := f.dial(); conn != nil {
+		defer conn.Close()
+		_, _ = tls.Client(conn, as).Read(make([]byte, 1))
+		f.done.Add(1)
+	}
+}
+
 func (f *flood) silent() {
 	if conn := f.dial(); conn != nil {
 		f.keep(conn)
@@ -202,6 +266,9 @@ func (f *flood) http2() *raw {
 	conn := f.dial()
 	if conn == nil {
 		return nil
+	}
+	if f.tls != nil {
+		conn = tls.Client(conn, f.tls)
 	}
 	r := &raw{Conn: conn, w: bufio.NewWriterSize(conn, 64<<10)}
 	r.w.WriteString("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
@@ -324,7 +391,11 @@ func (f *flood) pings() {
 
 // connection returns one that gRPC makes when it is used.
 func (f *flood) connection() *grpc.ClientConn {
-	conn, err := grpc.NewClient(f.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	creds := insecure.NewCredentials()
+	if f.tls != nil {
+		creds = credentials.NewTLS(f.tls)
+	}
+	conn, err := grpc.NewClient(f.address, grpc.WithTransportCredentials(creds))
 	if err != nil {
 		return nil
 	}

@@ -51,24 +51,6 @@ var gatewayMutants = []mutant{
 	{"P5", "a client that has gone keeps its place", []edit{
 		{"gateway.go", "defer g.clients.Add(-1)\n", ""},
 	}},
-	{"P5", "who says where it is reached is a stranger nevertheless", []edit{
-		{"inbox.go", "len(said) > 0 && t.link(said[0]) != nil", "false"},
-	}},
-	{"P5", "a host that is known is told that it is not", []edit{
-		{"inbox.go", "t.link(said[0]) == nil && !t.cfg", "!t.cfg"},
-	}},
-	{"P5", "a host that is known by its certificate is told that it is not", []edit{
-		{"inbox.go", "t.link(said[0]) == nil && !t.cfg.TLS.binds()", "t.link(said[0]) == nil"},
-	}},
-	{"P5", "a host that is not known is not told", []edit{
-		{"inbox.go", "md.Set(unknownKey, said[0])", "_ = said"},
-	}},
-	{"P5", "a host that was not known blames its address for ever", []edit{
-		{"link.go", "\tl.unknown = \"\" // it speaks to that address\n", ""},
-	}},
-	{"P5", "a stranger may say any amount", []edit{
-		{"door.go", "maxUnknown   = 64 << 10", "maxUnknown   = 64 << 30"},
-	}},
 	{"P6", "an actor has the answer sent to a third", []edit{
 		{"guard.go", "if !clients || sender.GetAddress() != s.from {", "if !clients || sender.GetAddress() != s.from && false {"},
 	}},
@@ -113,5 +95,132 @@ var certificateMutants = []mutant{
 	}},
 	{"P6", "the certificate of who is asked by no name is the first", []edit{
 		{"expiry.go", "if hello.SupportsCertificate(&certs[i]) == nil {", "if i == 0 {"},
+	}},
+}
+
+var doorMutants = []mutant{
+	{"P5", "a host that is known is told that it is not", []edit{
+		{"inbox.go", "t.link(said[0]) == nil && !t.cfg", "!t.cfg"},
+	}},
+	{"P5", "a host that is known by its certificate is told that it is not", []edit{
+		{"inbox.go", "t.link(said[0]) == nil && !t.cfg.TLS.binds()", "t.link(said[0]) == nil"},
+	}},
+	{"P5", "a host that is not known is not told", []edit{
+		{"inbox.go", "md.Set(unknownKey, said[0])", "_ = said"},
+	}},
+	{"P5", "a host that was not known blames its address for ever", []edit{
+		{"link.go", "\tl.unknown = \"\" // it speaks to that address\n", ""},
+	}},
+	{"P5", "any number of strangers is let in", []edit{
+		{"door.go", "if d.count++; d.count <= maxStrangers {", "if d.count++; d.count > 0 {"},
+	}},
+	{"P5", "there is room for a stranger less", []edit{
+		{"door.go", "d.count <= maxStrangers {", "d.count < maxStrangers {"},
+	}},
+	{"P5", "there is room for a stranger more", []edit{
+		{"door.go", "d.count <= maxStrangers {", "d.count <= maxStrangers+1 {"},
+	}},
+	{"P5", "the newest stranger has to go", []edit{
+		{"door.go", "oldest = d.strangers[most][0]", "oldest = d.strangers[most][len(d.strangers[most])-1]"},
+	}},
+	{"P5", "a stranger from the address that has fewest has to go", []edit{
+		{"door.go", "len(list) > len(d.strangers[most])", "len(list) < len(d.strangers[most])"},
+	}},
+	{"P5", "one address is as good as another, whatever has come from it", []edit{
+		{"door.go", "v.ip, _, _ = net.SplitHostPort(v.socket)", "v.ip = v.socket"},
+	}},
+	{"P5", "who has to go is not closed", []edit{
+		{"door.go", "\td.t.refuse(badConnection, why, \"address\", v.socket)\n\tv.Close()", "\td.t.refuse(badConnection, why, \"address\", v.socket)"},
+	}},
+	{"P5", "who has to go is not counted", []edit{
+		{"door.go", "\td.t.refuse(badConnection, why, \"address\", v.socket)\n", ""},
+	}},
+	{"P5", "who has to go is forgotten later", []edit{
+		{"door.go", "\toldest = d.strangers[most][0]\n\td.forget(oldest)", "\toldest = d.strangers[most][0]"},
+	}},
+	{"P5", "who is known is a stranger yet", []edit{
+		{"door.go", "\t\td.forget(v)\n\t\tv.known.Store(true)", "\t\tv.known.Store(true)"},
+	}},
+	{"P5", "of who is known as little is read as of a stranger", []edit{
+		{"door.go", "err == nil && !v.known.Load()", "err == nil"},
+	}},
+	{"P5", "a lane has any number of connections", []edit{
+		{"door.go", "len(d.lanes[lane]) > maxOfLane", "len(d.lanes[lane]) > 1<<30"},
+	}},
+	{"P5", "a lane has a connection less", []edit{
+		{"door.go", "len(d.lanes[lane]) > maxOfLane", "len(d.lanes[lane]) >= maxOfLane"},
+	}},
+	{"P5", "the newest connection of a lane has to go", []edit{
+		{"door.go", "oldest = d.lanes[lane][0]", "oldest = d.lanes[lane][len(d.lanes[lane])-1]"},
+	}},
+	{"P5", "clients push out one another", []edit{
+		{"door.go", "if v.lane = lane; lane != \"\" {", "if v.lane = lane; true {"},
+	}},
+	{"P5", "a connection that is closed keeps its place", []edit{
+		{"door.go", "\td.forget(v)\n\tv.gone = true", "\tv.gone = true"},
+	}},
+	{"P5", "a connection that is closed is found by its socket", []edit{
+		{"door.go", "\t\tdelete(d.visitors, v.socket)\n", "\t\t_ = v\n"},
+	}},
+	{"P5", "a stranger who has gone is counted", []edit{
+		{"door.go", "\t\td.count--\n", ""},
+	}},
+	{"P5", "who has gone is a stranger when the stream ends", []edit{
+		{"door.go", "v.streams--; v.streams == 0 && !v.gone", "v.streams--; v.streams == 0"},
+	}},
+	{"P5", "who comes too late is known", []edit{
+		{"door.go", "if v == nil || v.gone {", "if v == nil {"},
+		{"door.go", "\t\tdelete(d.visitors, v.socket)\n", "\t\t_ = v\n"},
+	}},
+	{"P5", "one of two streams that ends makes a stranger", []edit{
+		{"door.go", "v.streams--; v.streams == 0 && !v.gone", "v.streams--; !v.gone"},
+	}},
+	{"P5", "who is known is so for ever", []edit{
+		{"door.go", "v.streams--; v.streams == 0 && !v.gone", "v.streams--; false"},
+	}},
+	{"P5", "who says twice that a stream has ended ends another", []edit{
+		{"door.go", "return sync.OnceFunc(func() {", "return (func() {"},
+	}},
+	{"P5", "who was known is read on without a bound", []edit{
+		{"door.go", "\tv.known.Store(false)\n", ""},
+	}},
+	{"P5", "a stranger anew has said too much already", []edit{
+		{"door.go", "\tv.said.Store(0)\n", ""},
+	}},
+	{"P5", "a stranger may say any amount", []edit{
+		{"door.go", "v.said.Add(int64(n)) > maxUnknown", "v.said.Add(int64(n)) > 1<<40"},
+	}},
+	{"P5", "a stranger may say a byte less", []edit{
+		{"door.go", "v.said.Add(int64(n)) > maxUnknown", "v.said.Add(int64(n)) >= maxUnknown"},
+	}},
+	{"P5", "who fails at the handshake keeps his place", []edit{
+		{"door.go", "\tif err != nil {\n\t\tv.Close()\n\t}\n", ""},
+	}},
+	{"P5", "a connection has any number of streams", []edit{
+		{"connect.go", "\t\t\tgrpc.MaxConcurrentStreams(maxStreams),\n", ""},
+	}},
+	{"P5", "a stream that comes in has any amount of metadata", []edit{
+		{"connect.go", "\t\t\tgrpc.MaxHeaderListSize(maxMetadata),\n", ""},
+	}},
+	{"P5", "who says where it is reached is a stranger nevertheless", []edit{
+		{"inbox.go", "len(said) > 0 && t.link(said[0]) != nil", "false"},
+	}},
+	{"P5", "who says where another host is reached takes its place", []edit{
+		{"inbox.go", "strings.Join(append(in.names[:len(in.names):len(in.names)], said[0]+laneSuffixes[in.lane]), \" \")", "said[0]+laneSuffixes[in.lane]"},
+	}},
+	{"P5", "all hosts with certificates have the places of one", []edit{
+		{"inbox.go", "fmt.Sprint(\"host \", from, laneSuffixes[in.lane])", "fmt.Sprint(\"host \", laneSuffixes[in.lane])"},
+	}},
+	{"P5", "a host's lanes push out one another", []edit{
+		{"inbox.go", "said[0]+laneSuffixes[in.lane]), \" \")", "said[0]), \" \")"},
+	}},
+	{"P5", "the lanes of a host that is known by its packet push out one another", []edit{
+		{"inbox.go", "fmt.Sprint(\"host \", from, laneSuffixes[in.lane])", "fmt.Sprint(\"host \", from)"},
+	}},
+	{"P5", "who is known by his packet alone is a stranger", []edit{
+		{"inbox.go", "case l != nil:\n\t\t\tin.leave = in.door.know", "case false:\n\t\t\tin.leave = in.door.know"},
+	}},
+	{"P5", "a stream that ends leaves a host behind", []edit{
+		{"guard.go", "if in.leave != nil {", "if false {"},
 	}},
 }
