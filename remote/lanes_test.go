@@ -160,12 +160,54 @@ func TestO3_AHostOfVersion1IsSpokenTo(t *testing.T) {
 	}
 }
 
+// laneChange is that one of the connections to another host has come up, or has broken.
+type laneChange struct {
+	lane actors.Lane
+	up   bool
+}
+
+// changes tells what becomes of the lanes to an address, when the link has been told. It is
+// called before there is a link.
+func (v *victim) changes(t *testing.T, address string) <-chan laneChange {
+	changes := make(chan laneChange, 1000)
+	sub := v.system.EventStream.Subscribe(func(e any) { // after the Transport, which has subscribed before
+		at, up := "", false
+		switch e := e.(type) {
+		case *protoremote.EndpointConnectedEvent:
+			at, up = e.Address, true
+		case *protoremote.EndpointTerminatedEvent:
+			at = e.Address
+		}
+		if w := v.lane(at); w != nil && w.l.address == address {
+			changes <- laneChange{w.is, up}
+		}
+	})
+	t.Cleanup(func() { v.system.EventStream.Unsubscribe(sub) })
+	return changes
+}
+
+// awaitAll waits until each of the lanes has come up.
+func awaitAll(t *testing.T, changes <-chan laneChange) {
+	t.Helper()
+	late := time.After(time.Minute)
+	for up := map[actors.Lane]bool{}; len(up) < int(actors.Lanes); {
+		select {
+		case c := <-changes:
+			if up[c.lane] = true; !c.up {
+				delete(up, c.lane)
+			}
+		case <-late:
+			t.Fatalf("of the lanes these are up: %v", up)
+		}
+	}
+}
+
 // A host of this version is given a connection for each lane, and each has its own credit:
 // what is not taken on one keeps nothing from another.
 func TestWhatIsOnOneLaneDoesNotWaitForAnother(t *testing.T) {
 	v := newVictim(t)
 	o := (&other{says: ours.metadata(), lanes: make(chan string, 10)}).listen(t, "127.0.0.1:0")
-	events := make(chan actors.LinkEvent, 100)
+	events, changes := make(chan actors.LinkEvent, 100), v.changes(t, o.address)
 	l := v.Link(o.address, func(e actors.LinkEvent) { events <- e }).(*link)
 	defer l.Close()
 	await(t, events, actors.LinkUp)
@@ -176,9 +218,7 @@ func TestWhatIsOnOneLaneDoesNotWaitForAnother(t *testing.T) {
 	if slices.Sort(opened); !slices.Equal(opened, laneSuffixes[:]) {
 		t.Errorf("there are streams for the lanes %q", opened)
 	}
-	for v.lanesUp() < int(actors.Lanes) { // who waits for the link does not wait for that of snapshots
-		<-time.After(time.Millisecond)
-	}
+	awaitAll(t, changes) // who waits for the link does not wait for that of snapshots
 	bulk := &actors.Packet{From: 1, Requests: []actors.GroupRequest{{Operation: actors.Propose, Data: make([]byte, 100<<10)}}}
 	parts := snapshotParts()
 	for _, p := range []*actors.Packet{bulk, parts} {
@@ -224,13 +264,11 @@ func TestALaneBreaksAlone(t *testing.T) {
 		breaks[suffix] = make(chan error)
 	}
 	o := (&other{says: ours.metadata(), breaks: breaks}).listen(t, "127.0.0.1:0")
-	events := make(chan actors.LinkEvent, 100)
+	events, changes := make(chan actors.LinkEvent, 100), v.changes(t, o.address)
 	l := v.Link(o.address, func(e actors.LinkEvent) { events <- e }).(*link)
 	defer l.Close()
 	await(t, events, actors.LinkUp)
-	for v.lanesUp() < int(actors.Lanes) {
-		<-time.After(time.Millisecond)
-	}
+	awaitAll(t, changes)
 	sessions := func() (s [actors.Lanes]uint64) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -242,14 +280,13 @@ func TestALaneBreaksAlone(t *testing.T) {
 	before := sessions()
 	broken := status.Error(codes.Unavailable, "broken")
 	breaks["#snapshots"] <- broken
-	for now := before; ; now = sessions() {
-		if now[actors.LaneSnapshots] != before[actors.LaneSnapshots] && v.lanesUp() == int(actors.Lanes) {
-			if now[actors.LaneControl] != before[actors.LaneControl] || now[actors.LaneLog] != before[actors.LaneLog] {
-				t.Error("the other lanes broke with it")
-			}
-			break
+	for _, up := range []bool{false, true} {
+		if c := <-changes; c != (laneChange{actors.LaneSnapshots, up}) {
+			t.Fatalf("after that lane %d is up: %v", c.lane, c.up)
 		}
-		<-time.After(time.Millisecond)
+	}
+	if now := sessions(); now[actors.LaneSnapshots] == before[actors.LaneSnapshots] || now[actors.LaneControl] != before[actors.LaneControl] || now[actors.LaneLog] != before[actors.LaneLog] {
+		t.Errorf("the sessions were %d, and are %d", before, now)
 	}
 	if len(events) > 0 {
 		t.Error("it is said that requests may be lost")

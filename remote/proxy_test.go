@@ -145,13 +145,11 @@ func TestP6_AThousandReconnectsLeaveNothingBehind(t *testing.T) {
 		for range o.ended {
 		}
 	}()
-	events := make(chan actors.LinkEvent, 100)
+	events, changes := make(chan actors.LinkEvent, 100), v.changes(t, p.address())
 	l := v.Link(p.address(), func(e actors.LinkEvent) { events <- e }).(*link)
 	defer l.Close()
 	await(t, events, actors.LinkUp)
-	for v.lanesUp() < int(actors.Lanes) {
-		<-time.After(time.Millisecond)
-	}
+	awaitAll(t, changes)
 	times := 1000
 	if testing.Short() || raceDetector {
 		times = 100
@@ -163,11 +161,14 @@ func TestP6_AThousandReconnectsLeaveNothingBehind(t *testing.T) {
 		}
 		was := l.sessions()
 		p.cut()
-		// The other side is heard of, so the link does not wait to try again.
-		for renewed := 0; renewed < int(actors.Lanes); <-time.After(time.Millisecond) {
+		for renewed := 0; renewed < int(actors.Lanes); {
+			c := <-changes
+			if !c.up { // the other side is heard of, so the link does not wait to try again
+				l.heard(c.lane, &raftpb.Packet{})
+			}
 			renewed = 0
 			for lane, session := range l.sessions() {
-				if l.heard(actors.Lane(lane), &raftpb.Packet{}); session != was[lane] && session != 0 {
+				if session != was[lane] && session != 0 {
 					renewed++
 				}
 			}
@@ -232,13 +233,11 @@ func TestASignOfLifeOvertakesAMegabyteOnASlowWire(t *testing.T) {
 	v := newVictim(t)
 	o := (&other{says: ours.metadata()}).listen(t, "127.0.0.1:0")
 	p := newProxy(t, o.address)
-	events := make(chan actors.LinkEvent, 100)
+	events, changes := make(chan actors.LinkEvent, 100), v.changes(t, p.address())
 	l := v.Link(p.address(), func(e actors.LinkEvent) { events <- e })
 	defer l.Close()
 	await(t, events, actors.LinkUp)
-	for v.lanesUp() < int(actors.Lanes) {
-		<-time.After(time.Millisecond)
-	}
+	awaitAll(t, changes)
 	p.mu.Lock()
 	p.perSecond = 256 << 10 // a megabyte takes four seconds
 	p.mu.Unlock()
