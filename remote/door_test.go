@@ -189,9 +189,19 @@ func TestP5_AHostThatNobodyKnowsIsToldSo(t *testing.T) {
 	for range 100 {
 		two.await("packet from 1")
 	}
-	// It is not the reason why the next connection breaks.
-	two.in.Close() // it stops
-	one.await("link to " + two.address + ": 2")
+	// It is not the reason why the next connection breaks; nor where a host has come to know
+	// this one meanwhile.
+	three := startWire(t, wireConfig{})
+	one.tell("link %s", three.address)
+	one.await("link to " + three.address + ": 1")
+	three.tell("link %s", one.address)
+	three.await("link to " + one.address + ": 1")
+	three.tell("send %s", one.address)
+	one.await("packet from 1")
+	for _, other := range []*wire{two, three} {
+		other.in.Close() // it stops
+		one.await("link to " + other.address + ": 2")
+	}
 	if _, lines := one.refused(); slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, "Peers") }) {
 		t.Errorf("it says %q", lines)
 	}

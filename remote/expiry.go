@@ -87,7 +87,7 @@ func (c *credential) look() time.Duration {
 			s.end(err)
 			continue
 		}
-		next = min(next, left+time.Millisecond)
+		next = min(next, max(left, 0)+time.Millisecond)
 	}
 	return next
 }

@@ -61,7 +61,7 @@ var certificateMutants = []mutant{
 		{"expiry.go", " && !now.After(s.until) {", " {"},
 	}},
 	{"P6", "nobody looks before ten seconds are over", []edit{
-		{"expiry.go", "next = min(next, left+time.Millisecond)", "_ = left"},
+		{"expiry.go", "next = min(next, max(left, 0)+time.Millisecond)", "_ = left"},
 	}},
 	{"P6", "a CA that has expired counts", []edit{
 		{"expiry.go", "first := slices.MinFunc(way, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })", "first := way[0]"},
