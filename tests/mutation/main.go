@@ -65,6 +65,7 @@ func suites() []suite {
 		{"actors", [][]string{{"./actors", "-run", "Story|Recording|O1_|LeadIs"}}, watchMutants},
 		{"actors", [][]string{{"./actors", "-run", "O1_|FewWords|ASpan"}, {"-C", "tests/otel", "."}}, telemetryMutants},
 		{"actors", [][]string{{"./actors", "-run", "SnapshotsShow|HostLists"}}, progressMutants},
+		{"actors", [][]string{{"./actors", "-run", "SnapshotsYield"}}, yieldMutants},
 		{"actors/dashboard", [][]string{{"./actors/dashboard"}}, dashboardMutants},
 		{"actors", [][]string{{"./actors", "-run", "AnotherProcess|NotUnderstood|AClientElsewhere|OwnHook|IsAskedAbout"}}, clientMutants},
 		{"remote", [][]string{{"./remote", "-run", "Client|Elsewhere", "-timeout", "3m"}}, gatewayMutants},

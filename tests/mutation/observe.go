@@ -227,3 +227,26 @@ var dashboardMutants = []mutant{
 		{"trouble.go", "if l.Quiescent || p.CaughtUp", "if p.CaughtUp"},
 	}},
 }
+
+// yieldMutants are defects of how snapshots yield to the log.
+var yieldMutants = []mutant{
+	{"P5", "a snapshot does not rest", []edit{
+		{"courier.go", "d.rests = now.Add(min(yielding", "_ = (min(yielding"},
+	}},
+	{"P5", "a snapshot rests as long as it has worked", []edit{
+		{"pace.go", "const yielding = 4", "const yielding = 1"},
+	}},
+	{"P5", "a snapshot rests for any time", []edit{
+		{"courier.go", "min(yielding*now.Sub(d.sent), c.host.cfg.Raft.ElectionTimeout/2)", "yielding*now.Sub(d.sent) + c.host.cfg.Raft.ElectionTimeout"},
+	}},
+	{"P5", "windows of a snapshot overlap while the log works", []edit{
+		{"courier.go", "busy && d.taken < d.next {", "busy && false {"},
+	}},
+	{"P5", "a snapshot does not know that the log works", []edit{
+		{"log.go", "\t\tl.host.pace.saves.Add(1)\n", ""},
+	}},
+	{"P5", "a snapshot rests, whether the log works or not", []edit{
+		{"courier.go", "d.taken == d.next && c.host.pace.saves.Load() != d.saves {", "d.taken == d.next {"},
+		{"courier.go", "busy && now < d.rests {", "now < d.rests {"},
+	}},
+}
