@@ -135,9 +135,6 @@ var doorMutants = []mutant{
 	{"P5", "who has to go is not counted", []edit{
 		{"door.go", "\td.t.refuse(badConnection, why, \"address\", v.socket)\n", ""},
 	}},
-	{"P5", "who has to go is forgotten later", []edit{
-		{"door.go", "\toldest = d.strangers[most][0]\n\td.forget(oldest)", "\toldest = d.strangers[most][0]"},
-	}},
 	{"P5", "who is known is a stranger yet", []edit{
 		{"door.go", "\t\td.forget(v)\n\t\tv.known.Store(true)", "\t\tv.known.Store(true)"},
 	}},
