@@ -17,8 +17,8 @@ import (
 
 // Network connects hosts of one process, without sockets: for tests of whole
 // actor systems, with fake time (testing/synctest) or without. Packets between
-// two hosts arrive in order, or not at all. Its methods may be called
-// concurrently.
+// two hosts arrive in order on each lane, or not at all; where there is a delay, those on one
+// lane may overtake those on another. Its methods may be called concurrently.
 type Network struct {
 	mu    sync.Mutex
 	rng   *rand.Rand
@@ -28,6 +28,8 @@ type Network struct {
 	ends  map[string]*endpoint
 	links map[[2]string]*hostLink
 	queue *Queue // where packets arrive, if there is one
+
+	overtakes int // packets that arrive before one that was sent earlier, on another lane
 }
 
 // NewNetwork returns a network that neither loses nor delays anything.
@@ -198,9 +200,17 @@ type hostLink struct {
 	network  *Network
 	from, to string
 	notify   func(actors.LinkEvent)
-	last     time.Time // when the newest packet arrives, so that none overtakes
-	session  int       // of the connection: what is under way when it breaks is lost
-	refuses  bool      // it takes no packets
+	last     [actors.Lanes]time.Time // when the newest packet of a lane arrives, so that none overtakes
+	session  int                     // of the connection: what is under way when it breaks is lost
+	refuses  bool                    // it takes no packets
+}
+
+// LogWaits reports whether something is under way on the lane of the log: what goes on
+// another one may arrive before.
+func (l *hostLink) LogWaits() bool {
+	l.network.mu.Lock()
+	defer l.network.mu.Unlock()
+	return l.last[actors.LaneLog].After(time.Now())
 }
 
 func (l *hostLink) Send(p *actors.Packet) bool {
@@ -215,10 +225,15 @@ func (l *hostLink) Send(p *actors.Packet) bool {
 	var delay time.Duration
 	if n.delay > 0 || n.queue != nil {
 		at := time.Now().Add(time.Duration(n.rng.Int64N(2*int64(n.delay) + 1)))
-		if !at.After(l.last) {
-			at = l.last.Add(time.Nanosecond)
+		if last := &l.last[p.Lane]; at.After(*last) {
+			*last = at
+		} else {
+			*last = last.Add(time.Nanosecond)
+			at = *last
 		}
-		l.last = at
+		if !lost && slices.ContainsFunc(l.last[:], at.Before) {
+			n.overtakes++
+		}
 		delay = time.Until(at)
 	}
 	session := l.session
@@ -228,7 +243,7 @@ func (l *hostLink) Send(p *actors.Packet) bool {
 	case lost:
 	case n.queue != nil:
 		q := n.queue
-		q.At(q.now+delay, fmt.Sprintf("%s -> %s  %d messages, %d requests, %d responses, %d parts", l.from, l.to, len(p.Messages), len(p.Requests), len(p.Responses), len(p.Snapshots)), arrive)
+		q.At(q.now+delay, fmt.Sprintf("%s -> %s  lane %d, %d messages, %d requests, %d responses, %d parts", l.from, l.to, p.Lane, len(p.Messages), len(p.Requests), len(p.Responses), len(p.Snapshots)), arrive)
 	case delay > 0:
 		time.AfterFunc(delay, arrive)
 	default:

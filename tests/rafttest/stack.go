@@ -49,7 +49,7 @@ func runStack(t *testing.T, plan StackPlan, theirs *StateMachine, trace func(str
 	synctest.Test(t, func(*testing.T) {
 		s := newStack(plan, theirs, trace)
 		defer func() {
-			s.stats.Events = int(s.queue.ran)
+			s.stats.Events, s.stats.Overtakes = int(s.queue.ran), s.net.overtakes
 			run = StackRun{s.stats, s.main().history, s.queue.trace.hash, s.queue.trace.newest(60)}
 		}()
 		err = s.run()

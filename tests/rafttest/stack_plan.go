@@ -153,6 +153,7 @@ type StackStats struct {
 	Sends, SentAgain, Appends, Timers, Downs, Mortals                         int // effects, and what came of them
 	Upgrades, Raised                                                          int // versions that were gone on to; Raised counts each member
 	Batches, Handed                                                           int // Handed are leaderships, for balance
+	Overtakes                                                                 int // packets that arrived before one that was sent earlier, on another lane
 	Probes                                                                    int // commands of sessions that were sent again in the end, to each leader
 }
 
