@@ -389,7 +389,7 @@ func TestP5_WhoseStreamHasEndedIsAStranger(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := encode(everything())
+		p := encoded(everything())
 		p.Sequence, p.Address = 1, "127.0.0.1:1"
 		if err := stream.Send(batch(s.of(p))); err != nil {
 			t.Fatal(err)
@@ -436,7 +436,7 @@ func TestP5_NobodyPushesOutAnotherHost(t *testing.T) {
 		}
 		return func() {
 			t.Helper()
-			p := encode(&actors.Packet{From: raftcore.NodeID(id), Requests: everything().Requests})
+			p := encoded(&actors.Packet{From: raftcore.NodeID(id), Requests: everything().Requests})
 			if p.Sequence, p.Address = 1, three.address; lane != "" {
 				p.Version = lanesVersion
 			}
