@@ -26,6 +26,8 @@ func (l *Log) Follow(s *raftcore.Save) error {
 		return bad("the term would fall from %d to %d", l.HardState.Term, h.Term)
 	case h.Term == l.HardState.Term && l.HardState.Vote != raftcore.Nobody && h.Vote != l.HardState.Vote:
 		return bad("the vote of term %d would change from %d to %d", h.Term, l.HardState.Vote, h.Vote)
+	case l.HardState.Witness && !h.Witness:
+		return bad("a witness's disk would be another's")
 	case s.Lineage:
 		if err := l.begins(s); err != nil {
 			return err
@@ -34,6 +36,7 @@ func (l *Log) Follow(s *raftcore.Save) error {
 		return bad("the cluster would change from %x to %x", uint64(l.HardState.Cluster), uint64(h.Cluster))
 	case l.HardState.Joined && !h.Joined:
 		return bad("a member that has joined would be a newcomer again")
+
 	}
 	snapshot, base, last := l.Snapshot, l.Base, l.Last
 	if s.Snapshot != nil {

@@ -16,6 +16,10 @@ type applying struct {
 
 // restoreFrom has the state machine begin from a snapshot.
 func (n *Node) restoreFrom(s *SnapshotMeta) {
+	if n.cfg.Witness {
+		n.applying = applying{sent: s.Last.Index, done: s.Last.Index}
+		return
+	}
 	own := *s
 	n.applying = applying{sent: s.Last.Index, done: n.applying.done, restore: &own}
 }
@@ -52,6 +56,9 @@ func (n *Node) handOut(entries []Entry) {
 	a := &n.applying
 	bytes := 0
 	for i := range entries {
+		if entries[i].Kind == EntryMeta {
+			n.broken(RuleWitness, "entry %v has no data, and is to be applied", entries[i].EntryID)
+		}
 		bytes += entries[i].Size()
 	}
 	a.sent = entries[len(entries)-1].Index

@@ -54,7 +54,7 @@ func (n *Node) silentVoters() (ids []NodeID) {
 }
 
 // mayCampaign reports whether this node could lead: only voters do, and no
-// newcomers. Who was a voter until the configuration in force is one until that
+// newcomers or witnesses. Who was a voter until the configuration in force is one until that
 // is committed: its log may be the only one that has it, and those who lack it
 // need it to (thesis §4.2.2). It does not count its own vote.
 func (n *Node) mayCampaign() bool {
@@ -62,7 +62,7 @@ func (n *Node) mayCampaign() bool {
 	if h := n.members.history; !votes && len(h) > 1 && n.members.at() > n.log.commit {
 		votes = h[len(h)-2].Conf.Votes(n.cfg.ID)
 	}
-	return votes && n.mayVoteFor(n.log.lastID())
+	return votes && !n.witness() && n.mayVoteFor(n.log.lastID())
 }
 
 // becomePreCandidate asks the voters whether they would elect this node. No

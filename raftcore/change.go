@@ -47,6 +47,8 @@ func (n *Node) changeConfig(in ChangeConfig) {
 		n.reply(in.Tag, NotReady)
 	case in.Expect != 0 && in.Expect != n.members.at():
 		n.reply(in.Tag, ConfigChanged)
+	case conf.turns(&in.Conf):
+		n.reply(in.Tag, NotInPlace)
 	case n.transfer.active():
 		n.reply(in.Tag, Transferring)
 	default:
@@ -66,7 +68,7 @@ func (n *Node) leadsTo(target *ConfState) bool {
 	if !conf.Joint() {
 		return conf.Equal(*target) && n.members.at() > n.log.commit
 	}
-	return slices.Equal(conf.Voters, target.Voters) && slices.Equal(conf.Learners, target.Learners)
+	return conf.settled().Equal(*target)
 }
 
 // advanceChange takes the next step of a change, when the one before it is
@@ -76,7 +78,7 @@ func (n *Node) advanceChange() {
 		conf, c := n.members.current(), n.leader.change
 		switch {
 		case conf.Joint():
-			n.appendConfig(ConfState{Voters: conf.Voters, Learners: conf.Learners})
+			n.appendConfig(conf.settled())
 		case c == nil:
 			return
 		case conf.Equal(c.target):
@@ -101,7 +103,9 @@ func (n *Node) stepTowards(c *change) bool {
 	if len(strangers) > 0 {
 		learners := slices.Concat(conf.Learners, strangers)
 		slices.Sort(learners)
-		n.appendConfig(ConfState{Voters: conf.Voters, Learners: learners})
+		next := ConfState{Voters: conf.Voters, Learners: learners}
+		next.Witnesses = conf.witnessesWith(&c.target, &next)
+		n.appendConfig(next)
 		return true
 	}
 	if !n.ready(c, newVoters) {
@@ -111,6 +115,7 @@ func (n *Node) stepTowards(c *change) bool {
 	if !slices.Equal(conf.Voters, c.target.Voters) {
 		next.Outgoing = conf.Voters
 	}
+	next.Witnesses = conf.witnessesWith(&c.target, &next)
 	n.appendConfig(next)
 	return true
 }
@@ -204,12 +209,12 @@ func (n *Node) retire() {
 	n.becomeFollower(n.hard.Term)
 }
 
-// furthest returns the voter whose log is known to be the most complete.
+// furthest returns the voter with data whose log is known to be the most complete.
 func (n *Node) furthest() *progress {
 	var best *progress
 	for i := range n.leader.peers {
 		p := &n.leader.peers[i]
-		if n.members.current().Votes(p.id) && !p.newcomer && n.now < p.heardAt.Add(n.cfg.ElectionTimeout) && (best == nil || p.match > best.match) {
+		if n.mayLead(p) && n.now < p.heardAt.Add(n.cfg.ElectionTimeout) && (best == nil || p.match > best.match) {
 			best = p
 		}
 	}

@@ -36,6 +36,10 @@ type Config struct {
 	// members that come back with a fresh disk and without this, could found the
 	// group a second time.
 	Joins bool
+	// Witness: this node keeps no data. It votes, and acknowledges entries without having
+	// what is in them, and has no state machine. It has to be a witness in the
+	// configuration, too, and its disk another's never: see witness.go.
+	Witness bool
 	// Priority says who should lead if several could: for a few election timeouts a
 	// member does not vote for one of a lower priority whose log is no better than its
 	// own. That is its own vote alone: the others may elect somebody else. Default 0,

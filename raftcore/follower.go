@@ -77,8 +77,8 @@ func (n *Node) leaderAlive() bool {
 // appendRequest takes entries, or a heartbeat, from the leader of this term
 // (Raft §5.3, Figure 2 "AppendEntries RPC").
 func (n *Node) appendRequest(m *Message, r *AppendRequest) {
-	if n.role == Leader || n.leaderID != Nobody && n.leaderID != m.From {
-		n.refused++ // a term has one leader: this is forged, or garbage
+	if n.role == Leader || n.leaderID != Nobody && n.leaderID != m.From || !n.suits(r.Entries) {
+		n.refused++ // a term has one leader: this is forged, or garbage; or not for such a one
 		return
 	}
 	f := &n.following

@@ -187,7 +187,7 @@ func (w *world) body(n *scriptedNode) Body {
 			Flooded: w.next()%8 == 0, Newcomer: w.next()%8 == 0,
 		}
 	case 6, 7:
-		return &SnapshotRequest{SnapshotMeta{Last: w.entryID(n), Conf: ConfigAt{Index: w.index(st), Conf: w.conf()}}}
+		return &SnapshotRequest{Snapshot: SnapshotMeta{Last: w.entryID(n), Conf: ConfigAt{Index: w.index(st), Conf: w.conf()}}, Bare: w.next()%16 == 0}
 	case 8:
 		return &TimeoutNow{}
 	case 9:
@@ -266,7 +266,7 @@ func (w *world) spoil(n *scriptedNode, m *Message) {
 			b.Newcomer, b.Flooded = w.flag(), w.flag()
 		}
 	case *SnapshotRequest:
-		spoiled := SnapshotRequest{SnapshotMeta{Last: w.entryID(n), Conf: b.Snapshot.Conf}}
+		spoiled := SnapshotRequest{Snapshot: SnapshotMeta{Last: w.entryID(n), Conf: b.Snapshot.Conf}, Bare: b.Bare}
 		m.Body = &spoiled
 	case *ReadRequest:
 		m.Body = &ReadRequest{Sequence: w.near(b.Sequence)}

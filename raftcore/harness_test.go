@@ -54,6 +54,15 @@ func commands(first Index, t ...Term) []Entry {
 	return entries
 }
 
+// metas returns what a witness has of such entries.
+func metas(first Index, t ...Term) []Entry {
+	entries := commands(first, t...)
+	for i := range entries {
+		entries[i].Kind = EntryMeta
+	}
+	return entries
+}
+
 // given is the state that a node starts from. Zero fields mean: node 1 of the
 // voters 1, 2, 3, with an empty log, at the term of its last entry.
 type given struct {
@@ -61,14 +70,16 @@ type given struct {
 	Voters   []NodeID
 	Outgoing []NodeID
 	Learners []NodeID
-	Log      []Term // the terms of its entries
-	Term     Term
-	Vote     NodeID
-	Snapshot EntryID // of its machine; the Log begins after it
-	Forgets  bool    // starts with none of its entries in memory
-	Durable  bool    // its machine keeps its state on a disk of its own
-	Pristine bool    // nothing on the disk at all, no configuration either
-	Limits   func(*Config)
+	// Witnesses are those of all these that keep no data; the node itself may be one.
+	Witnesses []NodeID
+	Log       []Term // the terms of its entries
+	Term      Term
+	Vote      NodeID
+	Snapshot  EntryID // of its machine; the Log begins after it
+	Forgets   bool    // starts with none of its entries in memory
+	Durable   bool    // its machine keeps its state on a disk of its own
+	Pristine  bool    // nothing on the disk at all, no configuration either
+	Limits    func(*Config)
 }
 
 // disk is what a member's log has made durable, and the Saves under way.
@@ -203,21 +214,25 @@ func newMember(t testing.TB, g given) *member {
 
 		durable: g.Durable,
 	}
+	m.cfg.Witness = slices.Contains(g.Witnesses, g.ID)
 	if g.Limits != nil {
 		g.Limits(&m.cfg)
 	}
 	if !g.Pristine {
-		m.disk.base = SnapshotMeta{Last: g.Snapshot, Conf: ConfigAt{Conf: ConfState{Voters: g.Voters, Outgoing: g.Outgoing, Learners: g.Learners}}}
+		m.disk.base = SnapshotMeta{Last: g.Snapshot, Conf: ConfigAt{Conf: ConfState{Voters: g.Voters, Outgoing: g.Outgoing, Learners: g.Learners, Witnesses: g.Witnesses}}}
 		if g.Snapshot.Index > 0 {
 			m.disk.snapshot = m.disk.base
 			m.disk.keep(g.Snapshot.Index, 0)
 		}
 		m.disk.entries = commands(g.Snapshot.Index+1, g.Log...)
+		if m.cfg.Witness {
+			m.disk.entries = metas(g.Snapshot.Index+1, g.Log...)
+		}
 		term := cmp.Or(g.Term, g.Snapshot.Term)
 		if g.Term == 0 && len(g.Log) > 0 {
 			term = g.Log[len(g.Log)-1]
 		}
-		m.disk.hard = HardState{Term: term, Vote: g.Vote, Cluster: cluster, Joined: true}
+		m.disk.hard = HardState{Term: term, Vote: g.Vote, Cluster: cluster, Joined: true, Witness: m.cfg.Witness}
 	}
 	tail := len(m.disk.entries)
 	if g.Forgets {

@@ -24,6 +24,7 @@ const (
 	RuleLeaderVotes        Rule = "who campaigns or leads is a voter"
 	RuleKnownInput         Rule = "inputs are those of package raftcore"
 	RuleRecovered          Rule = "a recovered state is consistent"
+	RuleWitness            Rule = "a witness neither leads nor has data, and nobody else lacks it"
 	RuleSnapshotCoversBase Rule = "a snapshot stands for what the log has no more"
 )
 
@@ -80,6 +81,9 @@ func (n *Node) check() {
 	if l.saved > l.handed || l.handed > l.last {
 		n.broken(RuleSavedInLog, "saved %d, handed %d, last %d", l.saved, l.handed, l.last)
 	}
+	if n.cfg.Witness && n.role != Follower {
+		n.broken(RuleWitness, "it is a %v", n.role)
+	}
 	if n.applying.done > n.applying.sent || n.applying.sent > l.commit {
 		n.broken(RuleAppliedCommitted, "applied %d, handed out %d, committed %d", n.applying.done, n.applying.sent, l.commit)
 	}
@@ -93,6 +97,9 @@ func (n *Node) CheckInvariants() {
 	l := &n.log
 	if w := l.window.entries; len(w) > 0 && w[len(w)-1].EntryID != l.lastID() {
 		n.broken(RuleWindowIsTail, "the window ends in %v, the log in %v", w[len(w)-1].EntryID, l.lastID())
+	}
+	if !n.suits(l.window.entries) {
+		n.broken(RuleWitness, "the window is %v", l.window.entries)
 	}
 	for i := 1; i < len(l.runs); i++ {
 		if l.runs[i].Term <= l.runs[i-1].Term || l.runs[i].First <= l.runs[i-1].First {

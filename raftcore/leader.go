@@ -30,6 +30,9 @@ type leading struct {
 	urged     bool    // somebody was told to campaign: no lease holds any more in this term
 	yieldedTo NodeID  // whom a leader with a stalled disk has asked to take over
 	idleSince Instant // since when there has been nothing to do
+
+	witnessed  bool  // witnesses are sent everything: see witness.go
+	lastBefore Index // the last entry at the newest heartbeat
 }
 
 // rounds is of how many of its newest rounds a leader knows when they were
@@ -45,17 +48,18 @@ func (n *Node) becomeLeader() {
 	n.setRole(Leader, n.cfg.ID)
 	n.leader = leading{start: n.log.last + 1, released: n.log.last, heartbeatAt: n.now.Add(n.cfg.HeartbeatInterval)}
 	if old := n.members.previous(); old != nil {
-		n.leader.peers = n.meet(nil, old.Members()) // the leader that left some behind may not have come to say so
+		n.leader.peers = n.meet(nil, old) // the leader that left some behind may not have come to say so
 	}
 	n.reconfigure()
-	n.appendOwn(Entry{Kind: EntryNoop})
+	n.leader.lastBefore = n.appendOwn(Entry{Kind: EntryNoop})
 }
 
 // reconfigure makes the peers those of the configuration in force. Who has been
 // left behind is told so.
 func (n *Node) reconfigure() {
 	var peers []progress
-	members := n.members.current().Members()
+	conf := n.members.current()
+	members := conf.Members()
 	for i := range n.leader.peers {
 		p := n.leader.peers[i]
 		stays, departed := slices.Contains(members, p.id), p.departing
@@ -67,19 +71,19 @@ func (n *Node) reconfigure() {
 			peers = append(peers, p) // who comes back begins anew: its disk may be another
 		}
 	}
-	peers = n.meet(peers, members)
+	peers = n.meet(peers, conf)
 	slices.SortFunc(peers, func(a, b progress) int { return cmp.Compare(a.id, b.id) })
 	n.leader.peers = peers
 	n.leader.quorumUntil = 0 // it is another quorum
-	n.leader.retiring = !n.members.current().Votes(n.cfg.ID) || slices.ContainsFunc(peers, func(p progress) bool { return p.departing })
+	n.leader.retiring = !conf.Votes(n.cfg.ID) || slices.ContainsFunc(peers, func(p progress) bool { return p.departing })
 }
 
 // meet adds those of the members that are not among the peers.
-func (n *Node) meet(peers []progress, members []NodeID) []progress {
-	for _, id := range members {
+func (n *Node) meet(peers []progress, conf *ConfState) []progress {
+	for _, id := range conf.Members() {
 		if id != n.cfg.ID && !slices.ContainsFunc(peers, func(p progress) bool { return p.id == id }) {
 			peers = append(peers, progress{
-				id: id, next: n.log.last + 1, heardAt: n.now, reachedAt: n.now, since: n.leader.round,
+				id: id, witness: conf.Witness(id), next: n.log.last + 1, heardAt: n.now, reachedAt: n.now, since: n.leader.round,
 				catchUp: catchUp{target: n.log.last, began: n.now, grewAt: n.now},
 			})
 		}
@@ -139,6 +143,7 @@ func (n *Node) replicateAll() {
 
 func (n *Node) replicate(p *progress) {
 	p.next = max(p.next, n.log.base.Index+1) // who needs what is before it needs a snapshot
+	last := n.lastFor(p)
 	switch p.state {
 	case ProgressProbe:
 		if !p.probed && !p.loading {
@@ -148,13 +153,13 @@ func (n *Node) replicate(p *progress) {
 			if p.sentRound == 0 {
 				// The first question of a term carries the no-op, in the hope that
 				// the logs agree. Later ones go empty: nobody may be listening.
-				entries = n.log.slice(p.next, n.log.last, n.cfg.MaxAppendBytes)
+				entries = n.log.slice(p.next, last, n.cfg.MaxAppendBytes)
 			}
 			n.sendEntries(p, entries)
 		}
 	case ProgressReplicate:
-		for p.next <= n.log.last && !p.loading && !p.inflight.full(n.cfg.MaxInflight, n.cfg.MaxInflightBytes) {
-			entries := n.log.slice(p.next, n.log.last, n.cfg.MaxAppendBytes)
+		for p.next <= last && !p.loading && !p.inflight.full(n.cfg.MaxInflight, n.cfg.MaxInflightBytes) {
+			entries := n.log.slice(p.next, last, n.cfg.MaxAppendBytes)
 			if entries == nil {
 				n.load(p)
 				break
@@ -179,7 +184,7 @@ func (n *Node) sendOptimistically(p *progress, entries []Entry) {
 	n.sendEntries(p, entries)
 	bytes := 0
 	for i := range entries {
-		bytes += entries[i].Size()
+		bytes += p.size(&entries[i])
 	}
 	p.next += Index(len(entries))
 	p.inflight.add(p.next-1, bytes)
@@ -197,6 +202,9 @@ func (n *Node) sendEntries(p *progress, entries []Entry) {
 		p.asked = n.leader.round
 	}
 	p.sentCommit = n.log.commit
+	if p.witness {
+		entries = withoutData(entries)
+	}
 	n.sendAppendRequest(p.id, AppendRequest{
 		Prev: EntryID{Term: term, Index: prev}, Entries: entries, Commit: n.log.commit, Round: n.leader.round,
 		Admit: p.newcomer && n.mayAdmit(p), Urgent: len(entries) == 0 && p.inflight.count == 0 && p.state != ProgressProbe,
@@ -215,7 +223,7 @@ func (n *Node) showSign(p *progress) {
 func (n *Node) load(p *progress) {
 	p.loading = true
 	n.out.Load = append(n.out.Load, Load{
-		For: p.id, Term: n.hard.Term, From: p.next, To: n.log.windowFirst() - 1, MaxBytes: n.cfg.MaxAppendBytes,
+		For: p.id, Term: n.hard.Term, From: p.next, To: min(n.log.windowFirst()-1, n.lastFor(p)), MaxBytes: n.cfg.MaxAppendBytes,
 	})
 }
 
@@ -390,6 +398,7 @@ func (n *Node) expireLeader() {
 				p.reachedAt = n.now
 			}
 		}
+		n.needWitnesses()
 		if n.unheeded() {
 			n.becomeFollower(n.hard.Term)
 		}

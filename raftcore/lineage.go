@@ -63,6 +63,8 @@ func (l Lineage) Begin(r *Recovered) (Save, error) {
 		return Save{}, fmt.Errorf("raftcore: a lineage of %v cannot be", &conf)
 	case l.Cluster == 0 || l.Cluster == h.Cluster:
 		return Save{}, fmt.Errorf("raftcore: a new lineage cannot have the cluster %x", uint64(l.Cluster))
+	case h.Witness:
+		return Save{}, fmt.Errorf("raftcore: %w", &WitnessError{Disk: true})
 	case r.Last == 0:
 		return Save{}, errors.New("raftcore: the log is empty: there is nothing to go on with")
 	case h.Term >= maxTerm || r.Last >= maxIndex:

@@ -11,6 +11,9 @@ type ConfState struct {
 	// Learners receive the log and do not vote; ascending. One that is in Outgoing,
 	// too, is a voter until that is left behind.
 	Learners []NodeID
+	// Witnesses are those of all these that keep no data; ascending. Of the voters of each
+	// set they are too few to decide anything alone. See witness.go.
+	Witnesses []NodeID
 }
 
 // Joint reports whether c is between two configurations.
@@ -20,6 +23,9 @@ func (c ConfState) Joint() bool { return len(c.Outgoing) > 0 }
 func (c ConfState) Votes(id NodeID) bool {
 	return slices.Contains(c.Voters, id) || slices.Contains(c.Outgoing, id)
 }
+
+// Witness reports whether id is a witness.
+func (c ConfState) Witness(id NodeID) bool { return slices.Contains(c.Witnesses, id) }
 
 // Contains reports whether id takes part at all.
 func (c ConfState) Contains(id NodeID) bool {
@@ -35,18 +41,19 @@ func (c ConfState) Members() []NodeID {
 
 // clone returns a copy that shares nothing with c.
 func (c ConfState) clone() ConfState {
-	return ConfState{Voters: slices.Clone(c.Voters), Outgoing: slices.Clone(c.Outgoing), Learners: slices.Clone(c.Learners)}
+	return ConfState{Voters: slices.Clone(c.Voters), Outgoing: slices.Clone(c.Outgoing), Learners: slices.Clone(c.Learners), Witnesses: slices.Clone(c.Witnesses)}
 }
 
 // Equal reports whether c and d say the same.
 func (c ConfState) Equal(d ConfState) bool {
-	return slices.Equal(c.Voters, d.Voters) && slices.Equal(c.Outgoing, d.Outgoing) && slices.Equal(c.Learners, d.Learners)
+	return slices.Equal(c.Voters, d.Voters) && slices.Equal(c.Outgoing, d.Outgoing) && slices.Equal(c.Learners, d.Learners) && slices.Equal(c.Witnesses, d.Witnesses)
 }
 
 // valid reports whether c is well formed: somebody votes, each list ascends
-// strictly, nobody is named zero, and no learner is to vote.
+// strictly, nobody is named zero, no learner is to vote, and no majority is of
+// witnesses alone, which are members.
 func (c ConfState) valid() bool {
-	for _, list := range [][]NodeID{c.Voters, c.Outgoing, c.Learners} {
+	for _, list := range [][]NodeID{c.Voters, c.Outgoing, c.Learners, c.Witnesses} {
 		before := Nobody
 		for _, id := range list {
 			if id <= before {
@@ -60,7 +67,29 @@ func (c ConfState) valid() bool {
 			return false
 		}
 	}
-	return len(c.Voters) > 0
+	if slices.ContainsFunc(c.Witnesses, func(id NodeID) bool { return !c.Contains(id) }) {
+		return false
+	}
+	return len(c.Voters) > 0 && c.dataDecides(c.Voters) && c.dataDecides(c.Outgoing)
+}
+
+// dataDecides reports whether every majority of some voters has one with data: what it
+// has acknowledged must be to be had from somebody.
+func (c ConfState) dataDecides(voters []NodeID) bool {
+	witnesses := 0
+	for _, id := range voters {
+		if c.Witness(id) {
+			witnesses++
+		}
+	}
+	return witnesses < majority(len(voters))
+}
+
+// settled returns what c is when the outgoing voters have been left behind.
+func (c ConfState) settled() ConfState {
+	next := ConfState{Voters: c.Voters, Learners: c.Learners}
+	next.Witnesses = c.witnessesWith(&c, &next)
+	return next
 }
 
 // membership is the history of configurations that the log holds: the newest

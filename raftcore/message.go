@@ -103,9 +103,13 @@ type AppendReply struct {
 // SnapshotRequest gives a follower a snapshot in place of entries that the
 // leader has no more. The core sees what it stands for, and sees it when the
 // snapshot itself has arrived whole: carrying it is up to the transport, which
-// tells the leader how it stands with SnapshotSent. It is answered like an
-// AppendRequest.
-type SnapshotRequest struct{ Snapshot SnapshotMeta }
+// tells the leader how it stands with SnapshotSent. One that is Bare is a message
+// like others. It is answered like an AppendRequest.
+type SnapshotRequest struct {
+	Snapshot SnapshotMeta
+	// Bare: there is no snapshot to carry. It is for a witness, who has no state.
+	Bare bool
+}
 
 // TimeoutNow has a voter campaign at once.
 type TimeoutNow struct{}

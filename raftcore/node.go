@@ -87,9 +87,14 @@ func New(cfg Config, r Recovered) (*Node, error) {
 		members:     newMembership(r.BaseConf, r.Configs),
 	}
 	n.rng = rand.New(n.pcg)
+	if (r.HardState != HardState{} || r.Last > 0) && r.HardState.Witness != cfg.Witness {
+		return nil, fmt.Errorf("raftcore: node %d: %w", cfg.ID, &WitnessError{Disk: r.HardState.Witness})
+	}
 	n.snapshots.newest = r.Snapshot
 	n.applying.sent, n.applying.done = r.Base.Index, r.Base.Index
-	if last := r.Snapshot.Last.Index; last > 0 {
+	if last := r.Snapshot.Last.Index; cfg.Witness {
+		n.applying.sent, n.applying.done = n.log.commit, n.log.commit // there is nothing to apply to
+	} else if last > 0 {
 		if n.applying.sent, n.applying.done = r.Applied, r.Applied; r.Applied < last {
 			n.restoreFrom(&n.snapshots.newest)
 		}
@@ -243,6 +248,7 @@ func (n *Node) Drain(out *Output) {
 		n.acknowledge()
 		n.askLeader()
 	}
+	n.witnessCommitted()
 	n.save()
 	n.settle()
 	n.apply()
@@ -442,7 +448,7 @@ func (n *Node) teachTerm(m *Message) {
 func (n *Node) bootstrap(in Bootstrap) {
 	outcome := Done
 	switch {
-	case in.Cluster == 0 || !in.Conf.valid() || in.Conf.Joint():
+	case in.Cluster == 0 || !in.Conf.valid() || in.Conf.Joint(), in.Conf.Contains(n.cfg.ID) && in.Conf.Witness(n.cfg.ID) != n.cfg.Witness:
 		outcome = BadConfig
 	case n.hard.Cluster != in.Cluster && n.hard != HardState{}:
 		outcome = NotPristine
@@ -476,6 +482,7 @@ func (n *Node) save() {
 	n.sequence++
 	if n.hardDirty {
 		n.hardDirty = false
+		n.hard.Witness = n.cfg.Witness // before there is anything else on the disk
 		n.hardSequence = n.sequence
 	}
 	reset := n.log.replaced > 0

@@ -205,7 +205,9 @@ const (
 	TooLarge
 	// NotPristine: the node has a log, of another lineage than the one to found.
 	NotPristine
-	// BadConfig: the configuration names no voter, or a node twice.
+	// BadConfig: the configuration names no voter, or a node twice, or so many witnesses
+	// that they would be a majority; or it says that the node to be founded is a witness,
+	// and it is none, or the other way round.
 	BadConfig
 	// ConfigChanged: another configuration is in force than the one expected.
 	ConfigChanged
@@ -218,7 +220,7 @@ const (
 	NotCaughtUp
 	// Transferring: the leader is handing its office over.
 	Transferring
-	// NotVoter: the target of a transfer cannot lead.
+	// NotVoter: the target of a transfer cannot lead: it has no vote, or no data.
 	NotVoter
 	// TimedOut: the transfer was not over in time, and has been called off.
 	TimedOut
@@ -230,4 +232,7 @@ const (
 	// Compacted: a snapshot has taken the place of the proposal's entry, and the
 	// result, if there was one, is not known here.
 	Compacted
+	// NotInPlace: a member would become a witness, or stop being one. Remove it, and add it
+	// anew, with a fresh disk.
+	NotInPlace
 )

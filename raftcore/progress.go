@@ -31,8 +31,9 @@ func (s ProgressState) String() string {
 
 // progress is a leader's view of one peer.
 type progress struct {
-	id    NodeID
-	state ProgressState
+	id      NodeID
+	state   ProgressState
+	witness bool // it keeps no data, and is sent none
 	// match is the last entry that is known to be on the peer's disk. It never
 	// falls, unless the disk was lost, or has lost its end. matchedIn is the newest
 	// round that was open when it last grew.

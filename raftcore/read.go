@@ -29,7 +29,7 @@ type waitingRead struct {
 
 func (n *Node) read(in Read) {
 	switch {
-	case n.leaderID == Nobody:
+	case n.leaderID == Nobody || n.cfg.Witness: // nothing can be read here
 		n.reply(in.Tag, NotLeader)
 		n.campaignOnDemand()
 	case len(n.reads.waiting)+len(n.reads.confirming) >= n.cfg.MaxReads:

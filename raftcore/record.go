@@ -275,6 +275,7 @@ func (c *ConfState) visit(a Archive) {
 	nums(a, &c.Voters)
 	nums(a, &c.Outgoing)
 	nums(a, &c.Learners)
+	nums(a, &c.Witnesses)
 }
 
 func (c *ConfigAt) visit(a Archive) { num(a, &c.Index); c.Conf.visit(a) }
@@ -286,6 +287,7 @@ func (h *HardState) visit(a Archive) {
 	num(a, &h.Vote)
 	num(a, &h.Cluster)
 	flag(a, &h.Joined)
+	flag(a, &h.Witness)
 }
 
 // The bodies of messages, by number.
@@ -322,7 +324,7 @@ func (m *Message) visit(a Archive) {
 		b.visit(a)
 	case *SnapshotRequest:
 		a.Uint(bodySnapshotRequest)
-		b.Snapshot.visit(a)
+		b.visit(a)
 	case *TimeoutNow:
 		a.Uint(bodyTimeoutNow)
 	case *ReadRequest:
@@ -357,7 +359,7 @@ func (m *Message) bodyBack(a Archive) {
 		m.Body = b
 	case bodySnapshotRequest:
 		b := &SnapshotRequest{}
-		b.Snapshot.visit(a)
+		b.visit(a)
 		m.Body = b
 	case bodyTimeoutNow:
 		m.Body = &TimeoutNow{}
@@ -408,6 +410,8 @@ func (b *AppendReply) visit(a Archive) {
 	b.Probed.visit(a)
 	b.Hint.visit(a)
 }
+
+func (b *SnapshotRequest) visit(a Archive) { b.Snapshot.visit(a); flag(a, &b.Bare) }
 
 func (b *ReadReply) visit(a Archive) {
 	num(a, &b.Sequence)

@@ -27,7 +27,7 @@ func (n *Node) askForSnapshot() {
 func (n *Node) snapshotWanted() bool {
 	s, c := &n.snapshots, &n.cfg
 	applied := n.applying.done
-	if applied <= s.newest.Last.Index || n.applying.restore != nil || n.applying.restoring {
+	if n.cfg.Witness || applied <= s.newest.Last.Index || n.applying.restore != nil || n.applying.restoring {
 		return false
 	}
 	return c.SnapshotEntries > 0 && applied-s.newest.Last.Index >= Index(c.SnapshotEntries) ||
@@ -39,7 +39,7 @@ func (n *Node) snapshotWanted() bool {
 func (n *Node) snapshotDue() Instant {
 	s := &n.snapshots
 	switch {
-	case s.asked || n.applying.done <= s.newest.Last.Index:
+	case n.cfg.Witness || s.asked || n.applying.done <= s.newest.Last.Index:
 		return 0
 	case s.retryAt > n.now && n.snapshotWanted():
 		return s.retryAt
@@ -110,8 +110,12 @@ func (n *Node) sendSnapshot(p *progress) {
 	if n.snapshots.newest.Last.Index < n.log.base.Index {
 		n.broken(RuleSnapshotCoversBase, "the log begins after %v, the newest snapshot is of %v", n.log.base, n.snapshots.newest.Last)
 	}
-	p.becomeSnapshot(n.snapshots.newest.Last.Index, n.now.Add(snapshotPatience*n.cfg.ElectionTimeout))
-	n.send(p.id, &SnapshotRequest{Snapshot: n.snapshots.newest})
+	patience := snapshotPatience * n.cfg.ElectionTimeout
+	if p.witness {
+		patience = n.cfg.ElectionTimeout // it is one small message
+	}
+	p.becomeSnapshot(n.snapshots.newest.Last.Index, n.now.Add(patience))
+	n.send(p.id, &SnapshotRequest{Snapshot: n.snapshots.newest, Bare: p.witness})
 }
 
 // snapshotPatience is for how many election timeouts nothing need be heard of a
@@ -136,7 +140,7 @@ func (n *Node) snapshotSent(in SnapshotSent) {
 // snapshotRequest takes a snapshot from the leader in the place of the log, or of
 // its beginning.
 func (n *Node) snapshotRequest(m *Message, r *SnapshotRequest) {
-	if n.role == Leader || n.leaderID != Nobody && n.leaderID != m.From {
+	if n.role == Leader || n.leaderID != Nobody && n.leaderID != m.From || r.Bare != n.cfg.Witness {
 		n.refused++
 		return
 	}

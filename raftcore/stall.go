@@ -42,7 +42,7 @@ func (n *Node) yieldIfStalled() {
 	var heir NodeID // the next after yieldedTo, or the first: its disk may stall, too
 	for i := range n.leader.peers {
 		p := &n.leader.peers[i]
-		if !n.members.current().Votes(p.id) || p.newcomer || p.match < n.log.last || n.now >= p.heardAt.Add(n.cfg.ElectionTimeout) {
+		if !n.mayLead(p) || p.match < n.log.last || n.now >= p.heardAt.Add(n.cfg.ElectionTimeout) {
 			continue
 		}
 		if heir == Nobody || heir <= n.leader.yieldedTo && p.id > n.leader.yieldedTo {

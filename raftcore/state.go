@@ -73,6 +73,7 @@ func (c *Config) visit(a Archive) {
 	num(a, &c.ElectionTimeout)
 	num(a, &c.HeartbeatInterval)
 	flag(a, &c.Joins)
+	flag(a, &c.Witness)
 	num(a, &c.Priority)
 	flag(a, &c.CampaignOnDemand)
 	flag(a, &c.Quiesce)
@@ -151,11 +152,14 @@ func (l *leading) visit(a Archive) {
 	flag(a, &l.urged)
 	num(a, &l.yieldedTo)
 	num(a, &l.idleSince)
+	flag(a, &l.witnessed)
+	num(a, &l.lastBefore)
 }
 
 func (p *progress) visit(a Archive) {
 	num(a, &p.id)
 	num(a, &p.state)
+	flag(a, &p.witness)
 	num(a, &p.match)
 	num(a, &p.matchedIn)
 	num(a, &p.next)

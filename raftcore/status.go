@@ -11,6 +11,7 @@ type Status struct {
 	Term        Term
 	Vote        NodeID  // whom it voted for in Term; Nobody if it did not
 	Joined      bool    // it votes; a newcomer does not yet
+	Witness     bool    // it keeps no data
 	Leader      NodeID  // Nobody if unknown
 	Commit      Index   // known to be committed
 	Applied     Index   // by the state machine
@@ -28,6 +29,9 @@ type Status struct {
 	// HandingTo is whom this leader hands over to at the moment, and takes no proposals
 	// meanwhile; Nobody if it does not.
 	HandingTo NodeID
+	// WitnessesNeeded: some voter with data does not keep up with this leader, so that what
+	// is committed may be on its disk, and on witnesses', alone: see witness.go.
+	WitnessesNeeded bool
 	// Refused counts messages that were not for this node, forged, or garbage.
 	Refused uint64
 	// OtherCluster is the lineage that the last message was of that was refused for
@@ -54,6 +58,8 @@ type PeerStatus struct {
 	Heard Instant
 	// Newcomer: it does not count yet, whether it votes or not.
 	Newcomer bool
+	// Witness: it keeps no data. It is sent what all voters with data have: see witness.go.
+	Witness bool
 	// CaughtUp: it counts, is heard of, and has what the leader has, as far as a voter
 	// must: what a change of the members asks of a new one.
 	CaughtUp bool
@@ -63,7 +69,7 @@ type PeerStatus struct {
 func (n *Node) Status() Status {
 	s := Status{
 		ID: n.cfg.ID, Cluster: n.hard.Cluster, Incarnation: n.incarnation,
-		Role: n.role, Term: n.hard.Term, Vote: n.hard.Vote, Joined: n.hard.Joined, Leader: n.leaderID,
+		Role: n.role, Term: n.hard.Term, Vote: n.hard.Vote, Joined: n.hard.Joined, Witness: n.cfg.Witness, Leader: n.leaderID,
 		Commit: n.log.commit, Applied: n.applying.done, Saved: n.log.saved, SavingSince: n.log.savingSince(), Stalled: n.stalled, Last: n.log.last, First: n.log.base.Index + 1,
 		Conf: n.members.current().clone(), ConfIndex: n.members.at(),
 		Readable: n.role == Leader && n.log.commit >= n.leader.start,
@@ -72,10 +78,11 @@ func (n *Node) Status() Status {
 	}
 	if n.role == Leader {
 		s.HandingTo = n.transfer.to
+		s.WitnessesNeeded = n.leader.witnessed && len(s.Conf.Witnesses) > 0
 	}
 	for i := range n.leader.peers {
 		p := &n.leader.peers[i]
-		s.Peers = append(s.Peers, PeerStatus{ID: p.id, State: p.state, Match: p.match, Next: p.next, Heard: p.heardAt, Newcomer: p.newcomer, CaughtUp: !p.departing && (n.caughtUp(p) || n.quiet && !p.newcomer)})
+		s.Peers = append(s.Peers, PeerStatus{ID: p.id, State: p.state, Match: p.match, Next: p.next, Heard: p.heardAt, Newcomer: p.newcomer, Witness: p.witness, CaughtUp: !p.departing && (n.caughtUp(p) || n.quiet && !p.newcomer)})
 	}
 	return s
 }
@@ -84,6 +91,9 @@ func (s Status) String() string {
 	out := fmt.Sprintf("node %d %v term=%d vote=%d leader=%d commit=%d applied=%d saved=%d last=%d", s.ID, s.Role, s.Term, s.Vote, s.Leader, s.Commit, s.Applied, s.Saved, s.Last)
 	if !s.Joined && s.Cluster != 0 {
 		out += " newcomer"
+	}
+	if s.Witness {
+		out += " witness"
 	}
 	return out
 }

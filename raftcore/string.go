@@ -20,6 +20,8 @@ func (k EntryKind) String() string {
 		return "config"
 	case EntryHost:
 		return "host"
+	case EntryMeta:
+		return "meta"
 	}
 	return fmt.Sprintf("kind-%d", uint8(k))
 }
@@ -30,6 +32,8 @@ func (e Entry) String() string {
 		return fmt.Sprintf("%v noop", e.EntryID)
 	case EntryConfig:
 		return fmt.Sprintf("%v config %v", e.EntryID, e.Config)
+	case EntryMeta:
+		return fmt.Sprintf("%v meta", e.EntryID)
 	}
 	if len(e.Data) > 16 {
 		return fmt.Sprintf("%v %q…(%d)", e.EntryID, e.Data[:13], len(e.Data))
@@ -59,6 +63,9 @@ func (c ConfState) String() string {
 	}
 	if len(c.Learners) > 0 {
 		fmt.Fprintf(&b, " learners=%v", c.Learners)
+	}
+	if len(c.Witnesses) > 0 {
+		fmt.Fprintf(&b, " witnesses=%v", c.Witnesses)
 	}
 	return b.String()
 }
@@ -99,6 +106,8 @@ func (o Outcome) String() string {
 		return "leadership lost"
 	case Compacted:
 		return "compacted"
+	case NotInPlace:
+		return "not in place"
 	}
 	return fmt.Sprintf("outcome-%d", uint8(o))
 }
@@ -150,7 +159,13 @@ func (s *SnapshotMeta) String() string {
 	return fmt.Sprintf("snapshot of %v, %v", s.Last, &s.Conf.Conf)
 }
 
-func (b *SnapshotRequest) String() string { return "SnapshotRequest " + b.Snapshot.String() }
+func (b *SnapshotRequest) String() string {
+	s := "SnapshotRequest " + b.Snapshot.String()
+	if b.Bare {
+		s += " bare"
+	}
+	return s
+}
 
 func (*TimeoutNow) String() string { return "TimeoutNow" }
 

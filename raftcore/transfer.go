@@ -29,7 +29,7 @@ func (n *Node) transferRequest(in Transfer) {
 		t.tags = append(t.tags, in.Tag) // asked for again
 	case t.active():
 		n.reply(in.Tag, Transferring)
-	case n.peer(to) == nil || n.peer(to).newcomer || !n.members.current().Votes(to):
+	case n.peer(to) == nil || !n.mayLead(n.peer(to)):
 		n.reply(in.Tag, NotVoter)
 	case n.leader.change != nil || n.members.current().Joint():
 		n.reply(in.Tag, ChangeInProgress)
@@ -61,7 +61,7 @@ func (n *Node) advanceTransfer() {
 	}
 	p := n.peer(t.to)
 	switch {
-	case p == nil || p.departing || p.newcomer || !n.members.current().Votes(t.to):
+	case p == nil || p.departing || !n.mayLead(p):
 		n.endTransfer(CalledOff)
 	case p.match == n.log.last && (t.toldAt == 0 || n.now >= t.toldAt.Add(n.cfg.HeartbeatInterval)):
 		t.toldAt = n.now

@@ -72,11 +72,12 @@ const (
 	EntryCommand EntryKind = 2 // speaks to the state machine
 	EntryConfig  EntryKind = 3 // speaks to Raft: the members from here on
 	EntryHost    EntryKind = 4 // speaks to who hosts the state machine: sessions, say
+	EntryMeta    EntryKind = 5 // in a witness's log: stands where others have a command, without its data
 )
 
 // Valid reports whether k is one of the kinds. What is of a later version must be
 // refused, not skipped: members would apply different logs.
-func (k EntryKind) Valid() bool { return k >= EntryNoop && k <= EntryHost }
+func (k EntryKind) Valid() bool { return k >= EntryNoop && k <= EntryMeta }
 
 // Entry is one position of the replicated log. Entries are immutable: whoever
 // holds one may keep it, nobody may change it, Data included.
@@ -110,6 +111,9 @@ type HardState struct {
 	// Joined: this disk has once held everything that was committed. Before that
 	// its node is a newcomer, who may be one that lost its disk: see newcomer.go.
 	Joined bool
+	// Witness: this disk is a witness's. Of commands its log has the places alone, so
+	// nobody else can go on with it: see witness.go.
+	Witness bool
 }
 
 // Role is what a node is at the moment.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/castaway-go/castaway/raftcore"
 )
@@ -20,6 +21,8 @@ import (
 //	data    = as many bytes; for a configuration:
 //	conf    = voters outgoing learners
 //	voters, outgoing, learners = uvarint count, then each ID as uvarint
+//
+// Witnesses, if there are any, follow the learners in their list, behind a zero.
 
 func appendEntries(b []byte, prev raftcore.EntryID, entries []raftcore.Entry) []byte {
 	term, time := prev.Term, int64(0)
@@ -45,7 +48,11 @@ func appendEntries(b []byte, prev raftcore.EntryID, entries []raftcore.Entry) []
 }
 
 func appendConf(b []byte, c *raftcore.ConfState) []byte {
-	for _, ids := range [][]raftcore.NodeID{c.Voters, c.Outgoing, c.Learners} {
+	learners := c.Learners
+	if len(c.Witnesses) > 0 {
+		learners = slices.Concat(c.Learners, []raftcore.NodeID{raftcore.Nobody}, c.Witnesses)
+	}
+	for _, ids := range [][]raftcore.NodeID{c.Voters, c.Outgoing, learners} {
 		b = binary.AppendUvarint(b, uint64(len(ids)))
 		for _, id := range ids {
 			b = binary.AppendUvarint(b, uint64(id))
@@ -77,7 +84,7 @@ func decodeEntries(b []byte, prev raftcore.EntryID) ([]raftcore.Entry, error) {
 			return nil, fmt.Errorf("entry %d: %w", id.Index, d.err)
 		}
 		switch e.Kind {
-		case raftcore.EntryNoop, raftcore.EntryCommand, raftcore.EntryHost:
+		case raftcore.EntryNoop, raftcore.EntryCommand, raftcore.EntryHost, raftcore.EntryMeta:
 			e.Data = data
 		case raftcore.EntryConfig:
 			conf, err := decodeConf(data)
@@ -103,6 +110,15 @@ func decodeConf(b []byte) (*raftcore.ConfState, error) {
 		}
 		for range n {
 			*ids = append(*ids, raftcore.NodeID(d.uvarint()))
+		}
+	}
+	if at := slices.Index(c.Learners, raftcore.Nobody); at >= 0 {
+		c.Learners, c.Witnesses = slices.Clip(c.Learners[:at]), c.Learners[at+1:]
+		if at == 0 {
+			c.Learners = nil
+		}
+		if len(c.Witnesses) == 0 && d.err == nil {
+			d.err = errors.New("a configuration has a member zero")
 		}
 	}
 	if d.err == nil && d.left() > 0 {

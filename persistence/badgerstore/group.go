@@ -286,7 +286,7 @@ func (g *group) valueBytes() int {
 }
 
 func confBytes(c *raftcore.ConfState) int {
-	return 16 + 10*(len(c.Voters)+len(c.Outgoing)+len(c.Learners))
+	return 26 + 10*(len(c.Voters)+len(c.Outgoing)+len(c.Learners)+len(c.Witnesses))
 }
 
 // newGroup is a group as Badger has it.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 
 	"github.com/castaway-go/castaway/raftcore"
 )
@@ -97,6 +98,7 @@ func (r *reader) end() error {
 const (
 	hardJoined  = 0x01
 	hardDamaged = 0x02
+	hardWitness = 0x04
 )
 
 // appendHardState appends a hard state, and whether the disk has been damaged since
@@ -105,13 +107,17 @@ func appendHardState(b []byte, h raftcore.HardState, damaged bool) []byte {
 	b = binary.AppendUvarint(b, uint64(h.Term))
 	b = binary.AppendUvarint(b, uint64(h.Vote))
 	b = binary.LittleEndian.AppendUint64(b, uint64(h.Cluster))
+	flags := byte(0)
 	switch {
 	case h.Joined:
-		return append(b, hardJoined)
+		flags = hardJoined
 	case damaged:
-		return append(b, hardDamaged)
+		flags = hardDamaged
 	}
-	return append(b, 0)
+	if h.Witness {
+		flags |= hardWitness
+	}
+	return append(b, flags)
 }
 
 func (r *reader) hardState() (h raftcore.HardState, damaged bool) {
@@ -121,6 +127,8 @@ func (r *reader) hardState() (h raftcore.HardState, damaged bool) {
 		Cluster: raftcore.ClusterID(r.fixed64()),
 	}
 	flags := r.byte()
+	h.Witness = flags&hardWitness != 0
+	flags &^= hardWitness
 	h.Joined, damaged = flags == hardJoined, flags == hardDamaged
 	if flags > hardDamaged {
 		r.fail()
@@ -128,8 +136,14 @@ func (r *reader) hardState() (h raftcore.HardState, damaged bool) {
 	return h, damaged
 }
 
+// appendConf appends a configuration. Witnesses, if there are any, follow the learners in
+// their list, behind a zero: nobody who does not know of them takes it for a configuration.
 func appendConf(b []byte, c *raftcore.ConfState) []byte {
-	for _, list := range [][]raftcore.NodeID{c.Voters, c.Outgoing, c.Learners} {
+	learners := c.Learners
+	if len(c.Witnesses) > 0 {
+		learners = slices.Concat(c.Learners, []raftcore.NodeID{raftcore.Nobody}, c.Witnesses)
+	}
+	for _, list := range [][]raftcore.NodeID{c.Voters, c.Outgoing, learners} {
 		b = binary.AppendUvarint(b, uint64(len(list)))
 		for _, id := range list {
 			b = binary.AppendUvarint(b, uint64(id))
@@ -151,7 +165,17 @@ func (r *reader) conf() raftcore.ConfState {
 			lists[i][k] = raftcore.NodeID(r.uvarint())
 		}
 	}
-	return raftcore.ConfState{Voters: lists[0], Outgoing: lists[1], Learners: lists[2]}
+	c := raftcore.ConfState{Voters: lists[0], Outgoing: lists[1], Learners: lists[2]}
+	if at := slices.Index(c.Learners, raftcore.Nobody); at >= 0 {
+		c.Learners, c.Witnesses = lists[2][:at:at], lists[2][at+1:]
+		if at == 0 {
+			c.Learners = nil
+		}
+		if len(c.Witnesses) == 0 {
+			r.fail()
+		}
+	}
+	return c
 }
 
 func appendConfigAt(b []byte, c *raftcore.ConfigAt) []byte {

@@ -42,6 +42,13 @@ func manifest(info *Info, sum []byte) []byte {
 		}
 		b.WriteByte('\n')
 	}
+	if len(conf.Witnesses) > 0 {
+		b.WriteString("witnesses")
+		for _, id := range conf.Witnesses {
+			fmt.Fprintf(&b, " %d", id)
+		}
+		b.WriteByte('\n')
+	}
 	return fmt.Appendf(b.Bytes(), "checksum %08x\n", checksum(b.Bytes()))
 }
 

@@ -143,7 +143,12 @@ func appendMeta(b []byte, m *raftcore.SnapshotMeta) []byte {
 	b = binary.AppendUvarint(b, uint64(m.Last.Term))
 	b = binary.AppendVarint(b, m.Time)
 	b = binary.AppendUvarint(b, uint64(m.Conf.Index))
-	for _, list := range [][]raftcore.NodeID{m.Conf.Conf.Voters, m.Conf.Conf.Outgoing, m.Conf.Conf.Learners} {
+	conf := &m.Conf.Conf
+	learners := conf.Learners
+	if len(conf.Witnesses) > 0 {
+		learners = slices.Concat(conf.Learners, []raftcore.NodeID{raftcore.Nobody}, conf.Witnesses)
+	}
+	for _, list := range [][]raftcore.NodeID{conf.Voters, conf.Outgoing, learners} {
 		b = binary.AppendUvarint(b, uint64(len(list)))
 		for _, id := range list {
 			b = binary.AppendUvarint(b, uint64(id))
@@ -182,6 +187,13 @@ func decodeMeta(b []byte) (m raftcore.SnapshotMeta, err error) {
 			(*list)[i] = raftcore.NodeID(uvarint())
 		}
 	}
+	if conf := &m.Conf.Conf; slices.Contains(conf.Learners, raftcore.Nobody) {
+		at := slices.Index(conf.Learners, raftcore.Nobody)
+		conf.Learners, conf.Witnesses = conf.Learners[:at:at], conf.Learners[at+1:]
+		if at == 0 {
+			conf.Learners = nil
+		}
+	}
 	if failed || len(b) > 0 || !bytes.Equal(appendMeta(nil, &m), all) {
 		return m, errMeta
 	}
@@ -195,7 +207,7 @@ func checkMeta(m *raftcore.SnapshotMeta) error {
 	if m.Last.Index == 0 || m.Last.Index > 1<<62 || m.Last.Term == 0 || m.Conf.Index > m.Last.Index || len(m.Conf.Conf.Voters) == 0 {
 		return fmt.Errorf("there is no snapshot of entry %v with a configuration of entry %d and %d voters", m.Last, m.Conf.Index, len(m.Conf.Conf.Voters))
 	}
-	for _, list := range [][]raftcore.NodeID{m.Conf.Conf.Voters, m.Conf.Conf.Outgoing, m.Conf.Conf.Learners} {
+	for _, list := range [][]raftcore.NodeID{m.Conf.Conf.Voters, m.Conf.Conf.Outgoing, m.Conf.Conf.Learners, m.Conf.Conf.Witnesses} {
 		before := raftcore.Nobody
 		for _, id := range list {
 			if id <= before {
@@ -207,6 +219,11 @@ func checkMeta(m *raftcore.SnapshotMeta) error {
 	for _, id := range m.Conf.Conf.Learners {
 		if slices.Contains(m.Conf.Conf.Voters, id) {
 			return fmt.Errorf("its configuration has %d as a voter and as a learner", id)
+		}
+	}
+	for _, id := range m.Conf.Conf.Witnesses {
+		if !m.Conf.Conf.Contains(id) {
+			return fmt.Errorf("its configuration has %d as a witness, and not as a member", id)
 		}
 	}
 	return nil

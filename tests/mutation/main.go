@@ -6,7 +6,7 @@
 //	go run ./tests/mutation -package persistence/journal    those of one package
 //	go run ./tests/mutation -list                           what there is
 //
-// A mutant is a small change of a package (mutants.go, disk.go, observe.go, clients.go). Its files are not
+// A mutant is a small change of a package (mutants.go, witness.go, disk.go, observe.go, clients.go). Its files are not
 // touched: the Go tool is given changed ones in their place. What runs against it
 // are the package's own tests, and, as long as nobody finds anything, the tests of
 // those that stand on it: for raftcore the random simulations of tests/sim, for
@@ -54,6 +54,7 @@ func suites() []suite {
 	)
 	return []suite{
 		{"raftcore", [][]string{{"./raftcore"}, {"./tests/sim", "-run", "TestSim$", "-args", "-seeds", fmt.Sprint(*seeds)}}, coreMutants},
+		{"raftcore", [][]string{{"./raftcore", "-run", "Witness"}, {"./tests/sim", "-run", "TestSim", "-args", "-seeds", fmt.Sprint(*seeds)}}, witnessMutants},
 		{"persistence", [][]string{{"./persistence"}, {contract}, {store}}, slices.Concat(contractMutants, removedContract)},
 		{"persistence/journal", [][]string{{journal}, {store}}, journalMutants},
 		{"persistence/badgerstore", [][]string{{store}}, slices.Concat(storeMutants, removedStore)},

@@ -490,7 +490,7 @@ var coreMutants = []mutant{
 		{"change.go", "for n.log.commit >= n.leader.start && n.members.at() <= n.log.commit {", "for n.log.commit >= n.leader.start {"},
 	}},
 	{"M2", "a non-voter campaigns", []edit{
-		{"candidate.go", "return votes && n.mayVoteFor(n.log.lastID())", "return n.mayVoteFor(n.log.lastID())"},
+		{"candidate.go", "return votes && !n.witness() && n.mayVoteFor(n.log.lastID())", "return !n.witness() && n.mayVoteFor(n.log.lastID())"},
 	}},
 	{"M3", "a restart forgets the configurations of the log", []edit{
 		{"types.go", `if e.Kind == EntryConfig {
@@ -689,7 +689,7 @@ var coreMutants = []mutant{
 `},
 	}},
 	{"L2", "a transfer to who is not a voter any more goes on", []edit{
-		{"transfer.go", "case p == nil || p.departing || p.newcomer || !n.members.current().Votes(t.to):", "case p == nil:"},
+		{"transfer.go", "case p == nil || p.departing || !n.mayLead(p):", "case p == nil:"},
 	}},
 	{"L3", "a transfer needs a pre-vote", []edit{
 		{"transfer.go", `n.becomeCandidate()

@@ -14,7 +14,8 @@ type checker struct {
 	leaders   map[raftcore.Term]raftcore.NodeID
 	votes     map[voter]raftcore.NodeID // that were given, whatever a crash took back
 	chains    map[raftcore.EntryID]uint64
-	committed []committedAt // committed[i] is index i+1
+	bare      map[raftcore.EntryID]uint64 // what stands for the same in a witness's log
+	committed []committedAt               // committed[i] is index i+1
 	acked     raftcore.Index
 	confAt    raftcore.Index // of the newest configuration that was applied
 }
@@ -37,7 +38,7 @@ type committedAt struct {
 }
 
 func newChecker() *checker {
-	return &checker{leaders: map[raftcore.Term]raftcore.NodeID{}, votes: map[voter]raftcore.NodeID{}, chains: map[raftcore.EntryID]uint64{}}
+	return &checker{leaders: map[raftcore.Term]raftcore.NodeID{}, votes: map[voter]raftcore.NodeID{}, chains: map[raftcore.EntryID]uint64{}, bare: map[raftcore.EntryID]uint64{}}
 }
 
 // shadow is a node's log as its Saves describe it, whether durable or not.
@@ -62,6 +63,46 @@ func chainHash(before uint64, e *raftcore.Entry) uint64 {
 		fmt.Fprint(h, e.Config)
 	}
 	return h.Sum64()
+}
+
+// chainOf returns the chain up to an entry. That of a witness's entry is the one of the
+// entry that it stands for: same place, term and time, after the same others.
+func (c *checker) chainOf(before uint64, e *raftcore.Entry) (uint64, error) {
+	if e.Kind != raftcore.EntryMeta {
+		return chainHash(before, e), nil
+	}
+	if known, ok := c.bare[e.EntryID]; !ok || known != chainHash(before, e) {
+		return 0, fmt.Errorf("log matching: a witness has an entry %v that stands for nobody's, or others before it", e.EntryID)
+	}
+	return c.chains[e.EntryID], nil
+}
+
+// kind checks that a witness neither leads nor has data, and wants nothing that only
+// others do; and that nobody else saves a witness's entries.
+func (c *checker) kind(n *node, out *raftcore.Output) error {
+	for i := range out.Save.Entries {
+		if e := &out.Save.Entries[i]; n.witness && (e.Kind == raftcore.EntryCommand || e.Kind == raftcore.EntryHost || len(e.Data) > 0) {
+			return fmt.Errorf("witness %d saves data: %v", n.id, e)
+		} else if !n.witness && e.Kind == raftcore.EntryMeta {
+			return fmt.Errorf("node %d, which is no witness, saves %v", n.id, e)
+		}
+	}
+	for i := range out.Send {
+		_, offers := out.Send[i].Body.(*raftcore.TimeoutNow)
+		if r, stands := out.Send[i].Body.(*raftcore.VoteRequest); n.witness && (offers || stands) {
+			return fmt.Errorf("witness %d stands for election, or hands over: %v", n.id, r)
+		}
+	}
+	if !n.witness {
+		return nil
+	}
+	if st := n.core.Status(); st.Role != raftcore.Follower {
+		return fmt.Errorf("witness %d is a %v in term %d", n.id, st.Role, st.Term)
+	}
+	if len(out.Apply.Entries)+len(out.Reads)+len(out.Load) > 0 || out.Restore != nil || out.Compact {
+		return fmt.Errorf("witness %d is to apply, to read, or to have a snapshot taken: %v", n.id, out)
+	}
+	return nil
 }
 
 // saved checks a Save that node id hands out.
@@ -90,11 +131,17 @@ func (c *checker) saved(id raftcore.NodeID, s *shadow, save *raftcore.Save) erro
 	s.chain = s.chain[:first-1]
 	for i := range save.Entries {
 		e := &save.Entries[i]
-		chain := chainHash(s.chainAt(e.Index-1), e)
+		chain, err := c.chainOf(s.chainAt(e.Index-1), e)
+		if err != nil {
+			return fmt.Errorf("node %d: %w", id, err)
+		}
 		if known, ok := c.chains[e.EntryID]; ok && known != chain {
 			return fmt.Errorf("log matching: node %d has another entry %v, or others before it", id, e.EntryID)
 		}
 		c.chains[e.EntryID] = chain
+		if e.Kind == raftcore.EntryCommand || e.Kind == raftcore.EntryHost {
+			c.bare[e.EntryID] = chainHash(s.chainAt(e.Index-1), &raftcore.Entry{EntryID: e.EntryID, Time: e.Time, Kind: raftcore.EntryMeta})
+		}
 		s.chain = append(s.chain, chain)
 	}
 	return nil

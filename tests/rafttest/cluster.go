@@ -31,6 +31,7 @@ type Cluster struct {
 	check *checker
 	cut   map[link]bool // links that a partition cuts, one-way
 	calm  bool          // no faults any more
+	lost  *node         // it never comes back
 
 	reads   map[raftcore.Tag]raftcore.Index // what was acknowledged when a read was asked for
 	writes  map[raftcore.Tag]raftcore.Index // and a proposal
@@ -58,6 +59,11 @@ type Stats struct {
 	Together               int // disks that were struck while another member was not repaired
 	Lame                   int // groups that had no majority left in the end, as their plan allowed
 	Repaired               int // members whose disks were struck, and who count again
+
+	Witnessed  int // entries that witnesses have saved, without their data
+	Bare       int // snapshots that witnesses were sent, without their state
+	Turned     int // changes that were refused because somebody's kind would change in place
+	Died, Lone int // members that were lost in the end; and what only they and a witness had
 }
 
 type link struct{ from, to raftcore.NodeID }
@@ -70,6 +76,7 @@ type node struct {
 	flight  *flight.Recorder
 	boot    uint64
 	founder bool
+	witness bool // it has no machine, and no data on its disk
 	machine machine
 	disk    disk
 	shadow  shadow
@@ -115,8 +122,13 @@ func NewCluster(plan Plan) (*Cluster, error) {
 	for i := range plan.Voters {
 		conf.Voters = append(conf.Voters, raftcore.NodeID(i+1))
 	}
+	conf.Witnesses = slices.Clone(conf.Voters[plan.Voters-plan.Witnesses:])
+	if plan.Witnesses == 0 {
+		conf.Witnesses = nil
+	}
 	for i := range plan.Voters + plan.Spares {
 		n := &node{id: raftcore.NodeID(i + 1), founder: i < plan.Voters, rate: 1}
+		n.witness = plan.Witnesses > 0 && i >= plan.Voters-plan.Witnesses && i <= plan.Voters
 		if plan.Leases { // clocks run as unevenly as is declared
 			n.rate += float64(c.rng.IntN(2*clockDrift+1)-clockDrift) / 1000
 		}
@@ -164,7 +176,11 @@ func (c *Cluster) start(n *node) error {
 	n.shadow = shadow{chain: c.check.prefix(r.Base.Index)}
 	for i := range n.disk.kept.entries {
 		e := &n.disk.kept.entries[i]
-		n.shadow.chain = append(n.shadow.chain, chainHash(n.shadow.chainAt(e.Index-1), e))
+		chain, err := c.check.chainOf(n.shadow.chainAt(e.Index-1), e)
+		if err != nil {
+			return err
+		}
+		n.shadow.chain = append(n.shadow.chain, chain)
 	}
 	c.tracef("%d start %v", n.id, &r)
 	if !n.founder {
@@ -204,6 +220,12 @@ func (c *Cluster) step(n *node, inputs ...raftcore.Input) error {
 	}
 	n.core.Drain(&n.out)
 	n.core.CheckInvariants()
+	if err := c.check.kind(n, &n.out); err != nil {
+		return err
+	}
+	if n.witness {
+		c.Stats.Witnessed += len(n.out.Save.Entries)
+	}
 	return c.act(n, &n.out)
 }
 
@@ -399,6 +421,8 @@ func (c *Cluster) replied(n *node, r raftcore.Reply) {
 		default:
 			c.Stats.TransfersDone++
 		}
+	case raftcore.NotInPlace:
+		c.Stats.Turned++
 	case raftcore.Overwritten:
 		c.Stats.Overwritten++
 	default:
@@ -502,7 +526,11 @@ func (c *Cluster) run(t time.Duration, done func() bool) error {
 // that was ever committed, and no change is under way.
 func (c *Cluster) converged() bool {
 	for _, id := range c.conf.Members() {
-		if n := c.nodes[id-1]; n.core == nil || int(n.machine.applied) < len(c.check.committed) || !n.disk.kept.hard.Joined {
+		n := c.nodes[id-1]
+		if n == c.lost {
+			continue
+		}
+		if n.core == nil || !n.disk.kept.hard.Joined || int(n.core.Status().Commit) < len(c.check.committed) || !n.witness && int(n.machine.applied) < len(c.check.committed) {
 			return false
 		}
 	}
@@ -563,5 +591,10 @@ func (s Stats) Add(o Stats) Stats {
 	s.Together += o.Together
 	s.Lame += o.Lame
 	s.Repaired += o.Repaired
+	s.Witnessed += o.Witnessed
+	s.Bare += o.Bare
+	s.Turned += o.Turned
+	s.Died += o.Died
+	s.Lone += o.Lone
 	return s
 }

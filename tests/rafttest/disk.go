@@ -37,6 +37,14 @@ func (c *contents) last() raftcore.Index {
 	return c.base.Last.Index + raftcore.Index(len(c.entries))
 }
 
+// lastID returns the identity of the last entry.
+func (c *contents) lastID() raftcore.EntryID {
+	if n := len(c.entries); n > 0 {
+		return c.entries[n-1].EntryID
+	}
+	return c.base.Last
+}
+
 // has reports whether the log, its base included, has an entry.
 func (c *contents) has(id raftcore.EntryID) bool {
 	if id.Index <= c.base.Last.Index || id.Index > c.last() {
@@ -96,7 +104,7 @@ func (d *disk) cutOff(n int, ahead bool, incarnation raftcore.Incarnation) {
 	}
 	newest := d.kept.snapshot
 	_, there := d.files[c.snapshot.Last.Index]
-	gone := c.snapshot.Last.Index > 0 && !there
+	gone := c.snapshot.Last.Index > 0 && !there && !d.kept.hard.Witness // who has none that could be gone
 	if ahead {
 		c.hard = d.kept.hard
 	}

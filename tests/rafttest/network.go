@@ -35,7 +35,9 @@ func clone(m *raftcore.Message) raftcore.Message {
 // transmit puts a message on the network.
 func (c *Cluster) transmit(m raftcore.Message) {
 	c.Stats.Messages++
-	if r, ok := m.Body.(*raftcore.SnapshotRequest); ok {
+	if r, ok := m.Body.(*raftcore.SnapshotRequest); ok && r.Bare {
+		c.Stats.Bare++ // a message like others
+	} else if ok {
 		c.transmitSnapshot(m, r.Snapshot)
 		return
 	}

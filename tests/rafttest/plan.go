@@ -15,6 +15,9 @@ type Plan struct {
 	Seed   uint64
 	Voters int // the founders
 	Spares int // nodes that may be added
+	// Witnesses are so many of the founders, the last ones; if there are any, the first of
+	// the spares is one, too. A node that is no member may come back as another kind.
+	Witnesses int
 
 	Faults    time.Duration // how long faults go on, in virtual time
 	Proposals int           // how many commands clients propose meanwhile
@@ -50,6 +53,7 @@ type Plan struct {
 	Quiesce   bool          // idle groups fall silent
 	Prefer    bool          // nodes have different priorities
 	OnDemand  bool          // whoever finds no leader starts an election
+	Dies      bool          // in the end, when all is well, a member is lost for good; see Cluster.loseOne
 
 	ElectionTimeout time.Duration
 }
@@ -103,6 +107,8 @@ func DrawPlan(seed uint64) Plan {
 	p.Together = pick(0, 0, 0.3, 0.7)
 	p.Rot = ms(0, 0, 300, 1000, 4000)
 	p.Reckless = r.IntN(10) == 0
+	p.Witnesses = min(int(pick(0, 0, 1, 1, 2)), p.Voters/2) // a majority, less one
+	p.Dies = r.IntN(3) == 0
 	return p
 }
 
@@ -115,7 +121,7 @@ func (p Plan) String() string {
 func (p Plan) config(n *node) raftcore.Config {
 	id, boot := n.id, n.boot
 	c := raftcore.Config{
-		ID: id, Joins: !n.founder, Boot: boot, Seed: p.Seed ^ boot<<32, ElectionTimeout: p.ElectionTimeout,
+		ID: id, Joins: !n.founder, Witness: n.witness, Boot: boot, Seed: p.Seed ^ boot<<32, ElectionTimeout: p.ElectionTimeout,
 		SnapshotEntries: p.Snapshots, KeepEntries: p.Keep,
 		LeaseReads: p.Leases, MaxClockDrift: clockDrift, Quiesce: p.Quiesce, CampaignOnDemand: p.OnDemand,
 	}

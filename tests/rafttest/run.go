@@ -39,6 +39,11 @@ func Run(plan Plan, trace func(string)) (stats Stats, err error) {
 	if err := c.settle(); err != nil {
 		return stats, err
 	}
+	if plan.Dies {
+		if err := c.loseOne(); err != nil {
+			return stats, err
+		}
+	}
 	for _, n := range c.nodes {
 		c.playBack(n)
 	}
@@ -135,12 +140,16 @@ func (c *Cluster) ChangeConfig() error {
 			conf.Voters = append(conf.Voters, m.id)
 		}
 	}
+	c.drawWitnesses(n, &conf)
 	if len(conf.Voters) == 0 || c.struck() && !c.enough(nil, conf) {
 		return nil
 	}
 	for _, m := range c.nodes {
 		if known := c.nodes[n.id-1].core.Status().Conf; m.core == nil && !c.conf.Contains(m.id) && !known.Contains(m.id) && c.chance(0.3) && c.enough(m, conf) {
 			c.wipe(m)
+			if c.plan.Witnesses > 0 && !conf.Contains(m.id) && !c.maybeMember(m.id) && c.chance(0.5) {
+				m.witness = !m.witness // for the next time that it is asked for
+			}
 		}
 	}
 	c.lastTag++
@@ -180,6 +189,9 @@ func (c *Cluster) settle() error {
 	c.calm = true
 	c.heal()
 	for _, n := range c.nodes {
+		if n == c.lost {
+			continue
+		}
 		if err := c.restart(n); err != nil {
 			return err
 		}

@@ -17,6 +17,8 @@ func Shrink(p Plan, fails func(Plan) bool) Plan {
 
 var simplifications = []func(*Plan){
 	func(p *Plan) { p.Change = 0 },
+	func(p *Plan) { p.Dies = false },
+	func(p *Plan) { p.Witnesses = 0 },
 	func(p *Plan) { p.Transfer = 0 },
 	func(p *Plan) { p.Snapshots = 0 },
 	func(p *Plan) { p.Wipe = 0 },

@@ -102,9 +102,12 @@ func keepsEveryKindOfEntry(r *storeRun) {
 		{Kind: raftcore.EntryConfig, Config: &raftcore.ConfState{Voters: some(1, 2, math.MaxUint64)}},
 		{Kind: raftcore.EntryConfig, Config: &raftcore.ConfState{Voters: some(1, 2, 3), Learners: some(4, 5)}},
 		{Kind: raftcore.EntryConfig, Config: &raftcore.ConfState{Voters: some(3, 4), Outgoing: some(1, 2, 3), Learners: some(2)}},
+		{Kind: raftcore.EntryConfig, Config: &raftcore.ConfState{Voters: some(1, 2, 3), Witnesses: some(3)}},
+		{Kind: raftcore.EntryConfig, Config: &raftcore.ConfState{Voters: some(1, 2, 4), Outgoing: some(1, 2, 3), Learners: some(5, 6), Witnesses: some(3, 4, math.MaxUint64)}},
 		{Kind: raftcore.EntryConfig, Config: &raftcore.ConfState{Voters: some(1)}, Data: []byte("why")},
 		{Kind: raftcore.EntryNoop, Data: []byte("data")},
 		{Kind: raftcore.EntryHost, Data: []byte{1, 0}},
+		{Kind: raftcore.EntryMeta},
 	}
 	p := r.fresh("together", "one by one")
 	for i := range kinds {
@@ -218,7 +221,7 @@ func compacts(r *storeRun) {
 
 func resets(r *storeRun) {
 	p := r.fresh("ahead", "behind", "inside", "empty", "bare")
-	conf := raftcore.ConfigAt{Index: 3, Conf: raftcore.ConfState{Voters: []raftcore.NodeID{4, 5}, Outgoing: []raftcore.NodeID{5, 6}, Learners: []raftcore.NodeID{7}}}
+	conf := raftcore.ConfigAt{Index: 3, Conf: raftcore.ConfState{Voters: []raftcore.NodeID{4, 5}, Outgoing: []raftcore.NodeID{5, 6}, Learners: []raftcore.NodeID{7}, Witnesses: []raftcore.NodeID{6}}}
 	sent := func(group string, last raftcore.Index, entries ...raftcore.Entry) persistence.Save {
 		save := p.term(group, 5, entries...)
 		save.Snapshot = &raftcore.SnapshotMeta{Last: raftcore.EntryID{Term: 4, Index: last}, Time: int64(last), Conf: conf}
@@ -248,7 +251,7 @@ func refusesBadSaves(r *storeRun) {
 	p := r.fresh("a", "b")
 	log := commands(2, 1, 5)
 	first := p.term("a", 2, log...)
-	first.HardState.Vote = 1
+	first.HardState.Vote, first.HardState.Witness = 1, true
 	p.save(first, p.term("b", 1, commands(1, 1, 1)...))
 	hard := first.HardState
 	for _, c := range badSaves(hard, log) {
@@ -328,7 +331,7 @@ func badSaves(hard raftcore.HardState, log []raftcore.Entry) []badSave {
 		{"a vote that is taken back", with(func(h *raftcore.HardState) { h.Vote = raftcore.Nobody })},
 		{"another cluster", with(func(h *raftcore.HardState) { h.Cluster = 6 })},
 		{"no cluster any more", with(func(h *raftcore.HardState) { h.Cluster = 0 })},
-		{"a member that is a newcomer again", with(func(h *raftcore.HardState) { h.Joined = false })},
+		{"a member that is a newcomer again", with(func(h *raftcore.HardState) { h.Joined = false })}, {"a witness's disk that is another's", with(func(h *raftcore.HardState) { h.Witness = false })},
 		{"an EntryConfig without a Config", spoilt(func(e []raftcore.Entry) { e[0].Kind = raftcore.EntryConfig })},
 		{"a command with a Config", spoilt(func(e []raftcore.Entry) { e[2].Config = &raftcore.ConfState{} })},
 		{"an entry of no kind", spoilt(func(e []raftcore.Entry) { e[0].Kind = 0 })},

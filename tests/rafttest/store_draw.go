@@ -90,6 +90,7 @@ func (m *StoreModel) part(name string, c *contents) raftcore.Save {
 		h.Vote = raftcore.NodeID(m.Rand.IntN(4))
 		h.Cluster = max(h.Cluster, 99)
 		h.Joined = h.Joined || m.Rand.IntN(4) == 0
+		h.Witness = h.Witness || m.Rand.IntN(8) == 0
 	}
 	after := *c
 	if m.Rand.IntN(12) == 0 {
@@ -128,7 +129,7 @@ func begins(c *contents, cluster raftcore.ClusterID, voter raftcore.NodeID) raft
 		time = c.entries[n-1].Time
 	}
 	return raftcore.Save{
-		HardState: raftcore.HardState{Term: at.Term, Vote: voter, Cluster: cluster, Joined: true},
+		HardState: raftcore.HardState{Term: at.Term, Vote: voter, Cluster: cluster, Joined: true, Witness: c.hard.Witness},
 		Lineage:   true,
 		Entries: []raftcore.Entry{{
 			EntryID: at, Time: time, Kind: raftcore.EntryConfig,
@@ -199,6 +200,9 @@ func (m *StoreModel) entry(name string, id raftcore.EntryID) raftcore.Entry {
 		}
 		if rng.IntN(3) == 0 {
 			e.Config.Outgoing = []raftcore.NodeID{1, 7}
+		}
+		if rng.IntN(3) == 0 {
+			e.Config.Witnesses = []raftcore.NodeID{1}
 		}
 	case 2:
 		e.Data = []byte{}

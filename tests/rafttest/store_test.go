@@ -38,6 +38,7 @@ var defects = map[string]string{
 	"forgets the base":                                      "",
 	"forgets the configuration of the base":                 "BaseConf",
 	"forgets the learners":                                  "Configs",
+	"forgets the witnesses":                                 "Configs",
 	"forgets whom a joint configuration leaves behind":      "Configs",
 	"forgets the time of entries":                           "LastTime",
 	"reads empty data as nil":                               "data",
@@ -152,7 +153,7 @@ func TestTheSuiteKnowsEveryField(t *testing.T) {
 		want int
 	}{
 		{reflect.TypeFor[raftcore.Entry](), 5}, {reflect.TypeFor[raftcore.Recovered](), 12}, {reflect.TypeFor[raftcore.SnapshotMeta](), 3},
-		{reflect.TypeFor[raftcore.ConfState](), 3}, {reflect.TypeFor[raftcore.Save](), 7}, {reflect.TypeFor[raftcore.Load](), 5}, {reflect.TypeFor[persistence.Opened](), 3},
+		{reflect.TypeFor[raftcore.ConfState](), 4}, {reflect.TypeFor[raftcore.Save](), 7}, {reflect.TypeFor[raftcore.Load](), 5}, {reflect.TypeFor[persistence.Opened](), 3},
 		{reflect.TypeFor[persistence.Tombstone](), 4}, {reflect.TypeFor[persistence.Removal](), 3},
 	} {
 		if n := c.of.NumField(); n != c.want {

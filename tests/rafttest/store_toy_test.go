@@ -282,9 +282,11 @@ func (s *toyStore) forget(g *toyGroup) {
 		e := &g.entries[i]
 		switch {
 		case d.is("forgets the learners") && e.Config != nil:
-			e.Config = &raftcore.ConfState{Voters: e.Config.Voters, Outgoing: e.Config.Outgoing}
+			e.Config = &raftcore.ConfState{Voters: e.Config.Voters, Outgoing: e.Config.Outgoing, Witnesses: e.Config.Witnesses}
 		case d.is("forgets whom a joint configuration leaves behind") && e.Config != nil:
-			e.Config = &raftcore.ConfState{Voters: e.Config.Voters, Learners: e.Config.Learners}
+			e.Config = &raftcore.ConfState{Voters: e.Config.Voters, Learners: e.Config.Learners, Witnesses: e.Config.Witnesses}
+		case d.is("forgets the witnesses") && e.Config != nil:
+			e.Config = &raftcore.ConfState{Voters: e.Config.Voters, Outgoing: e.Config.Outgoing, Learners: e.Config.Learners}
 		case d.is("forgets the time of entries"):
 			e.Time = 0
 		case d.is("reads empty data as nil") && len(e.Data) == 0:

@@ -151,6 +151,14 @@ func (c *Cluster) enough(without *node, asked ...raftcore.ConfState) bool {
 		return true
 	}
 	confs := append(c.confs(), asked...)
+	if slices.ContainsFunc(confs, func(conf raftcore.ConfState) bool { return len(conf.Witnesses) > 0 }) {
+		// A witness may know of what only one other has. Whoever has data must keep it.
+		for _, n := range c.nodes {
+			if !n.witness && (n == without || n.forgot) && slices.ContainsFunc(confs, func(conf raftcore.ConfState) bool { return conf.Contains(n.id) }) {
+				return false
+			}
+		}
+	}
 	counts := func(id raftcore.NodeID) bool {
 		n := c.nodes[id-1]
 		return n != without && n.whole() && !slices.ContainsFunc(confs, func(conf raftcore.ConfState) bool { return !conf.Votes(id) })

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/castaway-go/castaway/tests/rafttest"
 )
@@ -65,8 +66,36 @@ func TestSim(t *testing.T) {
 	if total.Elections == 0 || total.Acknowledged == 0 || total.Reads == 0 || total.Crashes == 0 || total.Lost == 0 || total.Loads == 0 {
 		t.Errorf("the runs tested too little: %+v", total)
 	}
-	if rare := min(total.Wiped, total.Damaged, total.Rotten, total.RottenLoads, total.LostCommitted, total.LostTerms, total.Together, total.Repaired, total.Lame); n >= 1000 && rare == 0 {
-		t.Errorf("some damage was never done: %+v", total)
+	if rare := min(total.Wiped, total.Damaged, total.Rotten, total.RottenLoads, total.LostCommitted, total.LostTerms, total.Together, total.Repaired, total.Lame, total.Witnessed, total.Bare, total.Turned, total.Died); n >= 1000 && rare == 0 {
+		t.Errorf("something was never done: %+v", total)
+	}
+}
+
+// TestSimWitness runs two members with data and a witness, and loses one of the three for
+// good, at any moment of a time in which all are well: whoever it is, the other two must go
+// on, with everything that was acknowledged. A slow disk, or a slow network, before that
+// may not change it.
+func TestSimWitness(t *testing.T) {
+	start, n := chosen(t, 50)
+	var total rafttest.Stats
+	for s := start; s < start+uint64(n); s++ {
+		plan := rafttest.DrawPlan(s)
+		plan.Voters, plan.Witnesses, plan.Spares, plan.Dies = 3, 1, 0, true
+		plan.ElectionTimeout = time.Second
+		plan.Delay, plan.Disk = min(plan.Delay, 5*time.Millisecond), min(plan.Disk, 5*time.Millisecond)
+		plan.SlowDisk, plan.Straggler = 0, 0 // they are for all of the time
+		stats, err := rafttest.Run(plan, nil)
+		if err != nil {
+			t.Errorf("seed %d: %v\n\tplan: %+v", s, err, plan)
+		}
+		total = total.Add(stats)
+	}
+	t.Logf("%+v", total)
+	if total.Lone > 0 {
+		t.Errorf("%d of %d groups ended with a witness that knew of what nobody had", total.Lone, total.Died)
+	}
+	if total.Died == 0 || total.Witnessed == 0 {
+		t.Errorf("the runs tested too little: %+v", total)
 	}
 }
 

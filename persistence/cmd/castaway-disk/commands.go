@@ -123,6 +123,8 @@ func kindText(k raftcore.EntryKind) string {
 		return "config"
 	case raftcore.EntryHost:
 		return "host"
+	case raftcore.EntryMeta:
+		return "meta"
 	}
 	return fmt.Sprintf("kind %d", k)
 }

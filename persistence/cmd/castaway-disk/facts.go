@@ -66,6 +66,7 @@ type hardFacts struct {
 	Vote    raftcore.NodeID `json:"vote"`
 	Cluster string          `json:"cluster"`
 	Joined  bool            `json:"joined"`
+	Witness bool            `json:"witness,omitempty"`
 }
 
 type snapshotFacts struct {
@@ -80,6 +81,8 @@ type configFacts struct {
 	Voters   []raftcore.NodeID `json:"voters"`
 	Outgoing []raftcore.NodeID `json:"outgoing"`
 	Learners []raftcore.NodeID `json:"learners"`
+	// Witnesses are left out if there are none.
+	Witnesses []raftcore.NodeID `json:"witnesses,omitempty"`
 }
 
 type runFacts struct {
@@ -236,7 +239,7 @@ func nameOf(name string) (string, []byte) {
 }
 
 func confOf(c *raftcore.ConfigAt) configFacts {
-	return configFacts{Index: c.Index, Voters: list(c.Conf.Voters), Outgoing: list(c.Conf.Outgoing), Learners: list(c.Conf.Learners)}
+	return configFacts{Index: c.Index, Voters: list(c.Conf.Voters), Outgoing: list(c.Conf.Outgoing), Learners: list(c.Conf.Learners), Witnesses: c.Conf.Witnesses}
 }
 
 // list returns a list that is not null in JSON.
@@ -258,7 +261,7 @@ func groupOf(g *badgerstore.InspectedGroup) groupFacts {
 	l := &g.Log
 	f := groupFacts{
 		Number: g.Number, Known: g.Known, Damaged: l.Damaged, Incarnation: hex64(l.Incarnation),
-		HardState: hardFacts{Term: l.HardState.Term, Vote: l.HardState.Vote, Cluster: hex64(l.HardState.Cluster), Joined: l.HardState.Joined},
+		HardState: hardFacts{Term: l.HardState.Term, Vote: l.HardState.Vote, Cluster: hex64(l.HardState.Cluster), Joined: l.HardState.Joined, Witness: l.HardState.Witness},
 		Base:      snapshotOf(&raftcore.SnapshotMeta{Last: l.Base, Time: g.BaseTime, Conf: l.BaseConf}),
 		Snapshot:  snapshotOf(&l.Snapshot),
 		First:     l.Base.Index + 1, Last: l.Last, Entries: uint64(l.Last - l.Base.Index),

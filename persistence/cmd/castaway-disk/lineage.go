@@ -358,6 +358,7 @@ func (l *lineage) against(g *lineageGroup, d, best *diskFacts) {
 	is(best != d, despiteWorse, "%s goes further: its last entry is %d of term %d, that of %s is %d of term %d. What was committed behind that would be lost", best.Dir, best.Last, best.LastTerm, d.Dir, d.Last, d.LastTerm)
 	is(g.quorum(), despiteQuorum, "as many members that count are here as decide (%s): if they are voters, nothing need be lost. Start them", d.Config.text())
 	is(d.Damaged, despiteDamaged, "the disk has lost the end of its log, and nobody knows how much: also what the member itself had acknowledged may be missing")
+	is(d.HardState.Witness, "", "the member is a witness: it has no data, and nobody can go on from its disk")
 	is(!d.Damaged && !d.HardState.Joined, despiteNewcomer, "the member is a newcomer: its log may be a small part of the group's, and nothing that it acknowledged was ever counted")
 	c, id := d.Config, l.facts.Member
 	voter := slices.Contains(c.Voters, id) || slices.Contains(c.Outgoing, id)

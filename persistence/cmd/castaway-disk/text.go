@@ -115,6 +115,8 @@ func (g *groupFacts) standing() string {
 	switch {
 	case g.Removed != nil:
 		return "removed " + time.UnixMilli(*g.Removed).UTC().Format(time.RFC3339)
+	case g.HardState.Joined && g.HardState.Witness:
+		return "joined, a witness: it has no data"
 	case g.HardState.Joined:
 		return "joined"
 	case g.Damaged:
@@ -196,6 +198,9 @@ func (c *configFacts) text() string {
 	}
 	if len(c.Learners) > 0 {
 		text += ", learners " + ids(c.Learners)
+	}
+	if len(c.Witnesses) > 0 {
+		text += ", witnesses " + ids(c.Witnesses)
 	}
 	return fmt.Sprintf("%s, since entry %d", text, c.Index)
 }

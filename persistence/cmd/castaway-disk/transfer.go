@@ -267,7 +267,7 @@ func (c *configFacts) at() raftcore.ConfigAt {
 		}
 		return ids
 	}
-	return raftcore.ConfigAt{Index: c.Index, Conf: raftcore.ConfState{Voters: some(c.Voters), Outgoing: some(c.Outgoing), Learners: some(c.Learners)}}
+	return raftcore.ConfigAt{Index: c.Index, Conf: raftcore.ConfState{Voters: some(c.Voters), Outgoing: some(c.Outgoing), Learners: some(c.Learners), Witnesses: some(c.Witnesses)}}
 }
 
 func (x *exportEntry) entry() (raftcore.Entry, error) {
@@ -279,7 +279,7 @@ func (x *exportEntry) entry() (raftcore.Entry, error) {
 		c := x.Config.at()
 		e.Config = &c.Conf
 	}
-	for _, k := range []raftcore.EntryKind{raftcore.EntryNoop, raftcore.EntryCommand, raftcore.EntryConfig, raftcore.EntryHost} {
+	for _, k := range []raftcore.EntryKind{raftcore.EntryNoop, raftcore.EntryCommand, raftcore.EntryConfig, raftcore.EntryHost, raftcore.EntryMeta} {
 		if kindText(k) == x.Kind {
 			e.Kind = k
 			return e, nil
