@@ -44,7 +44,7 @@ func (c *Cluster) loseOne() error {
 		return err
 	}
 	n := c.nodes[c.rng.IntN(len(c.nodes))]
-	if n.core == nil || !c.converged() || c.conf.Votes(n.id) && len(c.conf.Voters) < 3 {
+	if n.core == nil || !c.converged() || !c.spares(n.id) {
 		return nil // a disk that is found rotten just now; somebody who has not caught up; or two, who need each other
 	}
 	c.lost = n
@@ -59,6 +59,15 @@ func (c *Cluster) loseOne() error {
 		return nil
 	}
 	return c.settle()
+}
+
+// spares reports whether the group can do without a member, in whichever configuration
+// comes to be in force.
+func (c *Cluster) spares(id raftcore.NodeID) bool {
+	needed := func(voters []raftcore.NodeID) bool { return len(voters) < 3 && slices.Contains(voters, id) }
+	return c.conf.Contains(id) && !slices.ContainsFunc(c.confs(), func(conf raftcore.ConfState) bool {
+		return needed(conf.Voters) || needed(conf.Outgoing)
+	})
 }
 
 // lone reports whether a witness has heard of something that nobody with data has.
