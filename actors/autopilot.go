@@ -37,7 +37,8 @@ import (
 // An operator may change the members meanwhile, and is not disturbed; but a while later
 // the group is brought back to what is described here. To have a host go for good, stop its
 // group, or let it be none of Hosts. Learners that are none of Hosts are an operator's own:
-// they stay what they are.
+// they stay what they are. So do witnesses, wherever they are: they are some of the Voters,
+// and are neither made nor replaced.
 type Autopilot struct {
 	// Voters is how many hosts are to vote: an odd number, for an even one survives no more
 	// failures than that below it. As long as fewer are well it is fewer; it is never made
@@ -164,6 +165,11 @@ func (a *Autopilot) decide(v *view) decision {
 // not be taken; or neither, if they are there.
 func (a *Autopilot) step(v *view, voters []raftcore.NodeID) decision {
 	next := &Members{Voters: voters, Learners: a.learners(v, voters)}
+	for _, id := range v.conf.Witnesses {
+		if slices.Contains(next.Voters, id) || slices.Contains(next.Learners, id) {
+			next.Witnesses = append(next.Witnesses, id)
+		}
+	}
 	conf := next.conf()
 	if conf.Equal(v.conf) {
 		return decision{}
@@ -174,7 +180,7 @@ func (a *Autopilot) step(v *view, voters []raftcore.NodeID) decision {
 	d := decision{members: next}
 	if !conf.Votes(v.self) {
 		for _, id := range voters {
-			if v.conf.Votes(id) && v.members[id] >= heard {
+			if v.conf.Votes(id) && !v.conf.Witness(id) && v.members[id] >= heard {
 				d.heirs = append(d.heirs, id)
 			}
 		}
@@ -200,7 +206,7 @@ func (a *Autopilot) learners(v *view, voters []raftcore.NodeID) (learners []raft
 func (a *Autopilot) voters(v *view) (chosen []raftcore.NodeID) {
 	able := slices.Clone(v.conf.Voters)
 	for _, id := range v.conf.Learners {
-		if v.members[id] == stable && slices.Contains(v.hosts, id) {
+		if v.members[id] == stable && slices.Contains(v.hosts, id) && !v.conf.Witness(id) {
 			able = append(able, id)
 		}
 	}
@@ -210,6 +216,14 @@ func (a *Autopilot) voters(v *view) (chosen []raftcore.NodeID) {
 	}
 	n = max(n, min(a.Voters, len(v.conf.Voters)))
 	used := map[string]int{} // zones
+	for _, id := range v.conf.Voters {
+		if v.conf.Witness(id) { // it stays what it is, and there stay enough with data beside it
+			chosen = append(chosen, id)
+			used[a.zone(id)]++
+			n = max(n, min(2*len(chosen)+1, len(v.conf.Voters)))
+		}
+	}
+	able = slices.DeleteFunc(able, v.conf.Witness)
 	for len(chosen) < n {
 		best := slices.MinFunc(able, func(x, y raftcore.NodeID) int {
 			return cmp.Or(
@@ -302,7 +316,7 @@ func (a *Autopilot) waits(v *view) string {
 			quiet = append(quiet, id)
 		}
 		zones[a.zone(id)]++
-		wrong = wrong || !slices.Contains(v.hosts, id)
+		wrong = wrong || !slices.Contains(v.hosts, id) && !v.conf.Witness(id)
 	}
 	for _, id := range v.conf.Learners {
 		if slices.Contains(v.hosts, id) && v.members[id] < stable && v.members[id] != dead {

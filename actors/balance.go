@@ -261,7 +261,7 @@ func (b *balancer) askAll() {
 		r.candidates[g] = map[raftcore.NodeID]candidacy{}
 		for _, id := range s.Conf.Voters {
 			p := h.peer(id)
-			if id == h.cfg.ID || p == nil {
+			if id == h.cfg.ID || p == nil || s.Conf.Witness(id) {
 				continue
 			}
 			r.asked++
@@ -460,7 +460,9 @@ func (b *balancer) leads() (leads map[raftcore.NodeID]int, own []*Group) {
 			continue
 		}
 		for _, id := range s.Conf.Voters {
-			leads[id] += 0 // whoever leads none
+			if !s.Conf.Witness(id) {
+				leads[id] += 0 // whoever leads none
+			}
 		}
 		if b.round.candidates[g] != nil { // else nobody was asked: it is led here since then
 			own = append(own, g)
@@ -484,7 +486,7 @@ func (h *Host) sorted() []*Group {
 // couldLead reports whether the leader whose status this is could hand over to a voter at
 // once. Who sleeps has heard of nobody for long, of all of them alike.
 func (s *Status) couldLead(id raftcore.NodeID, cfg raftcore.Config) bool {
-	if s.Role != raftcore.Leader || !s.Readable || s.Conf.Joint() || !s.Conf.Votes(id) {
+	if s.Role != raftcore.Leader || !s.Readable || s.Conf.Joint() || !s.Conf.Votes(id) || s.Conf.Witness(id) {
 		return false
 	}
 	var peer raftcore.PeerStatus
@@ -526,7 +528,7 @@ func decodeCandidacy(b []byte) (candidacy, error) {
 // candidacy returns what this member says of itself.
 func (n *node) candidacy() candidacy {
 	s := n.core.Status()
-	ready := s.Joined && s.Conf.Votes(s.ID) && n.group.quarantine.Load() == nil && !n.host.stalled() && !n.group.ending()
+	ready := s.Joined && !s.Witness && s.Conf.Votes(s.ID) && n.group.quarantine.Load() == nil && !n.host.stalled() && !n.group.ending()
 	return candidacy{n.group.priority(), ready}
 }
 

@@ -42,6 +42,9 @@ var (
 	// ErrTooOld: no state was found that is as young as a BoundedStale Read wants
 	// it. Do tries again, and returns it only when the context ends first.
 	ErrTooOld = fmt.Errorf("%w: this member cannot prove to be that young", ErrRejected)
+	// ErrWitness: this host's member is a witness, which has no data: it answers no Local or
+	// BoundedStale Read, and takes no snapshot. Other requests are passed on to the leader.
+	ErrWitness = fmt.Errorf("%w: this host's member is a witness, and has no data", ErrRejected)
 	// ErrBadRequest: the Request makes no sense. The text says why.
 	ErrBadRequest = fmt.Errorf("%w: bad request", ErrRejected)
 	// ErrNotAllowed: this client may not do that: see HostConfig.Authorize.
@@ -132,7 +135,7 @@ var errNotReady = fmt.Errorf("%w: the leader is not ready for that yet", ErrReje
 // leader, may have had its way.
 var (
 	// ErrBadMembers: the Members name no voter, or a host twice, or one that is not among
-	// the peers of this host, or of the leader's.
+	// the peers of this host, or of the leader's; or a majority of witnesses.
 	ErrBadMembers = fmt.Errorf("%w: bad members", ErrRejected)
 	// ErrConfigChanged: another configuration is in force than the one expected.
 	ErrConfigChanged = fmt.Errorf("%w: the configuration is not the expected one", ErrRejected)
@@ -142,7 +145,11 @@ var (
 	// ErrNotCaughtUp: a host that was to vote, or to lead, does not come to have what the
 	// leader has: it is down, or too slow. One that was to vote stays a learner.
 	ErrNotCaughtUp = fmt.Errorf("%w: a host does not catch up", ErrRejected)
-	// ErrNotVoter: who was to lead does not vote; or there is nobody else who could lead.
+	// ErrNotInPlace: a member would become a witness, or stop being one. Remove it, take what
+	// its host has of the group off the disk (Host.Remove), and add it anew.
+	ErrNotInPlace = fmt.Errorf("%w: nobody becomes a witness, or stops being one, in place", ErrRejected)
+	// ErrNotVoter: who was to lead does not vote, or is a witness; or there is nobody else
+	// who could lead.
 	ErrNotVoter = fmt.Errorf("%w: it is not a voter", ErrRejected)
 	// ErrRemoved: this host's member is none any more, and it does not know who leads. It
 	// answers stale reads. It is ErrRejected, for every call. Or, with a

@@ -15,8 +15,14 @@ type GroupConfig struct {
 	// of them, and for ever. Required.
 	Name string
 	// Machine makes the state machine of this host's member. It is called again
-	// whenever the member starts anew. Required.
+	// whenever the member starts anew. Required, but for a witness, which has none.
 	Machine func() StateMachine
+	// Witness: this host's member is a witness: it votes, and acknowledges commands without
+	// having them. So two members with data and a witness, on a machine that may be small,
+	// survive the loss of any one. It never leads, and answers no stale reads; other
+	// requests are passed on to the leader. A member stays what it is, and its disk too: see
+	// ErrNotInPlace, and *raftcore.WitnessError.
+	Witness bool
 	// Versions are those that Machine can be of. Default: it has one, 0.
 	Versions Versions
 	// Members are the hosts that found the group, the same on each of them. Every
@@ -25,6 +31,9 @@ type GroupConfig struct {
 	// whoever founded it: after castaway-disk lineage, and after ChangeMembers, too.
 	// Default: every peer that this host has, and this one.
 	Members []raftcore.NodeID
+	// Witnesses are those of Members that are witnesses, the same on each of them, and fewer
+	// than a majority.
+	Witnesses []raftcore.NodeID
 	// Join: this host does not found the group, it waits to be added to it by
 	// ChangeMembers. A founder that comes back with an empty disk waits, too, once the
 	// members are others than those who founded the group.

@@ -359,7 +359,7 @@ func (h *Host) Open(ctx context.Context, cfg GroupConfig) (*Group, error) {
 }
 
 func (h *Host) newGroup(cfg GroupConfig) (*Group, error) {
-	if cfg.Name == "" || cfg.Machine == nil {
+	if cfg.Name == "" || cfg.Machine == nil && !cfg.Witness {
 		return nil, errors.New("Name and Machine are required")
 	}
 	if cfg.Replaces != 0 && !cfg.Join {
@@ -378,6 +378,12 @@ func (h *Host) newGroup(cfg GroupConfig) (*Group, error) {
 		if h.peer(id) == nil && id != h.cfg.ID {
 			return nil, fmt.Errorf("member %d is not among the host's Peers", id)
 		}
+	}
+	if err := cfg.witnessMistake(h.cfg.ID, members); err != nil {
+		return nil, err
+	}
+	if cfg.Witness {
+		cfg.Machine = func() StateMachine { return noMachine{} }
 	}
 	if cfg.MaxBytes == 0 {
 		cfg.MaxBytes = h.cfg.MaxBytes
@@ -401,8 +407,8 @@ func (h *Host) newGroup(cfg GroupConfig) (*Group, error) {
 		}
 	}
 	if !cfg.Join {
-		g.founders = raftcore.ConfState{Voters: members}
-		g.cluster = clusterID(h.cfg.Cluster, cfg.Name, members)
+		g.founders = (&Members{Voters: members, Witnesses: cfg.Witnesses}).conf()
+		g.cluster = clusterID(h.cfg.Cluster, cfg.Name, &g.founders)
 	}
 	return g, nil
 }
@@ -418,9 +424,12 @@ func groupKey(cluster, name string) GroupKey {
 
 // clusterID names a lineage. Those who were told of different founders do not
 // hear one another.
-func clusterID(cluster, group string, founders []raftcore.NodeID) raftcore.ClusterID {
+func clusterID(cluster, group string, founders *raftcore.ConfState) raftcore.ClusterID {
 	h := fnv.New64a()
-	fmt.Fprintf(h, "%q %q %v", cluster, group, founders)
+	fmt.Fprintf(h, "%q %q %v", cluster, group, founders.Voters)
+	if len(founders.Witnesses) > 0 {
+		fmt.Fprintf(h, " %v", founders.Witnesses)
+	}
 	return raftcore.ClusterID(max(h.Sum64(), 1))
 }
 

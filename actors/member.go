@@ -200,7 +200,7 @@ func (m *member) start(ctx actor.Context, o *groupOpened) {
 	}
 	cfg := m.host.cfg.Raft
 	cfg.ID, cfg.Boot, cfg.Seed = m.host.cfg.ID, o.opened.Boot, m.host.seed(m.group.key)
-	cfg.Joins, cfg.Priority = m.group.cfg.Join, m.group.priority()
+	cfg.Joins, cfg.Witness, cfg.Priority = m.group.cfg.Join, m.group.cfg.Witness, m.group.priority()
 	var core *raftcore.Node
 	err := o.err
 	if err == nil {
@@ -349,7 +349,7 @@ func (m *member) failed(ctx actor.Context, err error) {
 	if lost := (*lostSnapshot)(nil); errors.As(err, &lost) && m.rejoins(ctx, lost) {
 		return
 	}
-	if errors.As(err, new(*persistence.CorruptError)) || errors.As(err, new(*SkippedError)) || errors.As(err, new(*VersionError)) || errors.As(err, new(*StateError)) {
+	if errors.As(err, new(*persistence.CorruptError)) || errors.As(err, new(*SkippedError)) || errors.As(err, new(*VersionError)) || errors.As(err, new(*StateError)) || errors.As(err, new(*raftcore.WitnessError)) {
 		m.fault(ctx, err)
 		return
 	}

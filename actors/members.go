@@ -26,6 +26,9 @@ const (
 type Members struct {
 	// Voters decide. Learners are sent everything, too, but nobody waits for them.
 	Voters, Learners []raftcore.NodeID
+	// Witnesses are those of the Voters that keep no data, fewer than a majority: see
+	// GroupConfig.Witness. Nobody becomes one, or stops being one, in place.
+	Witnesses []raftcore.NodeID
 	// Expect, if it is not zero, is the Status.ConfIndex of the configuration that was
 	// there when these Members were thought of. If it is another one by then, nothing is
 	// changed: so of two who change at the same time one is told.
@@ -34,9 +37,10 @@ type Members struct {
 
 // conf returns the configuration that is asked for.
 func (m *Members) conf() raftcore.ConfState {
-	conf := raftcore.ConfState{Voters: slices.Clone(m.Voters), Learners: slices.Clone(m.Learners)}
+	conf := raftcore.ConfState{Voters: slices.Clone(m.Voters), Learners: slices.Clone(m.Learners), Witnesses: slices.Clone(m.Witnesses)}
 	slices.Sort(conf.Voters)
 	slices.Sort(conf.Learners)
+	slices.Sort(conf.Witnesses)
 	return conf
 }
 
@@ -59,7 +63,29 @@ func (m *Members) mistake(h *Host) error {
 			return fmt.Errorf("%w: host %d is not among the peers of host %d", ErrBadMembers, id, h.cfg.ID)
 		}
 	}
+	if why := witnessMistake(m.Witnesses, m.Voters, m.Learners); why != "" {
+		return fmt.Errorf("%w: %s", ErrBadMembers, why)
+	}
 	return nil
+}
+
+// witnessMistake returns what is wrong with the witnesses of a group, or "".
+func witnessMistake(witnesses, voters, learners []raftcore.NodeID) string {
+	vote := 0
+	for i, id := range witnesses {
+		switch votes := slices.Contains(voters, id); {
+		case slices.Contains(witnesses[:i], id):
+			return fmt.Sprintf("host %d is named twice", id)
+		case !votes && !slices.Contains(learners, id):
+			return fmt.Sprintf("host %d is to be a witness, and is no member", id)
+		case votes:
+			vote++
+		}
+	}
+	if vote > len(voters)/2 {
+		return fmt.Sprintf("%d of %d voters are to be witnesses, a majority: nobody might have the data", vote, len(voters))
+	}
+	return ""
 }
 
 // leadOutcome returns what the core's reply means for who has asked.
@@ -84,6 +110,8 @@ func (n *node) leadOutcome(op Operation, r raftcore.Reply) error {
 		return ErrNotCaughtUp
 	case raftcore.NotVoter:
 		return ErrNotVoter
+	case raftcore.NotInPlace:
+		return ErrNotInPlace
 	case raftcore.Transferring:
 		if op == ChangeMembers {
 			return errNotReady // it is over soon
@@ -117,6 +145,7 @@ var leadResponses = []cause{
 	{ResponseChangeInProgress, ErrChangeInProgress},
 	{ResponseNotCaughtUp, ErrNotCaughtUp},
 	{ResponseNotVoter, ErrNotVoter},
+	{ResponseNotInPlace, ErrNotInPlace},
 	{ResponseTransferFailed, ErrTransferFailed},
 	{ResponseNotReady, errNotReady},
 	{ResponseNotQuarantined, ErrNotQuarantined},
@@ -168,14 +197,14 @@ func detail(err error) string {
 // ends, when a leader was lost on the way. The end of ctx ends the waiting, not the
 // change: the error is ErrUnknown then, unless nobody has begun with it. With Expect the
 // first steps of a leader that was lost count as a change by somebody else. Otherwise it is
-// ErrBadMembers, ErrConfigChanged, ErrChangeInProgress, ErrNotCaughtUp, or one that any
-// call may end with.
+// ErrBadMembers, ErrConfigChanged, ErrChangeInProgress, ErrNotCaughtUp, ErrNotInPlace, or one
+// that any call may end with.
 func (c *Client) ChangeMembers(ctx context.Context, m Members) error {
-	m.Voters, m.Learners = slices.Clone(m.Voters), slices.Clone(m.Learners)
+	m.Voters, m.Learners, m.Witnesses = slices.Clone(m.Voters), slices.Clone(m.Learners), slices.Clone(m.Witnesses)
 	return c.lead(ctx, &Request{Operation: ChangeMembers, Members: m})
 }
 
-// Transfer hands the leadership over to a voter, or with raftcore.Nobody to the one that
+// Transfer hands the leadership over to a voter with data, or with raftcore.Nobody to the one that
 // is furthest. It may be called on any host, and returns nil when that host leads, or
 // with Nobody another than before; also if it has come to that in another way. Meanwhile,
 // for an election timeout at most, the leader takes no commands: proposals wait, and go to

@@ -189,6 +189,10 @@ func (n *node) request(c *call) {
 	}
 	switch c.operation {
 	case askVersions:
+		if n.group.cfg.Witness {
+			c.finish(nil, ErrWitness) // it has no machine, and is no learner for an autopilot
+			return
+		}
 		c.finish(n.group.cfg.Versions.encode(), nil)
 		return
 	case askCandidate:
@@ -376,9 +380,10 @@ func (n *node) send(messages []raftcore.Message) {
 	}
 }
 
+// isSnapshot reports whether a snapshot goes with a message.
 func isSnapshot(m *raftcore.Message) bool {
-	_, is := m.Body.(*raftcore.SnapshotRequest)
-	return is
+	r, is := m.Body.(*raftcore.SnapshotRequest)
+	return is && !r.Bare
 }
 
 // answer ends the requests that the core refused.

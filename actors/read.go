@@ -30,7 +30,8 @@ const (
 	// prove how old it is does not answer.
 	BoundedStale
 	// Local: whatever this member has applied. That may be arbitrarily old, and a
-	// later read on another member may see less.
+	// later read on another member may see less. A witness has nothing, and answers neither
+	// this nor BoundedStale: ErrWitness.
 	Local
 )
 
@@ -131,6 +132,10 @@ func (n *node) read(c *call) {
 		c.release()
 	case c.consistency != Local && len(c.data) > n.host.cfg.Raft.MaxCommandBytes:
 		c.finish(nil, ErrTooLarge) // it may have to travel, and no link might take it
+	case n.group.cfg.Witness && (c.consistency == Local || c.consistency == BoundedStale):
+		c.finish(nil, ErrWitness)
+	case n.group.cfg.Witness && !c.foreign && leader != raftcore.Nobody:
+		n.elsewhere(c, leader)
 	case n.calls.full():
 		c.finish(nil, n.calls.busy())
 	case c.consistency == Local:

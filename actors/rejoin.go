@@ -81,12 +81,13 @@ func (m *member) rejoins(ctx actor.Context, lost *lostSnapshot) bool {
 	return true
 }
 
-// others are those who vote, but for this one.
+// others are those who vote and have data, but for this one: a witness cannot give it what
+// it lacks.
 func (r *rejoining) others(self raftcore.NodeID) []raftcore.NodeID {
 	var all []raftcore.NodeID
 	for _, voters := range [][]raftcore.NodeID{r.conf.Voters, r.conf.Outgoing} {
 		for _, id := range voters {
-			if id != self {
+			if id != self && !r.conf.Witness(id) {
 				all = append(all, id)
 			}
 		}

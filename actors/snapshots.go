@@ -90,6 +90,9 @@ func (o *takeOrder) done(err error) {
 }
 
 func (s *snapshotter) keep(o keepOrder) {
+	if s.files == nil {
+		return // a witness's, of which nothing is kept
+	}
 	info, err := s.files.dir.Find(o.last)
 	if err == nil {
 		err = s.files.dir.Keep(info.ID)
@@ -114,10 +117,11 @@ type snapshotPlace interface {
 
 var errNoPlace = errors.New("the Store knows no place for snapshots: see snapshots.Beside")
 
-// openFiles opens the snapshots of a group; nil if the Store knows no place for them.
+// openFiles opens the snapshots of a group; nil if the Store knows no place for them, or
+// there are none because it is a witness's.
 func (h *Host) openFiles(g *Group) (*files, error) {
 	place, any := h.cfg.Store.(snapshotPlace)
-	if !any {
+	if !any || g.cfg.Witness {
 		return nil, nil
 	}
 	under, o := place.Snapshots()
@@ -417,6 +421,9 @@ func (f *files) close() error {
 // machine or its disk fails, it stops, or the Store has no place for snapshots. When ctx ends
 // the snapshot may be taken even so.
 func (g *Group) TakeSnapshot(ctx context.Context) error {
+	if g.cfg.Witness {
+		return ErrWitness
+	}
 	if !g.host.cfg.keepsSnapshots() {
 		return fmt.Errorf("%w: %w", ErrRejected, errNoPlace)
 	}

@@ -214,6 +214,7 @@ const (
 	ResponseTransferFailed
 	ResponseNotReady
 	ResponseNotQuarantined // to SkipEntry: the leader's state machine is not, at that entry
+	ResponseNotInPlace
 )
 
 // Other outcomes of a GroupRequest.

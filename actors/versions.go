@@ -173,9 +173,11 @@ func (f *effector) askAll(now time.Time) {
 	if len(s.Conf.Outgoing) > 0 {
 		return // the members are about to change
 	}
-	u.conf, u.voters, u.able, u.others = s.ConfIndex, s.Conf.Voters, map[raftcore.NodeID]Versions{}, 0
+	// Witnesses have no machine.
+	u.voters = slices.DeleteFunc(slices.Clone(s.Conf.Voters), s.Conf.Witness)
+	u.conf, u.able, u.others = s.ConfIndex, map[raftcore.NodeID]Versions{}, 0
 	for _, id := range slices.Concat(s.Conf.Voters, s.Conf.Learners) {
-		if id == f.host.cfg.ID {
+		if id == f.host.cfg.ID || s.Conf.Witness(id) {
 			continue
 		}
 		u.others++

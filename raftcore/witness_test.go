@@ -630,6 +630,8 @@ func TestWitnessByTheConfigurationAlone(t *testing.T) {
 	n.cfg.Witness = false
 	n.disk.hard.Witness = false
 	n.open(0)
-	n.waits(3 * electionTimeout)
-	n.is(Follower, 0)
+	for range 3 {
+		n.waits(2 * electionTimeout)
+		n.is(Follower, 0)
+	}
 }

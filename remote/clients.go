@@ -26,7 +26,7 @@ func encodeClientRequest(id uint64, r *actors.ClientRequest) *raftpb.ClientReque
 	return &raftpb.ClientRequest{
 		Version: clientVersion, Id: id, Cluster: valid(r.Cluster), Group: valid(r.Group), Hosts: r.Hosts,
 		Operation: uint32(r.Operation), Data: r.Data,
-		Voters: ids[uint64](r.Members.Voters), Learners: ids[uint64](r.Members.Learners), Expect: uint64(r.Members.Expect), To: uint64(r.To),
+		Voters: ids[uint64](r.Members.Voters), Learners: ids[uint64](r.Members.Learners), Witnesses: ids[uint64](r.Members.Witnesses), Expect: uint64(r.Members.Expect), To: uint64(r.To),
 		Entry: uint64(r.Entry), Seen: r.Seen,
 		Session: uint64(r.Session.ID), Sequence: r.Session.Sequence, Done: r.Session.Done, SessionTimeout: uint64(r.Timeout.Milliseconds()),
 		Consistency: uint32(r.Consistency), MaxAge: uint64(r.MaxAge), After: uint64(r.After),
@@ -40,15 +40,17 @@ func decodeClientRequest(in *raftpb.ClientRequest) (*actors.ClientRequest, error
 		return nil, fmt.Errorf("a client of version %d, this process speaks %d", in.Version, clientVersion)
 	case in.SessionTimeout > maxMilliseconds || in.MaxAge > math.MaxInt64:
 		return nil, errors.New("a client's request with an absurd time")
-	case len(in.Voters)+len(in.Learners) > maxHosts:
+	case len(in.Voters)+len(in.Learners)+len(in.Witnesses) > maxHosts:
 		return nil, errors.New("a client's request with too many members")
 	}
 	return &actors.ClientRequest{
 		Cluster: in.Cluster, Group: in.Group, Hosts: in.Hosts,
 		Request: actors.Request{
 			Operation: actors.Operation(min(in.Operation, 255)), Data: in.Data,
-			Members: actors.Members{Voters: ids[raftcore.NodeID](in.Voters), Learners: ids[raftcore.NodeID](in.Learners), Expect: raftcore.Index(in.Expect)},
-			To:      raftcore.NodeID(in.To), Entry: raftcore.Index(in.Entry), Seen: in.Seen,
+			Members: actors.Members{
+				Voters: ids[raftcore.NodeID](in.Voters), Learners: ids[raftcore.NodeID](in.Learners), Witnesses: ids[raftcore.NodeID](in.Witnesses), Expect: raftcore.Index(in.Expect),
+			},
+			To: raftcore.NodeID(in.To), Entry: raftcore.Index(in.Entry), Seen: in.Seen,
 			Session: actors.InSession{ID: actors.SessionID(in.Session), Sequence: in.Sequence, Done: in.Done},
 			Timeout: time.Duration(in.SessionTimeout) * time.Millisecond, Consistency: actors.Consistency(min(in.Consistency, 255)),
 			MaxAge: time.Duration(in.MaxAge), After: raftcore.Index(in.After),
@@ -139,7 +141,7 @@ func encodeStatus(s *actors.Status, fault *actors.Failure) *raftpb.MemberStatus 
 		Joined: s.Joined, Leader: uint64(s.Leader), Commit: uint64(s.Commit), Applied: uint64(s.Applied), Saved: uint64(s.Saved),
 		SavingSince: int64(s.SavingSince), Last: uint64(s.Last), First: uint64(s.First), Conf: appendConf(nil, &s.Conf), ConfIndex: uint64(s.ConfIndex),
 		Readable: s.Readable, Refused: s.Refused, OtherCluster: uint64(s.OtherCluster), Silent: ids[uint64](s.Silent), Quiescent: s.Quiescent,
-		Stalled: s.Stalled, HandingTo: uint64(s.HandingTo),
+		Stalled: s.Stalled, HandingTo: uint64(s.HandingTo), Witness: s.Witness, WitnessesNeeded: s.WitnessesNeeded,
 	}
 	for _, p := range s.Snapshots {
 		out.Snapshots = append(out.Snapshots, &raftpb.SnapshotProgress{
@@ -148,7 +150,7 @@ func encodeStatus(s *actors.Status, fault *actors.Failure) *raftpb.MemberStatus 
 	}
 	for _, p := range s.Peers {
 		out.Peers = append(out.Peers, &raftpb.PeerStatus{
-			Id: uint64(p.ID), State: p.State.String(), Match: uint64(p.Match), Next: uint64(p.Next), Heard: int64(p.Heard), Newcomer: p.Newcomer, CaughtUp: p.CaughtUp,
+			Id: uint64(p.ID), State: p.State.String(), Match: uint64(p.Match), Next: uint64(p.Next), Heard: int64(p.Heard), Newcomer: p.Newcomer, CaughtUp: p.CaughtUp, Witness: p.Witness,
 		})
 	}
 	return out
@@ -179,7 +181,7 @@ func decodeStatus(in *raftpb.MemberStatus) (*actors.Status, *actors.Failure, err
 		Joined: in.Joined, Leader: raftcore.NodeID(in.Leader), Commit: raftcore.Index(in.Commit), Applied: raftcore.Index(in.Applied), Saved: raftcore.Index(in.Saved),
 		SavingSince: raftcore.Instant(in.SavingSince), Last: raftcore.Index(in.Last), First: raftcore.Index(in.First), Conf: *conf, ConfIndex: raftcore.Index(in.ConfIndex),
 		Readable: in.Readable, Refused: in.Refused, OtherCluster: raftcore.ClusterID(in.OtherCluster), Silent: ids[raftcore.NodeID](in.Silent), Quiescent: in.Quiescent,
-		Stalled: in.Stalled, HandingTo: raftcore.NodeID(in.HandingTo),
+		Stalled: in.Stalled, HandingTo: raftcore.NodeID(in.HandingTo), Witness: in.Witness, WitnessesNeeded: in.WitnessesNeeded,
 	}
 	for _, p := range in.Snapshots {
 		s.Snapshots = append(s.Snapshots, actors.SnapshotProgress{
@@ -190,7 +192,7 @@ func decodeStatus(in *raftpb.MemberStatus) (*actors.Status, *actors.Failure, err
 	for _, p := range in.Peers {
 		s.Peers = append(s.Peers, raftcore.PeerStatus{
 			ID: raftcore.NodeID(p.GetId()), State: progressState(p.GetState()), Match: raftcore.Index(p.GetMatch()), Next: raftcore.Index(p.GetNext()),
-			Heard: raftcore.Instant(p.GetHeard()), Newcomer: p.GetNewcomer(), CaughtUp: p.GetCaughtUp(),
+			Heard: raftcore.Instant(p.GetHeard()), Newcomer: p.GetNewcomer(), CaughtUp: p.GetCaughtUp(), Witness: p.GetWitness(),
 		})
 	}
 	if in.Fault == nil {

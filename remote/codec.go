@@ -57,7 +57,7 @@ func encodeBeat(b *actors.Beat) *raftpb.Beat {
 func encodeRequest(r *actors.GroupRequest) *raftpb.Request {
 	out := &raftpb.Request{Group: uint64(r.Group), Id: r.ID, Operation: uint32(r.Operation), Data: r.Data, To: uint64(r.To), Span: r.Span}
 	if m := r.Members; m != nil {
-		out.Voters, out.Learners, out.Expect = ids[uint64](m.Voters), ids[uint64](m.Learners), uint64(m.Expect)
+		out.Voters, out.Learners, out.Witnesses, out.Expect = ids[uint64](m.Voters), ids[uint64](m.Learners), ids[uint64](m.Witnesses), uint64(m.Expect)
 	}
 	return out
 }
@@ -178,7 +178,7 @@ func decodeRequest(r *raftpb.Request) actors.GroupRequest {
 	}
 	if out.Operation == actors.ChangeMembers {
 		out.Members = &actors.Members{
-			Voters: ids[raftcore.NodeID](r.GetVoters()), Learners: ids[raftcore.NodeID](r.GetLearners()), Expect: raftcore.Index(r.GetExpect()),
+			Voters: ids[raftcore.NodeID](r.GetVoters()), Learners: ids[raftcore.NodeID](r.GetLearners()), Witnesses: ids[raftcore.NodeID](r.GetWitnesses()), Expect: raftcore.Index(r.GetExpect()),
 		}
 	}
 	return out
@@ -219,6 +219,15 @@ func decodeMessage(out *actors.GroupMessage, in *raftpb.Message) error {
 	case *raftpb.Message_ReadReply:
 		b := body.ReadReply
 		m.Body = &raftcore.ReadReply{Sequence: b.GetSequence(), Refused: b.GetRefused(), Index: raftcore.Index(b.GetIndex())}
+	case *raftpb.Message_SnapshotRequest:
+		b, err := decodeSnapshotRequest(body.SnapshotRequest)
+		if err != nil {
+			return err
+		}
+		if !b.Bare {
+			return errors.New("a snapshot comes in an offer")
+		}
+		m.Body = b
 	default:
 		return errors.New("it has no body, or one of a later version")
 	}

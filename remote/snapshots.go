@@ -36,7 +36,7 @@ func encodeSnapshot(p *actors.SnapshotPart) *raftpb.SnapshotPart {
 
 func encodeSnapshotRequest(r *raftcore.SnapshotRequest) *raftpb.SnapshotRequest {
 	s := &r.Snapshot
-	return &raftpb.SnapshotRequest{Last: encodeID(s.Last), Time: s.Time, ConfIndex: uint64(s.Conf.Index), Conf: appendConf(nil, &s.Conf.Conf)}
+	return &raftpb.SnapshotRequest{Last: encodeID(s.Last), Time: s.Time, ConfIndex: uint64(s.Conf.Index), Conf: appendConf(nil, &s.Conf.Conf), Bare: r.Bare}
 }
 
 func decodeSnapshotRequest(in *raftpb.SnapshotRequest) (*raftcore.SnapshotRequest, error) {
@@ -47,7 +47,7 @@ func decodeSnapshotRequest(in *raftpb.SnapshotRequest) (*raftcore.SnapshotReques
 	return &raftcore.SnapshotRequest{Snapshot: raftcore.SnapshotMeta{
 		Last: decodeID(in.GetLast()), Time: in.GetTime(),
 		Conf: raftcore.ConfigAt{Index: raftcore.Index(in.GetConfIndex()), Conf: *conf},
-	}}, nil
+	}, Bare: in.GetBare()}, nil
 }
 
 func decodeSnapshot(in *raftpb.SnapshotPart) (actors.SnapshotPart, error) {

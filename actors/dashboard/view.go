@@ -184,6 +184,8 @@ func (s *sample) view(name string, all paces) *groupView {
 // kind is what a member is in a configuration.
 func kind(c raftcore.ConfState, id raftcore.NodeID) string {
 	switch {
+	case slices.Contains(c.Voters, id) && c.Witness(id):
+		return "witness"
 	case slices.Contains(c.Voters, id):
 		return "voter"
 	case slices.Contains(c.Outgoing, id):

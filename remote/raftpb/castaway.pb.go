@@ -480,7 +480,7 @@ type Message_ReadReply struct {
 }
 
 type Message_SnapshotRequest struct {
-	// only in an offer.
+	// in an offer; by itself only if it is bare.
 	SnapshotRequest *SnapshotRequest `protobuf:"bytes,15,opt,name=snapshot_request,json=snapshotRequest,proto3,oneof"`
 }
 
@@ -1033,7 +1033,8 @@ type Request struct {
 	Learners []uint64 `protobuf:"varint,17,rep,packed,name=learners,proto3" json:"learners,omitempty"`
 	Expect   uint64   `protobuf:"varint,18,opt,name=expect,proto3" json:"expect,omitempty"`
 	// to hand the leadership over
-	To uint64 `protobuf:"varint,19,opt,name=to,proto3" json:"to,omitempty"`
+	To        uint64   `protobuf:"varint,19,opt,name=to,proto3" json:"to,omitempty"`
+	Witnesses []uint64 `protobuf:"varint,21,rep,packed,name=witnesses,proto3" json:"witnesses,omitempty"`
 	// the span of who asks: trace ID, span ID, flags, 25 bytes; or none
 	Span          []byte `protobuf:"bytes,20,opt,name=span,proto3" json:"span,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1124,6 +1125,13 @@ func (x *Request) GetTo() uint64 {
 		return x.To
 	}
 	return 0
+}
+
+func (x *Request) GetWitnesses() []uint64 {
+	if x != nil {
+		return x.Witnesses
+	}
+	return nil
 }
 
 func (x *Request) GetSpan() []byte {
@@ -1226,8 +1234,10 @@ type SnapshotRequest struct {
 	// time of that entry.
 	Time int64 `protobuf:"zigzag64,2,opt,name=time,proto3" json:"time,omitempty"`
 	// conf_index is the entry that has set conf, which is encoded as in entries.
-	ConfIndex     uint64 `protobuf:"varint,3,opt,name=conf_index,json=confIndex,proto3" json:"conf_index,omitempty"`
-	Conf          []byte `protobuf:"bytes,4,opt,name=conf,proto3" json:"conf,omitempty"`
+	ConfIndex uint64 `protobuf:"varint,3,opt,name=conf_index,json=confIndex,proto3" json:"conf_index,omitempty"`
+	Conf      []byte `protobuf:"bytes,4,opt,name=conf,proto3" json:"conf,omitempty"`
+	// bare: no snapshot goes with it. It is for a witness.
+	Bare          bool `protobuf:"varint,5,opt,name=bare,proto3" json:"bare,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1288,6 +1298,13 @@ func (x *SnapshotRequest) GetConf() []byte {
 		return x.Conf
 	}
 	return nil
+}
+
+func (x *SnapshotRequest) GetBare() bool {
+	if x != nil {
+		return x.Bare
+	}
+	return false
 }
 
 // SnapshotPart is a piece of a snapshot's way from one host to another, or the
@@ -1636,9 +1653,11 @@ type ClientRequest struct {
 	Done           uint64 `protobuf:"varint,24,opt,name=done,proto3" json:"done,omitempty"`
 	SessionTimeout uint64 `protobuf:"varint,25,opt,name=session_timeout,json=sessionTimeout,proto3" json:"session_timeout,omitempty"`
 	// how much a read has to see, and how old it may be, in nanoseconds
-	Consistency   uint32 `protobuf:"varint,26,opt,name=consistency,proto3" json:"consistency,omitempty"`
-	MaxAge        uint64 `protobuf:"varint,27,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
-	After         uint64 `protobuf:"varint,28,opt,name=after,proto3" json:"after,omitempty"`
+	Consistency uint32 `protobuf:"varint,26,opt,name=consistency,proto3" json:"consistency,omitempty"`
+	MaxAge      uint64 `protobuf:"varint,27,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
+	After       uint64 `protobuf:"varint,28,opt,name=after,proto3" json:"after,omitempty"`
+	// to change the members, too
+	Witnesses     []uint64 `protobuf:"varint,29,rep,packed,name=witnesses,proto3" json:"witnesses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1818,6 +1837,13 @@ func (x *ClientRequest) GetAfter() uint64 {
 		return x.After
 	}
 	return 0
+}
+
+func (x *ClientRequest) GetWitnesses() []uint64 {
+	if x != nil {
+		return x.Witnesses
+	}
+	return nil
 }
 
 // ClientResponse answers a ClientRequest.
@@ -2156,19 +2182,21 @@ type MemberStatus struct {
 	Last          uint64                 `protobuf:"varint,21,opt,name=last,proto3" json:"last,omitempty"`
 	First         uint64                 `protobuf:"varint,22,opt,name=first,proto3" json:"first,omitempty"`
 	// conf is encoded as in entries.
-	Conf          []byte              `protobuf:"bytes,23,opt,name=conf,proto3" json:"conf,omitempty"`
-	ConfIndex     uint64              `protobuf:"varint,24,opt,name=conf_index,json=confIndex,proto3" json:"conf_index,omitempty"`
-	Readable      bool                `protobuf:"varint,25,opt,name=readable,proto3" json:"readable,omitempty"`
-	Refused       uint64              `protobuf:"varint,26,opt,name=refused,proto3" json:"refused,omitempty"`
-	OtherCluster  uint64              `protobuf:"fixed64,27,opt,name=other_cluster,json=otherCluster,proto3" json:"other_cluster,omitempty"`
-	Silent        []uint64            `protobuf:"varint,28,rep,packed,name=silent,proto3" json:"silent,omitempty"`
-	Quiescent     bool                `protobuf:"varint,29,opt,name=quiescent,proto3" json:"quiescent,omitempty"`
-	Peers         []*PeerStatus       `protobuf:"bytes,30,rep,name=peers,proto3" json:"peers,omitempty"`
-	Stalled       bool                `protobuf:"varint,31,opt,name=stalled,proto3" json:"stalled,omitempty"`
-	HandingTo     uint64              `protobuf:"varint,32,opt,name=handing_to,json=handingTo,proto3" json:"handing_to,omitempty"`
-	Snapshots     []*SnapshotProgress `protobuf:"bytes,33,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Conf            []byte              `protobuf:"bytes,23,opt,name=conf,proto3" json:"conf,omitempty"`
+	ConfIndex       uint64              `protobuf:"varint,24,opt,name=conf_index,json=confIndex,proto3" json:"conf_index,omitempty"`
+	Readable        bool                `protobuf:"varint,25,opt,name=readable,proto3" json:"readable,omitempty"`
+	Refused         uint64              `protobuf:"varint,26,opt,name=refused,proto3" json:"refused,omitempty"`
+	OtherCluster    uint64              `protobuf:"fixed64,27,opt,name=other_cluster,json=otherCluster,proto3" json:"other_cluster,omitempty"`
+	Silent          []uint64            `protobuf:"varint,28,rep,packed,name=silent,proto3" json:"silent,omitempty"`
+	Quiescent       bool                `protobuf:"varint,29,opt,name=quiescent,proto3" json:"quiescent,omitempty"`
+	Peers           []*PeerStatus       `protobuf:"bytes,30,rep,name=peers,proto3" json:"peers,omitempty"`
+	Stalled         bool                `protobuf:"varint,31,opt,name=stalled,proto3" json:"stalled,omitempty"`
+	HandingTo       uint64              `protobuf:"varint,32,opt,name=handing_to,json=handingTo,proto3" json:"handing_to,omitempty"`
+	Snapshots       []*SnapshotProgress `protobuf:"bytes,33,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	Witness         bool                `protobuf:"varint,34,opt,name=witness,proto3" json:"witness,omitempty"`
+	WitnessesNeeded bool                `protobuf:"varint,35,opt,name=witnesses_needed,json=witnessesNeeded,proto3" json:"witnesses_needed,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *MemberStatus) Reset() {
@@ -2432,6 +2460,20 @@ func (x *MemberStatus) GetSnapshots() []*SnapshotProgress {
 	return nil
 }
 
+func (x *MemberStatus) GetWitness() bool {
+	if x != nil {
+		return x.Witness
+	}
+	return false
+}
+
+func (x *MemberStatus) GetWitnessesNeeded() bool {
+	if x != nil {
+		return x.WitnessesNeeded
+	}
+	return false
+}
+
 // SnapshotProgress is how far a snapshot has come that a member has to do with.
 type SnapshotProgress struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2527,6 +2569,7 @@ type PeerStatus struct {
 	Heard         int64                  `protobuf:"varint,5,opt,name=heard,proto3" json:"heard,omitempty"`
 	Newcomer      bool                   `protobuf:"varint,6,opt,name=newcomer,proto3" json:"newcomer,omitempty"`
 	CaughtUp      bool                   `protobuf:"varint,7,opt,name=caught_up,json=caughtUp,proto3" json:"caught_up,omitempty"`
+	Witness       bool                   `protobuf:"varint,8,opt,name=witness,proto3" json:"witness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2606,6 +2649,13 @@ func (x *PeerStatus) GetNewcomer() bool {
 func (x *PeerStatus) GetCaughtUp() bool {
 	if x != nil {
 		return x.CaughtUp
+	}
+	return false
+}
+
+func (x *PeerStatus) GetWitness() bool {
+	if x != nil {
+		return x.Witness
 	}
 	return false
 }
@@ -2695,7 +2745,7 @@ const file_castaway_proto_rawDesc = "" +
 	"\tReadReply\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x18\n" +
 	"\arefused\x18\x02 \x01(\bR\arefused\x12\x14\n" +
-	"\x05index\x18\x03 \x01(\x04R\x05index\"\xd1\x01\n" +
+	"\x05index\x18\x03 \x01(\x04R\x05index\"\xef\x01\n" +
 	"\aRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x06R\x05group\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x1c\n" +
@@ -2704,7 +2754,8 @@ const file_castaway_proto_rawDesc = "" +
 	"\x06voters\x18\x10 \x03(\x04R\x06voters\x12\x1a\n" +
 	"\blearners\x18\x11 \x03(\x04R\blearners\x12\x16\n" +
 	"\x06expect\x18\x12 \x01(\x04R\x06expect\x12\x0e\n" +
-	"\x02to\x18\x13 \x01(\x04R\x02to\x12\x12\n" +
+	"\x02to\x18\x13 \x01(\x04R\x02to\x12\x1c\n" +
+	"\twitnesses\x18\x15 \x03(\x04R\twitnesses\x12\x12\n" +
 	"\x04span\x18\x14 \x01(\fR\x04span\"\x90\x01\n" +
 	"\bResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
@@ -2712,13 +2763,14 @@ const file_castaway_proto_rawDesc = "" +
 	"\x04data\x18\x03 \x01(\fR\x04data\x12\x16\n" +
 	"\x06leader\x18\x04 \x01(\x04R\x06leader\x12\x18\n" +
 	"\amessage\x18\x05 \x01(\tR\amessage\x12\x14\n" +
-	"\x05index\x18\x06 \x01(\x04R\x05index\"\x82\x01\n" +
+	"\x05index\x18\x06 \x01(\x04R\x05index\"\x96\x01\n" +
 	"\x0fSnapshotRequest\x12(\n" +
 	"\x04last\x18\x01 \x01(\v2\x14.castaway.v1.EntryIDR\x04last\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x12R\x04time\x12\x1d\n" +
 	"\n" +
 	"conf_index\x18\x03 \x01(\x04R\tconfIndex\x12\x12\n" +
-	"\x04conf\x18\x04 \x01(\fR\x04conf\"\xcb\x01\n" +
+	"\x04conf\x18\x04 \x01(\fR\x04conf\x12\x12\n" +
+	"\x04bare\x18\x05 \x01(\bR\x04bare\"\xcb\x01\n" +
 	"\fSnapshotPart\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x06R\x05group\x122\n" +
 	"\x05offer\x18\x02 \x01(\v2\x1a.castaway.v1.SnapshotOfferH\x00R\x05offer\x122\n" +
@@ -2739,7 +2791,7 @@ const file_castaway_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x06R\x02id\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x18\n" +
 	"\aoutcome\x18\x03 \x01(\rR\aoutcome\x12\x18\n" +
-	"\amessage\x18\x04 \x01(\tR\amessage\"\x93\x04\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\"\xb1\x04\n" +
 	"\rClientRequest\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x16\n" +
@@ -2761,7 +2813,8 @@ const file_castaway_proto_rawDesc = "" +
 	"\x0fsession_timeout\x18\x19 \x01(\x04R\x0esessionTimeout\x12 \n" +
 	"\vconsistency\x18\x1a \x01(\rR\vconsistency\x12\x17\n" +
 	"\amax_age\x18\x1b \x01(\x04R\x06maxAge\x12\x14\n" +
-	"\x05after\x18\x1c \x01(\x04R\x05after\"\xfc\x02\n" +
+	"\x05after\x18\x1c \x01(\x04R\x05after\x12\x1c\n" +
+	"\twitnesses\x18\x1d \x03(\x04R\twitnesses\"\xfc\x02\n" +
 	"\x0eClientResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x18\n" +
@@ -2787,7 +2840,7 @@ const file_castaway_proto_rawDesc = "" +
 	"retryAfter\"7\n" +
 	"\vHostAddress\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xba\a\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xff\a\n" +
 	"\fMemberStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\rR\x05state\x12*\n" +
@@ -2826,14 +2879,16 @@ const file_castaway_proto_rawDesc = "" +
 	"\astalled\x18\x1f \x01(\bR\astalled\x12\x1d\n" +
 	"\n" +
 	"handing_to\x18  \x01(\x04R\thandingTo\x12;\n" +
-	"\tsnapshots\x18! \x03(\v2\x1d.castaway.v1.SnapshotProgressR\tsnapshots\"\x8a\x01\n" +
+	"\tsnapshots\x18! \x03(\v2\x1d.castaway.v1.SnapshotProgressR\tsnapshots\x12\x18\n" +
+	"\awitness\x18\" \x01(\bR\awitness\x12)\n" +
+	"\x10witnesses_needed\x18# \x01(\bR\x0fwitnessesNeeded\"\x8a\x01\n" +
 	"\x10SnapshotProgress\x12\x14\n" +
 	"\x05stage\x18\x01 \x01(\rR\x05stage\x12\x12\n" +
 	"\x04peer\x18\x02 \x01(\x04R\x04peer\x12\x14\n" +
 	"\x05index\x18\x03 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04done\x18\x04 \x01(\x03R\x04done\x12\x12\n" +
 	"\x04size\x18\x05 \x01(\x03R\x04size\x12\x0e\n" +
-	"\x02at\x18\x06 \x01(\x03R\x02at\"\xab\x01\n" +
+	"\x02at\x18\x06 \x01(\x03R\x02at\"\xc5\x01\n" +
 	"\n" +
 	"PeerStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
@@ -2842,7 +2897,8 @@ const file_castaway_proto_rawDesc = "" +
 	"\x04next\x18\x04 \x01(\x04R\x04next\x12\x14\n" +
 	"\x05heard\x18\x05 \x01(\x03R\x05heard\x12\x1a\n" +
 	"\bnewcomer\x18\x06 \x01(\bR\bnewcomer\x12\x1b\n" +
-	"\tcaught_up\x18\a \x01(\bR\bcaughtUpB/Z-github.com/castaway-go/castaway/remote/raftpbb\x06proto3"
+	"\tcaught_up\x18\a \x01(\bR\bcaughtUp\x12\x18\n" +
+	"\awitness\x18\b \x01(\bR\awitnessB/Z-github.com/castaway-go/castaway/remote/raftpbb\x06proto3"
 
 var (
 	file_castaway_proto_rawDescOnce sync.Once
