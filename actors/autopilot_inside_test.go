@@ -189,6 +189,39 @@ func (v *view) best(a *Autopilot, able []raftcore.NodeID, n int) (best [4]int) {
 	return best
 }
 
+// Witnesses are neither made nor replaced, are nobody's heirs, and stay a minority.
+func TestM15_WitnessesAreLetBe(t *testing.T) {
+	steps := 0
+	for seed := range uint64(30000) {
+		r := rand.New(rand.NewPCG(seed, 3))
+		a, v := drawView(r)
+		others := slices.DeleteFunc(slices.Clone(v.conf.Voters), func(id raftcore.NodeID) bool { return id == v.self })
+		if len(others) == 0 {
+			continue
+		}
+		v.conf.Witnesses = others[:min(len(others), 1+r.IntN(len(v.conf.Voters)/2))]
+		d := a.decide(v)
+		if d.members == nil {
+			continue
+		}
+		steps++
+		if !slices.Equal(d.members.Witnesses, v.conf.Witnesses) {
+			t.Fatalf("seed %d: %+v makes %+v of %+v", seed, a, d.members, v)
+		}
+		if why := witnessMistake(d.members.Witnesses, d.members.Voters, d.members.Learners); why != "" {
+			t.Fatalf("seed %d: %s: %+v makes %+v of %+v", seed, why, a, d.members, v)
+		}
+		for _, id := range v.conf.Witnesses {
+			if !slices.Contains(d.members.Voters, id) || slices.Contains(d.heirs, id) {
+				t.Fatalf("seed %d: of %+v witness %d comes to be something else: %+v", seed, v, id, d)
+			}
+		}
+	}
+	if steps < 5000 {
+		t.Errorf("only %d steps", steps)
+	}
+}
+
 // What has been decided is not decided otherwise when it is done, as long as nothing else
 // happens: nobody is put in and out.
 func TestM15_WhatIsDecidedStands(t *testing.T) {

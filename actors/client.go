@@ -169,7 +169,7 @@ func passes(err error) bool {
 // which is about the member that was asked.
 func elsewhere(err error) bool {
 	about := errors.Is(err, ErrNotLeader) || errors.Is(err, ErrUnreachable) || errors.Is(err, ErrTooOld) || errors.Is(err, errGone) || errors.Is(err, errCatchingUp) ||
-		errors.Is(err, ErrStopped) || errors.Is(err, ErrFaulted) || errors.Is(err, ErrRemoved) || errors.Is(err, ErrNoGroup)
+		errors.Is(err, ErrStopped) || errors.Is(err, ErrFaulted) || errors.Is(err, ErrRemoved) || errors.Is(err, ErrNoGroup) || errors.Is(err, ErrWitness)
 	return about && !errors.Is(err, ErrUnknown)
 }
 

@@ -86,6 +86,7 @@ var causes = slices.Concat([]cause{
 	{ResponseMachineFault, ErrMachineFault},
 	{ResponseStorageFault, ErrStorageFault},
 	{ResponseInvariantFault, ErrInvariantFault},
+	{ResponseWitness, ErrWitness},
 }, leadResponses)
 
 // failure puts an error into words.

@@ -18,7 +18,7 @@ import (
 func TestC4_ErrorsAreTheSameInAnotherProcess(t *testing.T) {
 	errs := []error{
 		ErrRejected, ErrUnknown, ErrOverwritten, ErrStopped, ErrTooOld, ErrBadRequest, ErrUnreachable, ErrDiskFull, ErrTooLarge, ErrBusy,
-		ErrBadMembers, ErrConfigChanged, ErrChangeInProgress, ErrNotCaughtUp, ErrNotVoter, ErrRemoved, ErrNoGroup, ErrTransferFailed,
+		ErrBadMembers, ErrConfigChanged, ErrChangeInProgress, ErrNotCaughtUp, ErrNotVoter, ErrNotInPlace, ErrWitness, ErrRemoved, ErrNoGroup, ErrTransferFailed,
 		ErrSkipped, ErrNotQuarantined, errGone, errNotReady, errCatchingUp, errNoSession, errAnswered, errTooManySessions,
 		errors.New("the query's own"),
 		&NotLeaderError{Group: "g", Leader: 3}, &NotLeaderError{Group: "g", Node: &raftcore.Status{ID: 1}},

@@ -120,6 +120,7 @@ type world struct {
 	batches bool                              // all machines with disks apply in batches
 
 	founders  []raftcore.NodeID // nil: all
+	witnesses []raftcore.NodeID // of the founders
 	autopilot *actors.Autopilot // of the groups that are opened from now on
 
 	beats  atomic.Int64 // that were sent
@@ -137,23 +138,28 @@ type hostUp struct {
 	pace  int  // bytes of snapshots that it sends in a second; 0: any number
 	join  bool // it is not among the founders
 
+	witness bool // it has no machine
+
 	versions actors.Versions // of its program
 	priority int             // in all groups that it opens
 	balances time.Duration   // HostConfig.BalanceInterval
 }
 
 // inWorld runs f with n hosts, all up, in a bubble of fake time.
-func inWorld(t *testing.T, n int, f func(w *world)) {
+func inWorld(t *testing.T, n int, f func(w *world)) { inWorldWith(t, n, nil, f) }
+
+// inWorldWith is inWorld, where some of the founders are witnesses.
+func inWorldWith(t *testing.T, n int, witnesses []raftcore.NodeID, f func(w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 		defer cancel()
-		w := &world{t: t, ctx: ctx, net: rafttest.NewNetwork(1), peers: map[raftcore.NodeID]string{}, stalled: make(chan struct{}), freed: make(chan struct{})}
+		w := &world{t: t, ctx: ctx, net: rafttest.NewNetwork(1), peers: map[raftcore.NodeID]string{}, stalled: make(chan struct{}), freed: make(chan struct{}), witnesses: witnesses}
 		for i := range n {
 			w.peers[raftcore.NodeID(i+1)] = fmt.Sprintf("host-%d", i+1)
 		}
 		for i := range n {
 			id := raftcore.NodeID(i + 1)
-			h := &hostUp{world: w, id: id, disk: persistence.Memory(), addr: w.peers[id]}
+			h := &hostUp{world: w, id: id, disk: persistence.Memory(), addr: w.peers[id], witness: slices.Contains(witnesses, id)}
 			w.hosts = append(w.hosts, h)
 			h.start()
 		}
@@ -262,7 +268,14 @@ func (h *hostUp) open(name string) *actors.Group {
 	if make := h.world.machine; make != nil {
 		machine = func() actors.StateMachine { return make(h) }
 	}
-	g, err := h.host.Open(h.world.ctx, actors.GroupConfig{Name: name, Join: h.join, Machine: machine, Versions: h.versions, Members: h.world.founders, Autopilot: h.world.autopilot, Priority: h.priority})
+	cfg := actors.GroupConfig{Name: name, Join: h.join, Machine: machine, Versions: h.versions, Members: h.world.founders, Autopilot: h.world.autopilot, Priority: h.priority}
+	if h.witness {
+		cfg.Machine, cfg.Witness, cfg.Versions = nil, true, actors.Versions{}
+	}
+	if !h.join {
+		cfg.Witnesses = h.world.witnesses
+	}
+	g, err := h.host.Open(h.world.ctx, cfg)
 	if err != nil {
 		h.world.t.Fatal(err)
 	}

@@ -240,4 +240,5 @@ const (
 	ResponseMachineFault
 	ResponseStorageFault
 	ResponseInvariantFault
+	ResponseWitness
 )

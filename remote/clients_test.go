@@ -36,9 +36,9 @@ func clientResponses() []*actors.ClientResponse {
 		Group: "g", State: actors.Pausing, Version: 3, Autopilot: actors.AutopilotStatus{Now: "now", Last: "last"}, Tombstones: []raftcore.NodeID{8}, Change: 12,
 		Status: raftcore.Status{
 			ID: 1, Cluster: 1 << 63, Incarnation: 7, Role: raftcore.Leader, Term: 4, Vote: 1, Joined: true, Leader: 1, Commit: 10, Applied: 9, Saved: 11,
-			SavingSince: 5, Last: 12, First: 2, Conf: raftcore.ConfState{Voters: []raftcore.NodeID{1, 2}, Outgoing: []raftcore.NodeID{1}, Learners: []raftcore.NodeID{3}},
-			ConfIndex: 6, Readable: true, Refused: 1, OtherCluster: 2, Silent: []raftcore.NodeID{2}, Quiescent: true, Stalled: true, HandingTo: 2,
-			Peers: []raftcore.PeerStatus{{ID: 2, State: raftcore.ProgressReplicate, Match: 8, Next: 9, Heard: 100, Newcomer: true, CaughtUp: true}, {ID: 3}},
+			SavingSince: 5, Last: 12, First: 2, Conf: raftcore.ConfState{Voters: []raftcore.NodeID{1, 2}, Outgoing: []raftcore.NodeID{1}, Learners: []raftcore.NodeID{3}, Witnesses: []raftcore.NodeID{2}},
+			ConfIndex: 6, Readable: true, Refused: 1, OtherCluster: 2, Silent: []raftcore.NodeID{2}, Quiescent: true, Stalled: true, HandingTo: 2, Witness: true, WitnessesNeeded: true,
+			Peers: []raftcore.PeerStatus{{ID: 2, State: raftcore.ProgressReplicate, Match: 8, Next: 9, Heard: 100, Newcomer: true, CaughtUp: true, Witness: true}, {ID: 3}},
 		},
 		Snapshots: []actors.SnapshotProgress{{Stage: actors.SnapshotSending, Peer: 2, Index: 8, Done: 1, Size: 1 << 40, At: 99}},
 	}

@@ -87,6 +87,36 @@ func snapshotParts() *actors.Packet {
 	}}
 }
 
+// witnessed is a packet with what is for witnesses, and about them.
+func witnessed() *actors.Packet {
+	message := func(body raftcore.Body) actors.GroupMessage {
+		return actors.GroupMessage{Group: 5, Message: raftcore.Message{From: 1, To: 3, Term: 7, Cluster: 0xC0FFEE, Incarnation: 0xBEEF, Body: body}}
+	}
+	conf := raftcore.ConfState{Voters: []raftcore.NodeID{1, 2, 3}, Learners: []raftcore.NodeID{9, 300}, Witnesses: []raftcore.NodeID{3, 300}}
+	return &actors.Packet{
+		From: 1,
+		Messages: []actors.GroupMessage{
+			message(&raftcore.AppendRequest{
+				Prev: raftcore.EntryID{Term: 6, Index: 41}, Commit: 40, Round: 9,
+				Entries: []raftcore.Entry{
+					{EntryID: raftcore.EntryID{Term: 7, Index: 42}, Time: 1700000000000, Kind: raftcore.EntryMeta},
+					{EntryID: raftcore.EntryID{Term: 7, Index: 43}, Time: 1700000000001, Kind: raftcore.EntryConfig, Config: &conf},
+					{EntryID: raftcore.EntryID{Term: 7, Index: 44}, Time: 1700000000002, Kind: raftcore.EntryConfig, Config: &raftcore.ConfState{
+						Voters: []raftcore.NodeID{1, 3}, Outgoing: []raftcore.NodeID{1, 2, 3}, Witnesses: []raftcore.NodeID{3},
+					}},
+				},
+			}),
+			message(&raftcore.SnapshotRequest{Bare: true, Snapshot: raftcore.SnapshotMeta{
+				Last: raftcore.EntryID{Term: 6, Index: 41}, Time: 1700000000000, Conf: raftcore.ConfigAt{Index: 9, Conf: conf},
+			}}),
+		},
+		Requests: []actors.GroupRequest{{Group: 5, ID: 80, Operation: actors.ChangeMembers, Members: &actors.Members{
+			Voters: []raftcore.NodeID{1, 2, 3}, Witnesses: []raftcore.NodeID{3}, Expect: 46,
+		}}},
+		Responses: []actors.GroupResponse{{ID: 80, Outcome: actors.ResponseNotInPlace}},
+	}
+}
+
 // beats is a packet with a beat: a group has fallen silent, and one speaks again.
 func beats() *actors.Packet {
 	return &actors.Packet{From: 1, Messages: []actors.GroupMessage{}, Beat: &actors.Beat{
@@ -157,7 +187,7 @@ func through(t *testing.T, batch *protoremote.MessageBatch) *protoremote.Message
 }
 
 func TestWhatIsEncodedIsDecoded(t *testing.T) {
-	for _, want := range []*actors.Packet{everything(), snapshotParts(), beats(), tombstones(), {From: 1, Messages: []actors.GroupMessage{}, Beat: &actors.Beat{}}} {
+	for _, want := range []*actors.Packet{everything(), snapshotParts(), witnessed(), beats(), tombstones(), {From: 1, Messages: []actors.GroupMessage{}, Beat: &actors.Beat{}}} {
 		if got := roundTrip(t, want); !reflect.DeepEqual(got, want) {
 			t.Errorf("got  %+v\nwant %+v", got, want)
 		}
@@ -193,6 +223,7 @@ func TestP10_GoldenPacket(t *testing.T) {
 	golden(t, "testdata/snapshots-v1.hex", snapshotParts())
 	golden(t, "testdata/beats-v1.hex", beats())
 	golden(t, "testdata/removed-v1.hex", tombstones())
+	golden(t, "testdata/witness-v1.hex", witnessed())
 }
 
 func golden(t *testing.T, file string, pinned *actors.Packet) {

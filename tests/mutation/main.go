@@ -63,6 +63,7 @@ func suites() []suite {
 		{"actors", [][]string{{"./actors"}, {"./tests/repair"}, {"./tests/sim", "-run", "TestStack$", "-args", "-seeds", "40"}}, slices.Concat(actorMutants, removedActors)},
 		{"raftcore", [][]string{{"./raftcore", "-run", "State|Input|Readable"}, {"./tests/sim", "-run", "TestSim$", "-args", "-seeds", "40"}}, recordMutants},
 		{"persistence/flight", [][]string{{"./persistence/flight"}, {"./tests/sim", "-run", "TestSim$", "-args", "-seeds", "40"}}, flightMutants},
+		{"actors", [][]string{{"./actors", "-run", "Witness|ADiskIs"}}, witnessActors},
 		{"actors", [][]string{{"./actors", "-run", "Story|Recording|O1_|LeadIs"}}, watchMutants},
 		{"actors", [][]string{{"./actors", "-run", "O1_|FewWords|ASpan"}, {"-C", "tests/otel", "."}}, telemetryMutants},
 		{"actors", [][]string{{"./actors", "-run", "SnapshotsShow|HostLists"}}, progressMutants},

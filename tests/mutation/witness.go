@@ -1,5 +1,42 @@
 package main
 
+// witnessActors are those of the hosts.
+var witnessActors = []mutant{
+	{"W8", "a bare snapshot is for the courier", []edit{
+		{"node.go", "return is && !r.Bare", "return is"},
+	}},
+	{"W8", "a witness is there to become a learner", []edit{
+		{"node.go", `if n.group.cfg.Witness {
+			c.finish(nil, ErrWitness) //`, `if false {
+			c.finish(nil, ErrWitness) //`},
+	}},
+	{"W8", "a version waits for a witness", []edit{
+		{"versions.go", "if id == f.host.cfg.ID || s.Conf.Witness(id) {", "if id == f.host.cfg.ID {"},
+	}},
+	{"W8", "stale reads are asked of a witness", []edit{
+		{"read.go", "case n.group.cfg.Witness && (c.consistency == Local || c.consistency == BoundedStale):", "case false:"},
+	}},
+	{"W8", "reads wait at a witness's host", []edit{
+		{"read.go", "case n.group.cfg.Witness && !c.foreign && leader != raftcore.Nobody:", "case false:"},
+	}},
+	{"W8", "a member starts again and again from a disk of the other kind", []edit{
+		{"member.go", "|| errors.As(err, new(*raftcore.WitnessError)) {", "{"},
+	}},
+	{"W8", "an autopilot replaces witnesses", []edit{
+		{"autopilot.go", "if v.conf.Witness(id) { // it stays", "if false { // it stays"},
+		{"autopilot.go", "able = slices.DeleteFunc(able, v.conf.Witness)", ""},
+	}},
+	{"W8", "an autopilot has a witness lead", []edit{
+		{"autopilot.go", "if v.conf.Votes(id) && !v.conf.Witness(id) && v", "if v.conf.Votes(id) && v"},
+	}},
+	{"W8", "an autopilot forgets who is a witness", []edit{
+		{"autopilot.go", "next.Witnesses = append(next.Witnesses, id)", ""},
+	}},
+	{"W8", "founders who differ about the witnesses found a group", []edit{
+		{"host.go", "if len(founders.Witnesses) > 0 {", "if false {"},
+	}},
+}
+
 // witnessMutants are the defects of voters without data: what loses data, has somebody
 // lead who has none, or has the group stand still for ever.
 var witnessMutants = []mutant{
