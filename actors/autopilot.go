@@ -206,24 +206,26 @@ func (a *Autopilot) learners(v *view, voters []raftcore.NodeID) (learners []raft
 func (a *Autopilot) voters(v *view) (chosen []raftcore.NodeID) {
 	able := slices.Clone(v.conf.Voters)
 	for _, id := range v.conf.Learners {
-		if v.members[id] == stable && slices.Contains(v.hosts, id) && !v.conf.Witness(id) {
+		if v.members[id] == stable && slices.Contains(v.hosts, id) {
 			able = append(able, id)
 		}
 	}
-	n := min(a.Voters, len(able))
+	used := map[string]int{} // zones
+	for _, id := range v.conf.Voters {
+		if v.conf.Witness(id) { // it stays what it is
+			chosen = append(chosen, id)
+			used[a.zone(id)]++
+		}
+	}
+	able = slices.DeleteFunc(able, v.conf.Witness)
+	n := min(a.Voters, len(able)+len(chosen))
 	if n%2 == 0 {
 		n--
 	}
 	n = max(n, min(a.Voters, len(v.conf.Voters)))
-	used := map[string]int{} // zones
-	for _, id := range v.conf.Voters {
-		if v.conf.Witness(id) { // it stays what it is, and there stay enough with data beside it
-			chosen = append(chosen, id)
-			used[a.zone(id)]++
-			n = max(n, min(2*len(chosen)+1, len(v.conf.Voters)))
-		}
+	if w := len(chosen); w > 0 {
+		n = max(n, min(2*w+1, len(v.conf.Voters))) // those with data stay more
 	}
-	able = slices.DeleteFunc(able, v.conf.Witness)
 	for len(chosen) < n {
 		best := slices.MinFunc(able, func(x, y raftcore.NodeID) int {
 			return cmp.Or(

@@ -9,6 +9,7 @@ import (
 
 	"github.com/castaway-go/castaway/actors"
 	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/persistence/snapshots"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
@@ -254,7 +255,7 @@ func TestAWitnessFarBehindIsCaughtUp(t *testing.T) {
 		w.settled()
 		for _, h := range w.hosts {
 			h.stop()
-			h.every = 20
+			h.disk, h.every = snapshots.Beside(h.disk, t.TempDir(), snapshots.Options{}), 20
 			h.start()
 		}
 		w.leader().propose("before")

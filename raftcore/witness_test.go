@@ -398,6 +398,18 @@ func TestWitnessKeepsItsLogSmall(t *testing.T) {
 	}
 }
 
+// Nobody has to be asked for a snapshot, so no time comes when one is due.
+func TestWitnessHasNoSnapshotDue(t *testing.T) {
+	n := start(t, given{ID: 3, Witnesses: voters(3), Limits: func(c *Config) { c.SnapshotAge = electionTimeout / 4 }})
+	n.hears(1, 1, &AppendRequest{Entries: metas(1, 1), Commit: 1, Round: 1})
+	n.saves()
+	n.waits(2 * electionTimeout)
+	n.waits(electionTimeout)
+	if n.state.Applied != 1 || n.out.Deadline != 0 {
+		t.Fatalf("%v, and it wants to be woken at %d, now is %d", n.node, n.out.Deadline, n.now)
+	}
+}
+
 // What is not committed, or not on its disk, it keeps.
 func TestWitnessKeepsWhatMayChange(t *testing.T) {
 	n := start(t, given{ID: 3, Witnesses: voters(3), Limits: compacts(1, 0)})

@@ -23,7 +23,7 @@ var witnessActors = []mutant{
 		{"member.go", "|| errors.As(err, new(*raftcore.WitnessError)) {", "{"},
 	}},
 	{"W8", "an autopilot replaces witnesses", []edit{
-		{"autopilot.go", "if v.conf.Witness(id) { // it stays", "if false { // it stays"},
+		{"autopilot.go", "if v.conf.Witness(id) { // it stays what it is", "if false {"},
 		{"autopilot.go", "able = slices.DeleteFunc(able, v.conf.Witness)", ""},
 	}},
 	{"W8", "an autopilot has a witness lead", []edit{
