@@ -80,7 +80,8 @@
 // apply.go the way to the state machine, proposal.go how proposals end,
 // snapshot.go what stands in the log's place, change.go how members come and go,
 // transfer.go how a leader hands over, stall.go when a disk does not
-// answer, quiesce.go how a group falls silent, newcomer.go who counts, lineage.go what
+// answer, quiesce.go how a group falls silent, newcomer.go who counts,
+// witness.go who votes without having data, lineage.go what
 // becomes of a group that has lost a majority for good. quorum.go and membership.go are arithmetic. trace.go
 // tells of every transition to whoever wants to check a run. invariant.go names
 // the rules that always hold; a node that finds one broken panics, and must be

@@ -34,8 +34,8 @@ type Propose struct {
 // comes back under its Tag: in Output.Reads, or as a Reply that refuses it.
 type Read struct{ Tag Tag }
 
-// ChangeConfig asks for another configuration: voters and learners as they are
-// to be, any number of changes in one call (Raft §6). New voters join as
+// ChangeConfig asks for another configuration: voters, learners and witnesses as they
+// are to be, any number of changes in one call (Raft §6). New voters join as
 // learners first, and the change goes on when they have caught up (thesis
 // §4.2.1). The outcome comes back as a Reply: Done when the new configuration
 // alone is in force and committed. Asking again for the same is harmless.

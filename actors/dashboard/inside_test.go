@@ -197,6 +197,7 @@ func TestTroublesHaveWords(t *testing.T) {
 		{false, "is no member any more", func(m *seen) { m.Conf.Voters = []raftcore.NodeID{9} }},
 		{false, "the voters are being changed, from 1 and 2 to 1, 2 and 3", func(m *seen) { leads(m); m.Conf.Outgoing = []raftcore.NodeID{1, 2} }},
 		{false, "heard nothing from member 3 for 5s", func(m *seen) { leads(m); m.Peers[1].CaughtUp, m.Peers[1].Heard = false, 95*second }},
+		{false, "witnesses stand in", func(m *seen) { leads(m); m.WitnessesNeeded = true }},
 		{false, "handed over to member 2", func(m *seen) { leads(m); m.HandingTo = 2 }},
 		{true, "silent voters: 1 of 3", func(m *seen) { leads(m); m.Peers[1].CaughtUp, m.Peers[1].Heard = false, 95*second }},
 		{true, "member 2 was removed from its host, and still counts", func(m *seen) { leads(m); m.Tombstones = []raftcore.NodeID{2} }},
@@ -220,6 +221,15 @@ func TestTroublesHaveWords(t *testing.T) {
 	} {
 		if all := troubles([]seen{member(is)}); len(all) > 0 {
 			t.Errorf("%s: %+v", name, all)
+		}
+	}
+}
+
+func TestMembersAreCalledWhatTheyAre(t *testing.T) {
+	c := raftcore.ConfState{Voters: []raftcore.NodeID{1, 2}, Outgoing: []raftcore.NodeID{1, 3}, Learners: []raftcore.NodeID{4}, Witnesses: []raftcore.NodeID{2}}
+	for id, want := range map[raftcore.NodeID]string{1: "voter", 2: "witness", 3: "leaving voter", 4: "learner", 5: "no member"} {
+		if got := kind(c, id); got != want {
+			t.Errorf("member %d is called a %s, and is a %s", id, got, want)
 		}
 	}
 }

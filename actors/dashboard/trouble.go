@@ -99,6 +99,9 @@ func peerTroubles(l *seen, bad, warn teller) {
 	if l.Conf.Joint() {
 		warn("the voters are being changed, from %s to %s", list(l.Conf.Outgoing), list(l.Conf.Voters))
 	}
+	if l.WitnessesNeeded {
+		warn("a voter with data does not keep up, and witnesses stand in: there may be one copy less of the newest entries")
+	}
 	gone := 0
 	for _, p := range l.Peers {
 		if l.Quiescent || p.CaughtUp || l.since(p.Heard) < noWord {

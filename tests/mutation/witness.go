@@ -3,7 +3,7 @@ package main
 // witnessActors are those of the hosts.
 var witnessActors = []mutant{
 	{"W8", "a bare snapshot is for the courier", []edit{
-		{"node.go", "return is && !r.Bare", "return is"},
+		{"node.go", "return is && !r.Bare", "return is && (r.Bare || !r.Bare)"},
 	}},
 	{"W8", "a witness is there to become a learner", []edit{
 		{"node.go", `if n.group.cfg.Witness {

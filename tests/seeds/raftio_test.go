@@ -981,7 +981,7 @@ func (k table) Restore(r io.Reader) error {
 	return err
 }
 
-func TestI23_WhatItLeftOutIsHereButForWitnesses(t *testing.T) {
+func TestI23_WhatItLeftOutIsHere(t *testing.T) {
 	t.Run("reads without a write, by a round or a lease", func(t *testing.T) {
 		inWorld(t, 3, func(t *testing.T, w *world) {
 			w.host = func(c *actors.HostConfig) { c.Raft.LeaseReads = true }
@@ -1007,6 +1007,18 @@ func TestI23_WhatItLeftOutIsHereButForWitnesses(t *testing.T) {
 			l.propose("1")
 			want(t, "a learner reads", learner.read(""), "1")
 		})
+	})
+	t.Run("witnesses", func(t *testing.T) {
+		g := newCores(t, 3, 2, func(c *raftcore.Config) { c.Witness = c.ID == 3 })
+		l := g.settled()
+		l.Step(raftcore.ChangeConfig{Tag: 1, Conf: raftcore.ConfState{Voters: ids(3), Witnesses: []raftcore.NodeID{3}}})
+		g.until("the witness votes", func() bool { r, replied := l.replies[1]; return replied && r.Outcome == raftcore.Done })
+		gone := g.node(3 - l.cfg.ID) // of 1 and 2 the other one
+		g.lost = func(m raftcore.Message) bool { return m.From == gone.cfg.ID || m.To == gone.cfg.ID }
+		l.Step(raftcore.Propose{Tag: 2, Data: []byte("with its help")})
+		g.until("it is committed", func() bool { return l.done[2] > 0 })
+		want(t, "what the witness has applied", len(g.node(3).log), 0)
+		want(t, "what the leader has", l.log[len(l.log)-1], "with its help")
 	})
 	t.Run("a leader that hears of no quorum leads no more", func(t *testing.T) {
 		g := newCores(t, 3, 3, nil)
