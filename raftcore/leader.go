@@ -31,7 +31,7 @@ type leading struct {
 	yieldedTo NodeID  // whom a leader with a stalled disk has asked to take over
 	idleSince Instant // since when there has been nothing to do
 
-	witnessed  bool  // witnesses are sent everything: see witness.go
+	witnessed  bool  // witnesses are needed: see witness.go
 	lastBefore Index // the last entry at the newest heartbeat
 }
 

@@ -153,6 +153,9 @@ func (g *stackGroup) settle(limit time.Duration) {
 	})
 	end := g.last(limit)
 	for _, m := range g.members() {
+		if m.isWitness() {
+			continue // nobody can ask it for anything
+		}
 		for _, question := range g.views {
 			if s.err != nil {
 				return
@@ -227,6 +230,7 @@ func (s *stack) everybody(limit time.Duration) {
 		})
 	}
 	for _, g := range groups {
+		all.Witnesses = g.witnesses(all.Voters)
 		g.persist("all hosts are voters of "+g.name, limit, actors.Request{Operation: actors.ChangeMembers, Members: all}, "change")
 	}
 }

@@ -242,6 +242,7 @@ func (s *stack) changeMembers() {
 		}
 	}
 	g := s.group()
+	m.Witnesses = g.witnesses(m.Voters, m.Learners)
 	if g.leaves == nil {
 		g.operate(actors.Request{Operation: actors.ChangeMembers, Members: m}, "change", func(error) {})
 	}
@@ -339,6 +340,7 @@ func (s *stack) removeSome() {
 			rest.Learners = append(rest.Learners, id)
 		}
 	}
+	rest.Witnesses = g.witnesses(rest.Voters, rest.Learners)
 	if len(rest.Voters) < 2 {
 		return
 	}
@@ -355,6 +357,7 @@ func (s *stack) removeSome() {
 	s.later(s.plan.Remove, "it is a member again", func() {
 		var all actors.Members
 		all.Voters = founders(s.plan.Hosts)
+		all.Witnesses = g.witnesses(all.Voters)
 		g.operate(actors.Request{Operation: actors.ChangeMembers, Members: all}, "change", func(error) {})
 	})
 }

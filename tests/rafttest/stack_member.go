@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,9 +21,10 @@ type stackGroup struct {
 	number    int
 	name      string
 	machine   func() actors.StateMachine
-	newest    uint64 // version of the machine, in the end
-	canonical bool   // its machines write the same snapshots
-	theirs    bool   // the machine is somebody else's
+	newest    uint64          // version of the machine, in the end
+	canonical bool            // its machines write the same snapshots
+	theirs    bool            // the machine is somebody else's
+	witness   raftcore.NodeID // the host whose member has no data; 0: there is none
 
 	// What its clients say. The main group's say what a ledger understands.
 	command func(r *rand.Rand, name string) []byte
@@ -72,6 +74,12 @@ func (s *stack) addGroups() {
 	if s.plan.Upgrades {
 		g := add(&stackGroup{name: "versions", canonical: true, newest: newest, machine: func() actors.StateMachine { return &revised{} }})
 		g.command, g.query, g.views = named("revise"), state, [][]byte{[]byte("state")}
+	}
+	if s.plan.Witness {
+		g := add(&stackGroup{name: "witnessed", canonical: true, machine: func() actors.StateMachine { return &revised{} }})
+		g.command, g.query, g.views = named("revise"), state, [][]byte{[]byte("state")}
+		g.witness = raftcore.NodeID(1 + s.plan.Seed%uint64(s.plan.Founders))
+		s.stats.Witnesses++
 	}
 	if s.theirs != nil {
 		g := add(&stackGroup{name: "yours", theirs: true, canonical: s.theirs.Canonical, machine: s.theirs.New})
@@ -136,6 +144,12 @@ func (m *stackMember) open(then func()) {
 	cfg := actors.GroupConfig{
 		Name: m.of.name, Machine: m.watch, Versions: actors.Versions{Newest: m.program},
 		Members: founders(s.plan.Founders), Join: m.joins || m.removed != 0, Replaces: m.removed,
+	}
+	if !cfg.Join {
+		cfg.Witnesses = m.of.witnesses(cfg.Members)
+	}
+	if cfg.Witness = m.isWitness(); cfg.Witness {
+		cfg.Machine, cfg.Versions = nil, actors.Versions{}
 	}
 	if p := s.plan; p.Autopilot > 0 && m.of == s.main() {
 		cfg.Autopilot = &actors.Autopilot{Voters: p.Autopilot, DeadAfter: 5 * p.ElectionTimeout, StableFor: 2 * p.ElectionTimeout, KeepDead: p.Seed%2 == 0}
@@ -269,6 +283,17 @@ func (m *stackMember) status() (st actors.Status) {
 		break
 	}
 	return st
+}
+
+// isWitness reports whether the member has no data.
+func (m *stackMember) isWitness() bool { return m.host.id == m.of.witness }
+
+// witnesses returns who of some members has none.
+func (g *stackGroup) witnesses(members ...[]raftcore.NodeID) []raftcore.NodeID {
+	if g.witness != 0 && slices.Contains(slices.Concat(members...), g.witness) {
+		return []raftcore.NodeID{g.witness}
+	}
+	return nil
 }
 
 // some draws a member; now and then it is one that is down.

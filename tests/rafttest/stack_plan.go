@@ -64,6 +64,7 @@ type StackPlan struct {
 	Balance    time.Duration // hosts balance by themselves, about as often
 	BalanceNow time.Duration // and when they are told to
 	Mortal     time.Duration // actors that are monitored end, or begin
+	Witness    bool          // there is a group of which a founder is a witness
 }
 
 // DrawStackPlan draws a plan from a seed.
@@ -132,6 +133,8 @@ func DrawStackPlan(seed uint64) StackPlan {
 	p.Balance = ms(0, 0, 1000)
 	p.BalanceNow = ms(0, 500)
 	p.Mortal = ms(0, 200, 1000)
+	// Of three one may be the only one that has the data; that disk must not be wiped.
+	p.Witness = r.IntN(2) == 0 && (p.Wipe == 0 || p.Hosts > 3)
 	return p
 }
 
@@ -154,6 +157,7 @@ type StackStats struct {
 	Upgrades, Raised                                                          int // versions that were gone on to; Raised counts each member
 	Batches, Handed                                                           int // Handed are leaderships, for balance
 	Overtakes                                                                 int // packets that arrived before one that was sent earlier, on another lane
+	Witnesses                                                                 int // groups with one
 	Probes                                                                    int // commands of sessions that were sent again in the end, to each leader
 }
 
