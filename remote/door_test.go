@@ -2,11 +2,13 @@ package remote
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -251,7 +253,7 @@ func TestAStrangerSaysALittle(t *testing.T) {
 	also()
 	fine(maxUnknown)
 	if err := says(1); !errors.Is(err, errTooMuch) {
-		t.Errorf("one byte too many: %v", err)
+		t.Fatalf("one byte too many: %v", err)
 	}
 	if _, err := there.Read(make([]byte, 1)); err == nil {
 		t.Error("it is not closed")
@@ -289,18 +291,23 @@ func TestTheDoorForgetsWhoHasGone(t *testing.T) {
 
 // Who does not get through a handshake has gone, and gRPC does not say so.
 func TestTheDoorForgetsWhoseHandshakeFails(t *testing.T) {
-	d := New(Config{}).door
-	here, there := net.Pipe()
-	go func() {
-		_, _ = there.Write([]byte("GET / HTTP/1.1\r\n\r\n"))
-		_, _ = io.Copy(io.Discard, there)
-	}()
-	conn, _, err := doorway{credentials.NewTLS(newAuthority(t).config(host(1))), d}.ServerHandshake(caller{here, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 1}})
-	if err == nil {
-		t.Fatalf("it is let in: %v", conn)
-	}
-	if d.count != 0 || len(d.visitors) != 0 {
-		t.Errorf("%d strangers, %d in all", d.count, len(d.visitors))
+	unreadable := &credential{read: func() (*tls.Config, error) { return nil, os.ErrNotExist }}
+	for _, creds := range []credentials.TransportCredentials{credentials.NewTLS(newAuthority(t).config(host(1))), unreadable} {
+		d := New(Config{}).door
+		here, there := net.Pipe()
+		go func() {
+			_, _ = there.Write([]byte("GET / HTTP/1.1\r\n\r\n"))
+			_, _ = io.Copy(io.Discard, there)
+		}()
+		if _, _, err := (doorway{creds, d}).ServerHandshake(caller{here, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 1}}); err == nil {
+			t.Fatal("it is let in")
+		}
+		if d.count != 0 || len(d.visitors) != 0 {
+			t.Errorf("%d strangers, %d in all", d.count, len(d.visitors))
+		}
+		if _, err := here.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
+			t.Errorf("it is not closed: %v", err)
+		}
 	}
 }
 

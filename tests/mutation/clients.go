@@ -76,7 +76,7 @@ var certificateMutants = []mutant{
 		{"expiry.go", "if config == s.config && !hooked", "if s.config != nil && !hooked"},
 	}},
 	{"P6", "hooks are asked once", []edit{
-		{"expiry.go", "config == s.config && !hooked && ", "config == s.config && "},
+		{"expiry.go", "hooked := config.VerifyConnection != nil || config.VerifyPeerCertificate != nil", "hooked := false"},
 	}},
 	{"P6", "who has connected is not looked at again", []edit{
 		{"expiry.go", "c.live[s] = true", "if s.dialled {\n\t\tc.live[s] = true\n\t}"},
@@ -203,7 +203,7 @@ var doorMutants = []mutant{
 		{"inbox.go", "len(said) > 0 && t.link(said[0]) != nil", "false"},
 	}},
 	{"P5", "who says where another host is reached takes its place", []edit{
-		{"inbox.go", "strings.Join(append(in.names[:len(in.names):len(in.names)], said[0]+laneSuffixes[in.lane]), \" \")", "said[0]+laneSuffixes[in.lane]"},
+		{"inbox.go", "strings.Join(append(in.names[:len(in.names):len(in.names)], said[0]+laneSuffixes[in.lane]), \" \")", "strings.Join([]string{said[0] + laneSuffixes[in.lane]}, \"\")"},
 	}},
 	{"P5", "all hosts with certificates have the places of one", []edit{
 		{"inbox.go", "fmt.Sprint(\"host \", from, laneSuffixes[in.lane])", "fmt.Sprint(\"host \", laneSuffixes[in.lane])"},
