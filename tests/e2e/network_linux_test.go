@@ -41,6 +41,7 @@ type network struct {
 	flows     sync.Map                   // connections between members: flow to true, if it is forgotten
 	forgotten atomic.Bool                // there are such
 	forgot    atomic.Int64               // packets of those that were dropped
+	weights   sync.Map                   // flow to *atomic.Int64, the bytes that it has had
 
 	readers sync.WaitGroup
 }
@@ -56,6 +57,7 @@ type machine struct {
 // path is what the wire does in one direction. The zero path is a good one.
 type path struct {
 	cut           bool
+	closed        bool // to new connections
 	loss          float64
 	duplicate     float64
 	delay, jitter time.Duration
@@ -267,7 +269,7 @@ func (n *network) pass(m *machine, packet []byte, rng *rand.Rand) {
 	}
 	p := n.paths[m.number][to.number].Load()
 	p.seen.Add(1)
-	if p.cut || p.loss > 0 && rng.Float64() < p.loss {
+	if _, flags, is := flowOf(packet); p.cut || p.closed && is && flags&(syn|ack) == syn || p.loss > 0 && rng.Float64() < p.loss {
 		p.lost.Add(1)
 		return
 	}
@@ -294,25 +296,38 @@ func (n *network) pass(m *machine, packet []byte, rng *rand.Rand) {
 	}
 }
 
-// isForgotten reports whether a packet belongs to a connection that the wire has forgotten.
-func (n *network) isForgotten(from, to *machine, packet []byte) bool {
+const syn, ack = 2, 16 // flags of TCP
+
+// flowOf returns which connection a packet belongs to, and its flags.
+func flowOf(packet []byte) (f flow, flags byte, is bool) {
 	header := int(packet[0]&15) * 4
-	if from.number == 0 || to.number == 0 || packet[9] != syscall.IPPROTO_TCP || len(packet) < header+20 {
-		return false
+	if packet[9] != syscall.IPPROTO_TCP || len(packet) < header+20 {
+		return flow{}, 0, false
 	}
-	const syn, ack = 2, 16
-	flags := packet[header+13] & (syn | ack)
-	if flags != syn && !n.forgotten.Load() {
-		return false
-	}
-	there := flow{
+	return flow{
 		netip.AddrPortFrom(netip.AddrFrom4([4]byte(packet[12:16])), binary.BigEndian.Uint16(packet[header:])),
 		netip.AddrPortFrom(netip.AddrFrom4([4]byte(packet[16:20])), binary.BigEndian.Uint16(packet[header+2:])),
+	}, packet[header+13], true
+}
+
+func (f flow) back() flow { return flow{f.to, f.from} }
+
+// isForgotten reports whether a packet belongs to a connection that the wire has forgotten.
+func (n *network) isForgotten(from, to *machine, packet []byte) bool {
+	there, flags, is := flowOf(packet)
+	if !is || from.number == 0 || to.number == 0 {
+		return false
 	}
-	back := flow{there.to, there.from}
-	if flags == syn {
+	if flags&(syn|ack) == syn {
 		n.flows.Store(there, false)
-		n.flows.Store(back, false)
+		n.flows.Store(there.back(), false)
+		n.weights.Store(there, new(atomic.Int64))
+		return false
+	}
+	if w, is := n.weights.Load(there); is {
+		w.(*atomic.Int64).Add(int64(len(packet)))
+	}
+	if !n.forgotten.Load() {
 		return false
 	}
 	gone, _ := n.flows.Load(there)
@@ -320,6 +335,27 @@ func (n *network) isForgotten(from, to *machine, packet []byte) bool {
 		n.forgot.Add(1)
 	}
 	return gone == true
+}
+
+// weigh returns how many bytes the connections had that one member has opened to another.
+func (n *network) weigh(from, to int) map[flow]int64 {
+	bytes := map[flow]int64{}
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	n.weights.Range(func(k, w any) bool {
+		if f := k.(flow); n.machines[f.from.Addr()].number == from && n.machines[f.to.Addr()].number == to {
+			bytes[f] = w.(*atomic.Int64).Load()
+		}
+		return true
+	})
+	return bytes
+}
+
+// drop has the wire forget one connection.
+func (n *network) drop(f flow) {
+	n.flows.Store(f, true)
+	n.flows.Store(f.back(), true)
+	n.forgotten.Store(true)
 }
 
 // openTUN returns a new device, and its name.

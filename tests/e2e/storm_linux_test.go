@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"cmp"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	crand "crypto/rand"
@@ -15,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -55,6 +57,101 @@ func TestE14E15P6_FaultsOfTheNetwork(t *testing.T) {
 	if t.Failed() {
 		s.writeHistory(history)
 	}
+}
+
+// TRAPS E14: nothing that the leader sends on the lane of its log arrives, and nothing else
+// is wrong: its signs of life keep the others from electing somebody. It steps down, another
+// one is elected, and clients are served.
+func TestE14_ALeaderWhoseLogReachesNobodyIsReplaced(t *testing.T) {
+	s := newStorm(t, rand.Uint64N(1<<32))
+	s.load = s.startLoad(*clients)
+	s.strike(fault{"the leader's log reaches nobody, and its signs of life do", (*storm).muteLog})
+	history := s.load.finish()
+	s.settle()
+	s.checkAnswers(history)
+	s.checkKept(history)
+	s.checkLinearizable(history)
+}
+
+// muteLog cuts the connections on which the leader's log goes to the others. It cannot make
+// new ones.
+func (s *storm) muteLog() {
+	// Each had its turn already, so the log is what has most bytes from now on.
+	before, logs := map[flow]int64{}, map[int]flow{}
+	for _, m := range s.members {
+		for f, bytes := range s.net.weigh(s.leader.id, m.id) {
+			before[f] = bytes
+		}
+	}
+	heaviest := func(to int) (log flow, most, rest int64) {
+		for f, bytes := range s.net.weigh(s.leader.id, to) {
+			if more := bytes - before[f]; more > most {
+				log, most, rest = f, more, max(rest, most)
+			} else {
+				rest = max(rest, more)
+			}
+		}
+		return log, most, rest
+	}
+	s.eventually("the leader sends no entries", func() bool {
+		for _, m := range s.members {
+			log, most, rest := heaviest(m.id)
+			if m != s.leader && (most < 256<<10 || most < 4*rest) {
+				return false
+			}
+			logs[m.id] = log
+		}
+		return true
+	})
+	old, forgot, began := s.leader, s.net.forgot.Load(), time.Now()
+	alive := map[int]int64{}
+	for _, m := range s.members {
+		if m != old {
+			s.net.set(old.id, m.id, &path{closed: true})
+			s.net.drop(logs[m.id])
+			alive[m.id] = s.others(m.id, logs[m.id])
+		}
+	}
+	// While next to nothing waits there, signs of life take that way, too, and are missed.
+	bulk := connect(old.redis)
+	defer bulk.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	var writers sync.WaitGroup
+	defer writers.Wait()
+	defer cancel()
+	for i := range 8 {
+		writers.Go(func() {
+			_ = bulk.Set(ctx, fmt.Sprint("bulk", i), make([]byte, 64<<10), 0).Err() // nobody needs it
+		})
+	}
+	s.eventually("the leader leads on, and its log reaches nobody", func() bool {
+		for _, m := range s.members {
+			if f, err := m.status(); m != old && err == nil && f["role"] == "leader" {
+				return true
+			}
+		}
+		return false
+	})
+	s.say("    another one leads after %v", time.Since(began).Round(time.Millisecond))
+	for to, before := range alive {
+		if s.others(to, logs[to]) == before {
+			s.t.Errorf("meanwhile member %d has heard nothing else of the leader", to)
+		}
+	}
+	if s.net.forgot.Load() == forgot {
+		s.t.Error("there was nothing to cut")
+	}
+	s.hold()
+}
+
+// others returns what the leader's other connections to a member have had.
+func (s *storm) others(to int, log flow) (bytes int64) {
+	for f, b := range s.net.weigh(s.leader.id, to) {
+		if f != log {
+			bytes += b
+		}
+	}
+	return bytes
 }
 
 // storm does harm to the network, and to those that are on it.
