@@ -78,7 +78,8 @@
 // candidate.go and leader.go one role each; log.go what a node knows of its log,
 // window.go which entries it holds, progress.go what a leader knows of a peer, read.go the linearizable reads,
 // apply.go the way to the state machine, proposal.go how proposals end,
-// snapshot.go what stands in the log's place, change.go how members come and go,
+// snapshot.go what stands in the log's place, bootstrap.go how a group begins, change.go
+// how members come and go,
 // transfer.go how a leader hands over, stall.go when a disk does not
 // answer, quiesce.go how a group falls silent, newcomer.go who counts,
 // witness.go who votes without having data, lineage.go what
