@@ -108,9 +108,6 @@ var doorMutants = []mutant{
 	{"P5", "a host that is not known is not told", []edit{
 		{"inbox.go", "md.Set(unknownKey, said[0])", "_ = said"},
 	}},
-	{"P5", "a host that was not known blames its address for ever", []edit{
-		{"link.go", "\tl.unknown = \"\" // it speaks to that address\n", ""},
-	}},
 	{"P5", "any number of strangers is let in", []edit{
 		{"door.go", "if d.count++; d.count <= maxStrangers {", "if d.count++; d.count > 0 {"},
 	}},

@@ -561,7 +561,7 @@ var coreMutants = []mutant{
 		{"change.go", "if ready < majority(len(c.target.Voters)) {", "if ready < 0 {"},
 	}},
 	{"M16", "a used node is founded again", []edit{
-		{"node.go", "case n.hard.Cluster != in.Cluster && n.hard != HardState{}:", "case in.Cluster == 0:"},
+		{"bootstrap.go", "case n.hard.Cluster != in.Cluster && n.hard != HardState{}:", "case in.Cluster == 0:"},
 	}},
 	{"S1", "the log is kept behind a snapshot that contradicts it", []edit{
 		{"snapshot.go", "if s.Last.Index <= n.log.commit || n.log.has(s.Last) {", "if s.Last.Index <= n.log.last {"},

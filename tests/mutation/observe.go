@@ -245,8 +245,4 @@ var yieldMutants = []mutant{
 	{"P5", "a snapshot does not know that the log works", []edit{
 		{"log.go", "\t\tl.host.pace.saves.Add(1)\n", ""},
 	}},
-	{"P5", "a snapshot rests, whether the log works or not", []edit{
-		{"courier.go", "d.taken == d.next && c.host.pace.saves.Load() != d.saves {", "d.taken == d.next {"},
-		{"courier.go", "busy && now < d.rests {", "now < d.rests {"},
-	}},
 }

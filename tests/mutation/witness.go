@@ -106,7 +106,7 @@ var witnessMutants = []mutant{
 		{"lineage.go", "case h.Witness:", "case false:"},
 	}},
 	{"W5", "founders need not be what they are said to be", []edit{
-		{"node.go", "in.Conf.Contains(n.cfg.ID) && in.Conf.Witness(n.cfg.ID) != n.cfg.Witness:", "false:"},
+		{"bootstrap.go", "in.Conf.Contains(n.cfg.ID) && in.Conf.Witness(n.cfg.ID) != n.cfg.Witness:", "false:"},
 	}},
 	{"W6", "behind a joint configuration nobody is a witness any more", []edit{
 		{"membership.go", "next.Witnesses = c.witnessesWith(&c, &next)", ""},
