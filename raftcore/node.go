@@ -74,7 +74,7 @@ func New(cfg Config, r Recovered) (*Node, error) {
 	if cfg.Boot == 0 { // not Validate's: who checks a Config beforehand has not started anything yet
 		return nil, fmt.Errorf("raftcore: bad config: Boot is zero, and does not tell this start from others")
 	}
-	if err := r.validate(); err != nil {
+	if err := errors.Join(r.validate(), cfg.suits(&r)); err != nil {
 		return nil, fmt.Errorf("raftcore: node %d: %w", cfg.ID, err)
 	}
 	n := &Node{
@@ -87,9 +87,6 @@ func New(cfg Config, r Recovered) (*Node, error) {
 		members:     newMembership(r.BaseConf, r.Configs),
 	}
 	n.rng = rand.New(n.pcg)
-	if (r.HardState != HardState{} || r.Last > 0) && r.HardState.Witness != cfg.Witness {
-		return nil, fmt.Errorf("raftcore: node %d: %w", cfg.ID, &WitnessError{Disk: r.HardState.Witness})
-	}
 	n.snapshots.newest = r.Snapshot
 	n.applying.sent, n.applying.done = r.Base.Index, r.Base.Index
 	if last := r.Snapshot.Last.Index; cfg.Witness {

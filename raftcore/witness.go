@@ -54,6 +54,14 @@ func (e *WitnessError) Error() string {
 	return "this is the disk of a member with data, not of a witness: remove the member, and add the witness with a fresh disk"
 }
 
+// suits returns why this node cannot start from a disk, if that is of another kind.
+func (c *Config) suits(r *Recovered) error {
+	if (r.HardState != HardState{} || r.Last > 0) && r.HardState.Witness != c.Witness {
+		return &WitnessError{Disk: r.HardState.Witness}
+	}
+	return nil
+}
+
 // witness reports whether this node keeps no data, or is not to be counted on for it.
 func (n *Node) witness() bool { return n.cfg.Witness || n.members.current().Witness(n.cfg.ID) }
 

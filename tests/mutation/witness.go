@@ -97,7 +97,7 @@ var witnessMutants = []mutant{
 		{"change.go", "case conf.turns(&in.Conf):", "case false:"},
 	}},
 	{"W5", "a node starts from a disk of the other kind", []edit{
-		{"node.go", "&& r.HardState.Witness != cfg.Witness {", "&& false {"},
+		{"witness.go", "&& r.HardState.Witness != c.Witness {", "&& false {"},
 	}},
 	{"W5", "a witness's disk is not marked", []edit{
 		{"node.go", "n.hard.Witness = n.cfg.Witness //", "//"},
