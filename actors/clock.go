@@ -2,6 +2,7 @@ package actors
 
 import (
 	"container/heap"
+	"sync"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -26,6 +27,51 @@ type clock struct {
 type wakeOrder struct {
 	at   raftcore.Instant
 	from ref
+	of   *alarm // nil: there is none, and it is final
+}
+
+// alarm is when a node wants to be woken. Mostly it is put off again and again: what the
+// node does next, it does because something has happened. So the clock looks at it before
+// it wakes the node.
+type alarm struct {
+	mu  sync.Mutex
+	due raftcore.Instant // 0: never
+	set raftcore.Instant // when the clock will look; 0: it will not
+}
+
+// put sets the alarm, and reports whether the clock has to be told.
+func (a *alarm) put(at raftcore.Instant) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.due = at
+	if at == 0 || a.set != 0 && a.set <= at {
+		return false
+	}
+	a.set = at
+	return true
+}
+
+// rings reports whether the alarm that was set for an instant rings now; if it was put off,
+// it returns when to look again.
+func (a *alarm) rings(at, now raftcore.Instant) (rings bool, again raftcore.Instant) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case at != a.set: // it has been set for an earlier one since
+		return false, 0
+	case a.due > now:
+		a.set = a.due
+		return false, a.due
+	}
+	a.set = 0
+	return a.due != 0, 0
+}
+
+// forget is when the clock is a new one.
+func (a *alarm) forget() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.set = 0
 }
 
 // woken tells a node that an instant it asked for has come; with none, that the
@@ -62,6 +108,16 @@ func (c *clock) wake() {
 	now := c.host.now()
 	for len(c.due) > 0 && c.due[0].at <= now {
 		order := heap.Pop(&c.due).(wakeOrder)
+		if order.of != nil {
+			rings, again := order.of.rings(order.at, now)
+			if again != 0 {
+				order.at = again
+				heap.Push(&c.due, order)
+			}
+			if !rings {
+				continue
+			}
+		}
 		order.from.tell(woken{order.at})
 	}
 	if len(c.due) > 0 && (c.at == 0 || c.due[0].at < c.at) {

@@ -41,30 +41,39 @@ func TestC5_AQueryThatPanicsLeavesNoOtherReadWaiting(t *testing.T) {
 	}
 }
 
-// An instant that was asked for before an earlier one comes, too. It must not be
-// asked for twice from then on.
+// The clock is asked for one instant at a time. What is put off costs the node nothing, and
+// what is brought forward is not missed, whatever the clock still has.
 func TestP5_TheClockIsAskedForOneInstantAtATime(t *testing.T) {
-	h := &Host{cfg: HostConfig{ID: 1, Runtime: &dispatcher{}}.withDefaults(), epoch: time.Now()}
-	cfg := h.cfg.Raft
-	cfg.Boot = 1
-	core, err := raftcore.New(cfg, raftcore.Recovered{Incarnation: 1})
-	if err != nil {
-		t.Fatal(err)
+	var a alarm
+	put := func(at raftcore.Instant, wants bool) {
+		t.Helper()
+		if asks := a.put(at); asks != wants {
+			t.Fatalf("putting it to %d has the clock told: %v", at, asks)
+		}
 	}
-	n := &node{host: h, core: core, wake: 5}
-	n.receive(woken{at: 9})
-	if n.wake != 5 {
-		t.Error("it forgets what it asked for last")
+	look := func(at, now raftcore.Instant, wants bool, wantsAgain raftcore.Instant) {
+		t.Helper()
+		if rings, again := a.rings(at, now); rings != wants || again != wantsAgain {
+			t.Fatalf("of %d, at %d, it rings: %v, and is looked at again at %d", at, now, rings, again)
+		}
 	}
-	n.receive(woken{at: 5})
-	if n.wake != 0 {
-		t.Error("it does not notice that its instant has come")
-	}
-	n.wake = 5
-	n.receive(woken{})
-	if n.wake != 0 {
-		t.Error("it does not ask a new clock")
-	}
+	put(0, false)
+	put(9, true)
+	put(12, false)
+	put(5, true)
+	put(7, false)
+	look(5, 6, false, 7) // put off meanwhile
+	look(9, 9, false, 0) // from before: 7 is asked for
+	look(7, 9, true, 0)
+	look(7, 9, false, 0) // once
+	put(20, true)
+	put(0, false)
+	look(20, 21, false, 0) // nobody wants it any more
+	put(30, true)
+	a.forget()
+	put(40, true)
+	look(30, 30, false, 0) // of the clock before
+	look(40, 40, true, 0)
 }
 
 // Answers may be lost with the connection of the other side. Who asked gives up,

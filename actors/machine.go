@@ -41,6 +41,7 @@ type machine struct {
 	acting      bool                  // the effector has the table
 	version     uint64                // which it has to be of
 	applied     raftcore.SnapshotMeta // what a snapshot would stand for now
+	hurry       *atomic.Bool          // the node is to know at once how far this has come
 	working     *atomic.Int64         // counts the calls that were handed over and are not answered
 	recovered   *raftcore.Recovered   // what this member has started with
 
@@ -56,6 +57,7 @@ type machine struct {
 // snapshot to take.
 type work struct {
 	node    ref
+	hurry   *atomic.Bool
 	working *atomic.Int64
 	leads   raftcore.Term // in which this member leads; 0: it does not
 	restore *raftcore.SnapshotMeta
@@ -92,7 +94,10 @@ func (m *machine) Receive(ctx actor.Context) {
 			m.do(message.(*work))
 		}
 		if now := (raftcore.Applied{Index: m.applied.Last.Index, Passed: m.passed}); now != before {
-			m.node.tell(now)
+			m.node.box.lay(now)
+			if m.hurry.Load() {
+				m.node.box.schedule()
+			}
 		}
 	case *actor.Stopping:
 		m.box.abandonBatch()
@@ -102,7 +107,7 @@ func (m *machine) Receive(ctx actor.Context) {
 }
 
 func (m *machine) do(w *work) {
-	m.node, m.working = w.node, w.working
+	m.node, m.hurry, m.working = w.node, w.hurry, w.working
 	if w.restore != nil || len(w.entries) > 0 {
 		m.beginDisk(w)
 	}

@@ -111,6 +111,15 @@ func (m *mailbox) offer(message any) {
 	}
 }
 
+// lay leaves a message for the next turn that the actor takes, whenever that is.
+func (m *mailbox) lay(message any) {
+	m.mu.Lock()
+	if !m.closed {
+		m.facts = append(m.facts, message)
+	}
+	m.mu.Unlock()
+}
+
 func orphaned(message any) {
 	if o, ok := message.(orphan); ok {
 		o.orphaned()

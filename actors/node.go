@@ -3,6 +3,7 @@ package actors
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -47,11 +48,12 @@ type node struct {
 
 	out        raftcore.Output
 	calls      calls
+	hurry      atomic.Bool     // what the machine has applied is not to wait for the next turn
 	leader     raftcore.NodeID // the last one known
 	leads      raftcore.Term   // in which this node leads; 0: it does not
 	reads      reads
 	now        raftcore.Instant  // of this batch
-	wake       raftcore.Instant  // when the clock will wake this node; 0: it will not
+	alarm      alarm             // when the clock is to wake this node
 	asleep     bool              // it is silent, and the liveness knows
 	yielded    bool              // it has led with a machine that is quarantined, and wanted another to
 	naming     []namingSave      // Saves that name a snapshot, and are not durable yet
@@ -136,8 +138,8 @@ func (n *node) receive(message any) {
 	case *call:
 		n.request(m)
 	case woken:
-		if m.at == n.wake || m.at == 0 { // else an earlier one was asked for since, and came
-			n.wake = 0
+		if m.at == 0 {
+			n.alarm.forget()
 		}
 	case raftcore.Saved:
 		n.core.Step(m)
@@ -154,9 +156,9 @@ func (n *node) receive(message any) {
 	case raftcore.SnapshotSent:
 		n.core.Step(m)
 	case wholeWanted:
-		n.machine.tell(&work{node: n.self, working: &n.calls.working, leads: n.leads, whole: true, cluster: n.core.Status().Cluster})
+		n.machine.tell(&work{node: n.self, hurry: &n.hurry, working: &n.calls.working, leads: n.leads, whole: true, cluster: n.core.Status().Cluster})
 	case snapshotOrder:
-		n.machine.tell(&work{node: n.self, working: &n.calls.working, leads: n.leads, compact: true, told: m.told, cluster: n.core.Status().Cluster})
+		n.machine.tell(&work{node: n.self, hurry: &n.hurry, working: &n.calls.working, leads: n.leads, compact: true, told: m.told, cluster: n.core.Status().Cluster})
 	case raftcore.Unreachable:
 		n.core.Step(m)
 	case removedThere:
@@ -319,10 +321,8 @@ func (n *node) drain() {
 	if out.StatusChanged {
 		n.publish()
 	}
+	n.hurry.Store(out.AwaitsApplied)
 	n.wakeAt(out.Deadline)
-	if len(n.reads.held) > 0 {
-		n.wakeAt(n.reads.lookAt)
-	}
 	if len(out.Send) > 0 {
 		n.send(out.Send)
 		*out = raftcore.Output{} // the peers hold what the messages point to
@@ -339,11 +339,13 @@ func (n *node) rest() {
 	}
 }
 
-// wakeAt has the clock wake this node, unless it will anyway.
+// wakeAt has the clock wake this node, at this instant if not before.
 func (n *node) wakeAt(at raftcore.Instant) {
-	if at != 0 && (n.wake == 0 || at < n.wake) {
-		n.wake = at
-		n.host.clock.tell(wakeOrder{at: at, from: n.self})
+	if look := n.reads.lookAt; len(n.reads.held) > 0 && (at == 0 || look < at) {
+		at = look
+	}
+	if n.alarm.put(at) {
+		n.host.clock.tell(wakeOrder{at, n.self, &n.alarm})
 	}
 }
 
@@ -451,7 +453,7 @@ func (n *node) feedMachine(out *raftcore.Output) {
 	if len(out.Apply.Entries) == 0 && len(n.reads.ready) == 0 && out.Restore == nil && !out.Compact {
 		return
 	}
-	w := &work{node: n.self, working: &n.calls.working, leads: n.leads, restore: out.Restore, compact: out.Compact, entries: out.Apply.Entries, reads: n.reads.ready}
+	w := &work{node: n.self, hurry: &n.hurry, working: &n.calls.working, leads: n.leads, restore: out.Restore, compact: out.Compact, entries: out.Apply.Entries, reads: n.reads.ready}
 	w.named = n.named
 	if w.compact {
 		w.cluster = n.core.Status().Cluster
@@ -492,7 +494,7 @@ func (n *node) publish() {
 	}
 	if leads != n.leads {
 		n.leads = leads
-		n.machine.tell(&work{node: n.self, working: &n.calls.working, leads: leads})
+		n.machine.tell(&work{node: n.self, hurry: &n.hurry, working: &n.calls.working, leads: leads})
 	}
 	if s.Leader == n.leader || s.Leader == raftcore.Nobody {
 		return

@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/castaway-go/castaway/actors"
@@ -335,6 +337,39 @@ func TestAMemberThatStopsDoesNotWaitForASnapshot(t *testing.T) {
 		defer cancel()
 		if err := g.Stop(ctx); err != nil {
 			t.Errorf("Stop ends with %v", err)
+		}
+	})
+}
+
+// countingImages is a register that counts the snapshots that are taken of it.
+type countingImages struct {
+	*register
+	taken *atomic.Int64
+}
+
+func (c countingImages) Snapshot() (io.WriterTo, error) {
+	c.taken.Add(1)
+	return c.register.Snapshot()
+}
+
+// What a machine has applied is told to the node with its next input, and at once if there is
+// something to be done about it: nothing more may come.
+func TestASnapshotIsTakenAlsoWhenNothingMoreHappens(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		var taken atomic.Int64
+		w.machine = func(h *hostUp) actors.StateMachine {
+			return countingImages{&register{world: h.world, on: h.id}, &taken}
+		}
+		w.compacting(10)
+		for index := raftcore.Index(0); index < 10; {
+			r, err := w.hosts[0].group.Do(w.ctx, &actors.Request{Operation: actors.Propose, Data: []byte("x")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			index = r.Index
+			if synctest.Wait(); taken.Load() != int64(index/10) {
+				t.Errorf("after entry %d %d snapshots were taken", index, taken.Load())
+			}
 		}
 	})
 }

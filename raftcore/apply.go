@@ -90,6 +90,14 @@ func (n *Node) applyLoaded(in Loaded) {
 	}
 }
 
+// awaitsApplied reports whether something waits for the machine: more entries than it had
+// room for, a snapshot, somebody who is told; or nothing but the machine will wake this node.
+func (n *Node) awaitsApplied() bool {
+	a, s, c := &n.applying, &n.snapshots, &n.cfg
+	return a.done < a.sent && (n.out.Deadline == 0 || a.restore != nil || a.restoring || a.sent < min(n.log.commit, n.log.saved) || len(n.watched) > 0 ||
+		c.SnapshotEntries > 0 && a.sent-s.newest.Last.Index >= Index(c.SnapshotEntries) || c.SnapshotBytes > 0 && s.bytes >= c.SnapshotBytes)
+}
+
 // applied takes the news how far the machine has come.
 func (n *Node) applied(in Applied) {
 	a := &n.applying

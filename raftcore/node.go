@@ -256,6 +256,7 @@ func (n *Node) Drain(out *Output) {
 		n.out.Replies[i].Leader = n.leaderID // as it is now: who asked is to go there
 	}
 	n.out.Deadline, n.out.Quiescent = n.deadline(), n.quiet
+	n.out.AwaitsApplied = n.awaitsApplied()
 	n.check()
 	if deepChecks {
 		n.CheckInvariants()

@@ -42,6 +42,9 @@ type Output struct {
 	// Unreachable when the leader is gone, or is gone already when this turns true; for
 	// a leader it should do so when a follower is, else it may lead nobody for long.
 	Quiescent bool
+	// AwaitsApplied: there will be something to do when the state machine has applied what it
+	// was given. Otherwise Applied may wait until the node is given another input.
+	AwaitsApplied bool
 	// Deadline is when the node wants a Tick even if nothing else happens; zero
 	// if time means nothing to it.
 	Deadline Instant
@@ -66,7 +69,7 @@ func (o *Output) handOver(out *Output) {
 	out.Restore, o.Restore = o.Restore, nil
 	out.Compact, o.Compact = o.Compact, false
 	out.StatusChanged, o.StatusChanged = o.StatusChanged, false
-	out.Quiescent, out.Deadline = o.Quiescent, o.Deadline
+	out.Quiescent, out.Deadline, out.AwaitsApplied = o.Quiescent, o.Deadline, o.AwaitsApplied
 	exchange(&out.Load, &o.Load)
 	exchange(&out.Send, &o.Send)
 	exchange(&out.Apply.Tags, &o.Apply.Tags)

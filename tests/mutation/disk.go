@@ -673,6 +673,18 @@ var actorMutants = []mutant{
 	{"L7", "beats that were lost are not noticed", []edit{
 		{"liveness.go", "p.resend = p.said != digest{beat.Count, beat.Sum}", "p.resend = false"},
 	}},
+	{"A1", "a node does not hear of its machine before something else happens", []edit{
+		{"machine.go", "if m.hurry.Load() {", "if false && m.hurry.Load() {"},
+	}},
+	{"P9", "what is brought forward comes when it was to come before", []edit{
+		{"clock.go", "if at == 0 || a.set != 0 && a.set <= at {", "if at == 0 || a.set != 0 {"},
+	}},
+	{"P9", "what was put off never comes", []edit{
+		{"clock.go", "return false, a.due", "return false, 0"},
+	}},
+	{"P9", "what was put off comes all the same", []edit{
+		{"clock.go", "case a.due > now:", "case a.due > now && false:"},
+	}},
 	{"L7", "a clock that is late counts twice", []edit{
 		{"liveness.go", "if m.at == l.wake {", "if true {"},
 	}},
