@@ -27,7 +27,8 @@ type Config struct {
 	// Default 1 s. It should be well over the network's round trip and the
 	// longest usual fsync.
 	ElectionTimeout time.Duration
-	// HeartbeatInterval is how often an idle leader shows itself. Default: a
+	// HeartbeatInterval is how often an idle leader shows itself: a busy one does with
+	// the entries that it sends, as long as they are acknowledged in time. Default: a
 	// tenth of ElectionTimeout; at most a third of it.
 	HeartbeatInterval time.Duration
 	// Joins: this node was not among the founders, or its disk was lost: it waits to

@@ -94,22 +94,23 @@ func (n *Node) appendRequest(m *Message, r *AppendRequest) {
 		n.holdUntil = n.now.Add(n.cfg.ElectionTimeout)
 		n.resetElection()
 	}
+	// Entries ask for nothing but their acknowledgement, which echoes the round.
+	asked := len(r.Entries) == 0 && (fresh || r.Round > f.inOrder && !r.Urgent)
 	if !r.Urgent {
-		fresh = fresh || r.Round > f.inOrder && len(r.Entries) == 0 // else their acknowledgement is enough
 		f.inOrder = max(f.inOrder, r.Round)
 	}
 	flooded := n.flooded()
 	if flooded && !n.log.has(r.Prev) {
 		// It follows what was dropped. To say so now would have it sent, and dropped,
 		// over and over.
-		f.owes, f.flooded = f.owes || fresh, true
+		f.owes, f.flooded = f.owes || asked, true
 		return
 	}
 	// What is urgent may have come before others that were sent earlier: what those had the
 	// follower say stays to be said.
 	f.flooded = f.flooded && r.Urgent
 	if !n.log.has(r.Prev) || n.late(m) {
-		f.owes = f.owes || fresh
+		f.owes = f.owes || asked
 		if !r.Urgent || !f.rejecting {
 			f.rejecting = true
 			f.rejection = AppendReply{Rejected: true, Probed: r.Prev, Hint: n.log.newestUpTo(r.Prev)}
@@ -126,10 +127,10 @@ func (n *Node) appendRequest(m *Message, r *AppendRequest) {
 	f.verified = max(f.verified, last)
 	n.commitTo(min(r.Commit, f.verified))
 	n.joinIfComplete(m, r)
-	// A new round is answered at once, whatever the disk does: reads and the
+	// A question is answered at once, whatever the disk does: reads and the
 	// leader's office hang on it. Entries are acknowledged when they are durable,
 	// and again if they come again.
-	if fresh || len(entries) > 0 && last <= f.acked {
+	if asked || len(entries) > 0 && last <= f.acked {
 		f.owes = true
 	}
 	if r.Quiesce && r.Round == f.round && !f.owes && !f.doubtful && n.log.saved == n.log.last && n.log.commit == n.log.last && last == n.log.last {

@@ -16,9 +16,9 @@ type leading struct {
 	uncommittedBytes int
 	released         Index
 
-	round       uint64 // the newest round
-	due         uint64 // the newest round that every peer must hear of
-	heartbeatAt Instant
+	committedAt Instant // when the commit index last grew
+	crowded     bool    // it did for many proposals together
+	round       uint64  // the newest round
 	// quorumUntil is until when a quorum is known to have shown itself recently
 	// enough; by now it may be longer.
 	quorumUntil Instant
@@ -46,7 +46,7 @@ func (n *Node) becomeLeader() {
 		n.broken(RuleLeaderVotes, "won an election as a non-voter")
 	}
 	n.setRole(Leader, n.cfg.ID)
-	n.leader = leading{start: n.log.last + 1, released: n.log.last, heartbeatAt: n.now.Add(n.cfg.HeartbeatInterval)}
+	n.leader = leading{start: n.log.last + 1, released: n.log.last}
 	if old := n.members.previous(); old != nil {
 		n.leader.peers = n.meet(nil, old) // the leader that left some behind may not have come to say so
 	}
@@ -84,7 +84,8 @@ func (n *Node) meet(peers []progress, conf *ConfState) []progress {
 		if id != n.cfg.ID && !slices.ContainsFunc(peers, func(p progress) bool { return p.id == id }) {
 			peers = append(peers, progress{
 				id: id, witness: conf.Witness(id), next: n.log.last + 1, heardAt: n.now, reachedAt: n.now, since: n.leader.round,
-				catchUp: catchUp{target: n.log.last, began: n.now, grewAt: n.now},
+				heartbeatAt: n.now.Add(n.cfg.HeartbeatInterval),
+				catchUp:     catchUp{target: n.log.last, began: n.now, grewAt: n.now},
 			})
 		}
 	}
@@ -134,8 +135,12 @@ func (n *Node) propose(in Propose) {
 	}
 }
 
-// replicateAll sends what each peer needs.
+// replicateAll sends what each peer needs. Entries take a round along, now and then: who
+// acknowledges them in time need not be sent heartbeats.
 func (n *Node) replicateAll() {
+	if n.now >= n.leader.opened[n.leader.round%rounds].Add(n.cfg.HeartbeatInterval/2) && n.anyPeer((*Node).takesEntries) {
+		n.openedRound()
+	}
 	for i := range n.leader.peers {
 		n.replicate(&n.leader.peers[i])
 	}
@@ -171,13 +176,32 @@ func (n *Node) replicate(p *progress) {
 			p.becomeProbe(p.next) // lost, or arrived and not reported: ask
 		}
 	}
-	// A round and a commit index travel with entries if there are any, and alone
-	// if there are not.
 	welcome := p.newcomer && !p.welcomed && n.mayAdmit(p)
-	if p.sentRound < n.leader.due || p.state == ProgressReplicate && p.sentCommit < n.log.commit || welcome {
+	if p.question || welcome || n.commitIsNews(p) {
 		n.sendEntries(p, nil)
 	}
 }
+
+// takesEntries reports whether there are entries that can be sent to a peer now.
+func (n *Node) takesEntries(p *progress) bool {
+	return p.state == ProgressReplicate && !p.loading && p.next <= n.log.last && p.next >= n.log.windowFirst() &&
+		!p.inflight.full(n.cfg.MaxInflight, n.cfg.MaxInflightBytes)
+}
+
+// commitIsNews reports whether a peer is to be told the commit index now, without entries.
+// Where there are many clients it can wait, for the next of their entries will be there soon.
+// But not where somebody reads who needs it.
+func (n *Node) commitIsNews(p *progress) bool {
+	return p.state == ProgressReplicate && p.sentCommit < n.log.commit &&
+		(!n.leader.crowded || n.now >= n.tellBy() || p.sentCommit < p.reads || n.leader.retiring)
+}
+
+// crowd is how many proposals that are committed together, and answered, have others follow
+// them soon.
+const crowd = 4
+
+// tellBy returns when peers are told what was committed last, if nothing else is sent.
+func (n *Node) tellBy() Instant { return n.leader.committedAt.Add(n.cfg.HeartbeatInterval / 2) }
 
 // sendOptimistically sends entries from next on, and counts on their arrival.
 func (n *Node) sendOptimistically(p *progress, entries []Entry) {
@@ -197,7 +221,11 @@ func (n *Node) sendEntries(p *progress, entries []Entry) {
 	if !known {
 		n.broken(RuleLogContiguous, "entry %d, before those for %d, has no term", prev, p.id)
 	}
+	if len(entries) == 0 {
+		p.question = false
+	}
 	p.sentRound = n.leader.round
+	n.postponeHeartbeat(p)
 	if p.state == ProgressProbe && p.asked == 0 {
 		p.asked = n.leader.round
 	}
@@ -269,6 +297,7 @@ func (n *Node) appendReply(m *Message, r *AppendReply) {
 		p.heardAt = n.now
 		if n.leader.round-r.Round < rounds {
 			p.leaseFrom = max(p.leaseFrom, n.leader.opened[r.Round%rounds])
+			n.postponeHeartbeat(p)
 		}
 		n.confirmReads()
 	}
@@ -345,6 +374,10 @@ func (n *Node) advanceCommit() {
 		if l.commit < n.leader.start {
 			n.out.StatusChanged = true // it can answer reads from now on
 		}
+		if quorum > l.commit {
+			n.leader.committedAt = n.now
+			n.leader.crowded = len(n.tags) >= crowd && n.tags[crowd-1].Index <= quorum
+		}
 		n.commitTo(min(quorum, l.last))
 	}
 	n.release()
@@ -386,22 +419,53 @@ func (n *Node) expireLeader() {
 			return
 		}
 	}
-	if n.now >= n.leader.heartbeatAt && len(n.leader.peers) > 0 {
-		n.newRound()
-		n.leader.heartbeatAt = n.now.Add(n.cfg.HeartbeatInterval)
+	if n.anyPeer((*Node).heartbeatDue) {
+		n.openedRound()
 		for i := range n.leader.peers {
+			// Whose heartbeat would be next is sent it at the same time.
 			p := &n.leader.peers[i]
-			p.probed = false // the question may have been lost
-			if p.state == ProgressProbe || p.inflight.count > 0 {
-				n.showSign(p)
-			} else {
-				p.reachedAt = n.now
+			if n.now.Add(n.cfg.HeartbeatInterval/2) >= p.heartbeatAt && !n.entriesShow(p) {
+				n.heartbeat(p)
 			}
 		}
 		n.needWitnesses()
 		if n.unheeded() {
 			n.becomeFollower(n.hard.Term)
 		}
+	}
+}
+
+// heartbeatDue reports whether a peer has to be sent a heartbeat now.
+func (n *Node) heartbeatDue(p *progress) bool { return n.now >= p.heartbeatAt && !n.entriesShow(p) }
+
+// entriesShow reports whether entries are about to be sent to a peer, and will do for a
+// heartbeat, because it has acknowledged others in time.
+func (n *Node) entriesShow(p *progress) bool { return n.takesEntries(p) && n.now < n.showBy(p) }
+
+// showBy returns until when a peer need not be sent a heartbeat, as long as entries are: it
+// has echoed a round that was opened so long before.
+func (n *Node) showBy(p *progress) Instant { return p.leaseFrom.Add(n.cfg.ElectionTimeout / 3) }
+
+// heartbeat asks a peer to show itself.
+func (n *Node) heartbeat(p *progress) {
+	p.heartbeatAt = n.now.Add(n.cfg.HeartbeatInterval)
+	p.question = true
+	p.probed = false // the question may have been lost
+	if p.state == ProgressProbe || p.inflight.count > 0 {
+		n.showSign(p)
+	} else {
+		p.reachedAt = n.now
+	}
+}
+
+// postponeHeartbeat notes that a peer has been sent, or has echoed, a round. A heartbeat is
+// due an interval after the round that was sent last, with whatever it was: provided that
+// the peer echoes them. Where entries are slow, on the wire or on the peer's disk, it must
+// not wait for them.
+func (n *Node) postponeHeartbeat(p *progress) {
+	if p.state == ProgressReplicate && n.leader.round-p.sentRound < rounds {
+		sent := n.leader.opened[p.sentRound%rounds]
+		p.heartbeatAt = max(p.heartbeatAt, min(sent.Add(n.cfg.HeartbeatInterval), n.showBy(p)))
 	}
 }
 
@@ -418,8 +482,10 @@ func (n *Node) unheeded() bool {
 
 // newRound opens a round that every peer has to answer, and returns it.
 func (n *Node) newRound() uint64 {
-	n.leader.due = n.openedRound()
-	return n.leader.due
+	for i := range n.leader.peers {
+		n.leader.peers[i].question = true
+	}
+	return n.openedRound()
 }
 
 // openedRound opens a round, and notes when.
@@ -454,10 +520,28 @@ func (n *Node) leaderDeadline() Instant {
 	case len(n.leader.peers) == 0:
 		return 0
 	}
-	if n.leader.heartbeatAt > n.leader.quorumUntil {
+	at := n.leader.peers[0].heartbeatAt
+	for i := range n.leader.peers {
+		p := &n.leader.peers[i]
+		at = min(at, p.heartbeatAt)
+		if p.state == ProgressReplicate && p.sentCommit < n.log.commit {
+			at = min(at, n.tellBy())
+		}
+	}
+	if at > n.leader.quorumUntil {
 		n.leader.quorumUntil = n.quorumHeardAt().Add(n.cfg.ElectionTimeout)
 	}
-	return min(n.leader.heartbeatAt, n.leader.quorumUntil)
+	return min(at, n.leader.quorumUntil)
+}
+
+// anyPeer reports whether something is true of a peer.
+func (n *Node) anyPeer(is func(*Node, *progress) bool) bool {
+	for i := range n.leader.peers {
+		if is(n, &n.leader.peers[i]) {
+			return true
+		}
+	}
+	return false
 }
 
 // peer returns this leader's view of id, or nil.

@@ -64,7 +64,8 @@ type AppendRequest struct {
 	Commit Index
 	// Round numbers the leader's heartbeats in its term. The reply that echoes
 	// it proves that the follower still followed when the round was sent:
-	// reads wait for that, and a repeated old heartbeat proves nothing.
+	// reads wait for that, and a repeated old heartbeat proves nothing. Without
+	// entries it is answered at once; with entries, by their acknowledgement.
 	Round uint64
 	// Admit: the receiver, a newcomer, may vote once it has everything up to Commit.
 	// See newcomer.go.

@@ -77,8 +77,11 @@ type progress struct {
 	// an election timeout after that, by its own clock, it elects nobody else.
 	leaseFrom Instant
 
-	sentRound  uint64 // the newest round sent
-	sentCommit Index  // the newest commit index sent
+	heartbeatAt Instant // when it is to be sent a heartbeat
+	question    bool    // it is to be asked to echo the newest round, at once: entries do not ask that
+	sentRound   uint64  // the newest round sent
+	sentCommit  Index   // the newest commit index sent
+	reads       Index   // it was told to read at this
 }
 
 // becomeProbe goes back to asking, from next on.

@@ -77,11 +77,10 @@ func wakes(in Input) bool {
 func (n *Node) wake(believe bool) {
 	n.quiet = false
 	if n.role == Leader {
-		n.leader.heartbeatAt = n.now
 		n.leader.idleSince = n.now
 		for i := range n.leader.peers {
 			p := &n.leader.peers[i]
-			p.heardAt, p.reachedAt = n.now, n.now
+			p.heardAt, p.reachedAt, p.heartbeatAt = n.now, n.now, n.now
 			p.catchUp.began = n.now // the silence was not a round that took long
 		}
 		return

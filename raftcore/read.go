@@ -114,6 +114,9 @@ func (n *Node) answerReads() {
 	for _, w := range r.confirming {
 		if w.from != Nobody {
 			n.send(w.from, &ReadReply{Sequence: w.sequence, Index: r.index})
+			if p := n.peer(w.from); p != nil {
+				p.reads = r.index
+			}
 		} else {
 			n.out.Reads = append(n.out.Reads, ReadReady{Tag: w.tag, Index: r.index})
 		}

@@ -139,9 +139,9 @@ func (l *leading) visit(a Archive) {
 	num(a, &l.start)
 	num(a, &l.uncommittedBytes)
 	num(a, &l.released)
+	num(a, &l.committedAt)
+	flag(a, &l.crowded)
 	num(a, &l.round)
-	num(a, &l.due)
-	num(a, &l.heartbeatAt)
 	num(a, &l.quorumUntil)
 	flag(a, &l.retiring)
 	num(a, &l.farewell)
@@ -187,8 +187,11 @@ func (p *progress) visit(a Archive) {
 	num(a, &p.inOrder)
 	num(a, &p.reachedAt)
 	num(a, &p.leaseFrom)
+	num(a, &p.heartbeatAt)
+	flag(a, &p.question)
 	num(a, &p.sentRound)
 	num(a, &p.sentCommit)
+	num(a, &p.reads)
 }
 
 // visit walks through what is in flight, oldest first, wherever in the ring it lies.

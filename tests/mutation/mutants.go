@@ -161,6 +161,18 @@ var coreMutants = []mutant{
 	p.heardAt = n.now
 `},
 	}},
+	{"E15", "entries that nobody acknowledges take the place of heartbeats", []edit{
+		{"leader.go", "p.heartbeatAt = max(p.heartbeatAt, min(sent.Add(n.cfg.HeartbeatInterval), n.showBy(p)))", "p.heartbeatAt = max(p.heartbeatAt, sent.Add(n.cfg.HeartbeatInterval))"},
+	}},
+	{"E15", "entries that are about to be sent take the place of a heartbeat that is late", []edit{
+		{"leader.go", "return n.takesEntries(p) && n.now < n.showBy(p)", "return n.takesEntries(p)"},
+	}},
+	{"L7", "entries take no round along", []edit{
+		{"leader.go", "if n.now >= n.leader.opened[n.leader.round%rounds]", "if n.now < 0*n.leader.opened[n.leader.round%rounds]"},
+	}},
+	{"F4", "heartbeats come beside entries", []edit{
+		{"leader.go", "	n.postponeHeartbeat(p)\n	if p.state == ProgressProbe && p.asked", "	if p.state == ProgressProbe && p.asked"},
+	}},
 	{"E16", "a vote request deposes a living leader", []edit{
 		{"node.go", "if m.Term > n.hard.Term && n.leaderAlive() && !b.Transfer {", "if m.Term < 0*n.hard.Term && n.leaderAlive() {"},
 		{"candidate.go", "|| n.leaderAlive() && !r.Transfer ||", "||"},
@@ -659,6 +671,24 @@ var coreMutants = []mutant{
 	}},
 	{"Q4", "the promise that a lease rests on ends with the term", []edit{
 		{"follower.go", "n.cfg.LeaseReads && n.now < n.holdUntil", "n.cfg.LeaseReads && n.leaderID != Nobody && n.now < n.holdUntil"},
+	}},
+	{"Q6", "a read waits for the disks of those who are sent entries", []edit{
+		{"leader.go", "if len(entries) == 0 {\n		p.question = false", "if len(entries) >= 0 {\n		p.question = false"},
+	}},
+	{"Q6", "who reads elsewhere waits for the proposals of others", []edit{
+		{"leader.go", "|| p.sentCommit < p.reads ||", "||"},
+	}},
+	{"R13", "the commit index waits for entries that nobody proposes", []edit{
+		{"leader.go", "|| n.now >= n.tellBy() ||", "||"},
+	}},
+	{"R13", "the commit index of a lone client waits for entries", []edit{
+		{"leader.go", "(!n.leader.crowded || n.now", "(n.now"},
+	}},
+	{"A1", "a machine with room again is not noticed", []edit{
+		{"apply.go", "a.sent < min(n.log.commit, n.log.saved) || len(n.watched)", "len(n.watched)"},
+	}},
+	{"A1", "a node that nothing else wakes hears late of its machine", []edit{
+		{"apply.go", "(n.out.Deadline == 0 || a.restore", "(a.restore"},
 	}},
 	{"Q6", "a read joins a round that is open already", []edit{
 		{"read.go", "n.reads.waiting = append(n.reads.waiting, waitingRead{tag: in.Tag})", `if n.reads.round != 0 {
