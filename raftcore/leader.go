@@ -184,7 +184,7 @@ func (n *Node) replicate(p *progress) {
 
 // takesEntries reports whether there are entries that can be sent to a peer now.
 func (n *Node) takesEntries(p *progress) bool {
-	return p.state == ProgressReplicate && !p.loading && p.next <= n.log.last && p.next >= n.log.windowFirst() &&
+	return p.state == ProgressReplicate && !p.loading && p.next <= n.lastFor(p) && p.next >= n.log.windowFirst() &&
 		!p.inflight.full(n.cfg.MaxInflight, n.cfg.MaxInflightBytes)
 }
 
