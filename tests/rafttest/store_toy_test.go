@@ -226,6 +226,7 @@ func (s *toyStore) replay() error {
 			return &persistence.CorruptError{File: "toy", Detail: "a record is torn"}
 		}
 		d.seen, s.torn = d.seen[:i], true
+		d.pending = slices.DeleteFunc(d.pending, func(k int) bool { return k >= i })
 		break
 	}
 	if !d.is("trusts what the cache shows") {
