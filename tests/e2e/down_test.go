@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-var down = flag.Duration("down", 20*time.Second, "how long TestP5P6_MemberDownUnderLoad keeps a member down")
+var down = flag.Duration("down", 12*time.Second, "how long TestP5P6_MemberDownUnderLoad keeps a member down")
 
 // TRAPS P5, P6: one member is away while the others are written to as fast as
 // they can. What is meant for it must not pile up in their memory; and when it

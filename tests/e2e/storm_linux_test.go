@@ -24,7 +24,7 @@ import (
 )
 
 var (
-	faults = flag.Int("faults", 9, "how many faults TestE14E15P6_FaultsOfTheNetwork has")
+	faults = flag.Int("faults", 7, "how many faults TestE14E15P6_FaultsOfTheNetwork has")
 	seed   = flag.Uint64("seed", 0, "the seed of its faults; 0: any")
 )
 
