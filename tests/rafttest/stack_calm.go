@@ -82,6 +82,7 @@ func (s *stack) recover() {
 	s.until("all members run", long, func() bool {
 		if s.queue.now >= again {
 			s.restartQuarantined()
+			s.newestPrograms() // one that was about to open has opened with an old one
 			again = s.queue.now + time.Second
 		}
 		return !slices.ContainsFunc(s.hosts, func(h *stackHost) bool {
@@ -89,7 +90,7 @@ func (s *stack) recover() {
 				if m.group == nil && m.removed != 0 {
 					m.comeBack()
 				}
-				return !m.up() || m.status().State != actors.Running || errors.Is(m.status().Fault, actors.ErrQuarantined)
+				return !m.up() || m.runs < m.of.newest || m.status().State != actors.Running || errors.Is(m.status().Fault, actors.ErrQuarantined)
 			})
 		})
 	})
@@ -112,7 +113,7 @@ func (s *stack) dieOut() {
 func (s *stack) newestPrograms() {
 	for _, g := range s.groups {
 		for _, m := range g.members() {
-			if m.program < g.newest {
+			if m.program < g.newest || m.up() && m.runs < g.newest {
 				m.install(g.newest)
 			}
 		}

@@ -116,6 +116,7 @@ type stackMember struct {
 	opening  bool
 	stopping bool
 	program  uint64 // the newest version that it can be of
+	runs     uint64 // that of the program it was opened with: a newer one may have come meanwhile
 	batches  bool   // its machine takes commands together
 
 	panics  bool           // the machine panics at the next command
@@ -141,8 +142,9 @@ func (m *stackMember) open(then func()) {
 	if s.calm {
 		m.program = m.of.newest
 	}
+	m.runs = m.program
 	cfg := actors.GroupConfig{
-		Name: m.of.name, Machine: m.watch, Versions: actors.Versions{Newest: m.program},
+		Name: m.of.name, Machine: m.watch, Versions: actors.Versions{Newest: m.runs},
 		Members: founders(s.plan.Founders), Join: m.joins || m.removed != 0, Replaces: m.removed,
 	}
 	if !cfg.Join {
@@ -393,7 +395,7 @@ func (h *stackHost) dieOut() {
 // expects reports whether it was to be that a member is quarantined or faulted.
 func (m *stackMember) expects(message string, err error) bool {
 	var version *actors.VersionError
-	if p := m.of.stack.plan; errors.As(err, &version) && version.Needed > m.program && p.Change+p.Remove > 0 {
+	if p := m.of.stack.plan; errors.As(err, &version) && version.Needed > m.runs && p.Change+p.Remove > 0 {
 		return true // nobody has asked one that was no member at that time: an operator has to bring the new program
 	}
 	return strings.Contains(message, "is quarantined") && m.of.stack.plan.Poison && m.of == m.of.stack.main()
