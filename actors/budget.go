@@ -54,26 +54,33 @@ type budget struct {
 const callOverhead = 512
 
 // admit counts a request, or returns why it is not taken. What makes room is always taken,
-// and so is what an operator wants.
+// and so is what an operator wants. It is counted before it is looked at what was: others are
+// admitted at the same time.
 func (g *Group) admit(c *call) error {
 	h, bytes := g.host, c.bytes()
+	inGroup, onHost := g.budget.take(bytes), h.budget.take(bytes)
 	if c.needsRoom() {
-		for _, b := range []struct {
-			*budget
-			what string
-		}{{&g.budget, "bytes of requests, results and effects in the group"}, {&h.budget, "bytes of requests, results and effects on the host"}} {
-			if used := b.calls.Load() + b.tables.Load(); used+bytes > b.limit {
-				h.sweepPeers()
-				return &BusyError{What: b.what, Used: used, Limit: b.limit, RetryAfter: h.cfg.Raft.HeartbeatInterval}
-			}
+		var full *BusyError
+		if inGroup > g.budget.limit {
+			full = &BusyError{What: "bytes of requests, results and effects in the group", Used: inGroup - bytes, Limit: g.budget.limit}
+		} else if onHost > h.budget.limit {
+			full = &BusyError{What: "bytes of requests, results and effects on the host", Used: onHost - bytes, Limit: h.budget.limit}
+		}
+		if full != nil {
+			g.budget.take(-bytes)
+			h.budget.take(-bytes)
+			h.sweepPeers()
+			full.RetryAfter = h.cfg.Raft.HeartbeatInterval
+			return full
 		}
 	}
 	c.group = g
 	c.counts.Store(true)
-	g.budget.calls.Add(bytes)
-	h.budget.calls.Add(bytes)
 	return nil
 }
+
+// take counts bytes of requests, and returns what is used with them.
+func (b *budget) take(bytes int64) (used int64) { return b.calls.Add(bytes) + b.tables.Load() }
 
 // bytes are what a call counts for.
 func (c *call) bytes() int64 { return int64(len(c.data)) + callOverhead }
@@ -93,8 +100,8 @@ func (c *call) needsRoom() bool {
 func (c *call) release() {
 	if c.counts.Load() && c.counts.Swap(false) {
 		bytes := c.bytes()
-		c.group.budget.calls.Add(-bytes)
-		c.group.host.budget.calls.Add(-bytes)
+		c.group.budget.take(-bytes)
+		c.group.host.budget.take(-bytes)
 	}
 }
 

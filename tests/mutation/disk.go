@@ -990,7 +990,15 @@ var actorMutants = []mutant{
 		{"request.go", "\tc.release()\n\tif c.state.Swap", "\tif c.state.Swap"},
 	}},
 	{"F4", "a request counts in its group alone", []edit{
-		{"budget.go", "\th.budget.calls.Add(bytes)\n", "\th.budget.calls.Add(0)\n"},
+		{"budget.go", "onHost := g.budget.take(bytes), h.budget.take(bytes)", "onHost := g.budget.take(bytes), h.budget.take(0)"},
+	}},
+	{"F4", "two that come at once take the same room", []edit{
+		{"budget.go", "inGroup, onHost := g.budget.take(bytes), h.budget.take(bytes)", "inGroup, onHost := g.budget.take(0)+bytes, h.budget.take(0)+bytes"},
+		{"budget.go", "\t\t\tg.budget.take(-bytes)\n\t\t\th.budget.take(-bytes)\n", ""},
+		{"budget.go", "\tc.group = g\n\tc.counts.Store(true)", "\tg.budget.take(bytes)\n\th.budget.take(bytes)\n\tc.group = g\n\tc.counts.Store(true)"},
+	}},
+	{"F4", "what is refused takes room", []edit{
+		{"budget.go", "\t\t\tg.budget.take(-bytes)\n\t\t\th.budget.take(-bytes)\n", ""},
 	}},
 	{"F4", "what an actor on another host wants is not counted", []edit{
 		{"host.go", "if err := g.admit(c); err != nil {\n\t\t\t\tc.finish(nil, err)\n\t\t\t\treturn\n\t\t\t}\n", ""},
