@@ -34,7 +34,8 @@ import (
 // ChangeMembers; when Status.Removed is true it may go. One that is not open is judged by
 // the newest configuration in its log. To ask again is harmless, and finishes what was
 // interrupted. The error is ErrRejected, or ErrUnknown if it may be removed yet; also
-// ErrStorageFault if the disk is the reason.
+// ErrStorageFault if the disk is the reason. ErrStorageFault alone says that it is removed, and
+// that its snapshots are still there: ask again, or let the next start of the host do it.
 func (h *Host) Remove(ctx context.Context, name string) error { return h.remove(ctx, name, h.cfg.ID) }
 
 // ForceRemove is Remove, also for a member that votes: the others have to do without it

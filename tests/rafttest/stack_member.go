@@ -234,6 +234,9 @@ func (m *stackMember) remove() {
 		case errors.Is(err, actors.ErrRejected) || errors.Is(err, actors.ErrUnknown) || errors.Is(err, actors.ErrStillVoter):
 			s.stats.NotRemoved++
 			s.queue.note(p, err.Error(), "does not remove %s", m.of.name)
+		case errors.Is(err, actors.ErrStorageFault): // alone
+			removed = true
+			s.queue.note(p, err.Error(), "has not removed the files of %s", m.of.name)
 		default:
 			s.fail("removing %v: %v", m, err)
 		}
