@@ -2,10 +2,8 @@ package actors_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -47,15 +45,8 @@ func (p pausing) Read(b []byte) (int, error) {
 func TestSnapshotsShowHowFarTheyHaveCome(t *testing.T) {
 	inWorld(t, 3, func(w *world) {
 		w.machine = func(h *hostUp) actors.StateMachine { return leisurely{&register{world: w, on: h.id}} }
-		w.compacting(10)
 		w.net.SetFaults(0, 5*time.Millisecond)
-		l := w.leader()
-		f := w.hosts[l.id%3]
-		f.stop()
-		l = w.leader(f)
-		for i := range 60 {
-			l.propose(fmt.Sprint(i, strings.Repeat("x", 50_000)))
-		}
+		l, f := w.leftBehind(60, 50_000)
 		seen := map[actors.SnapshotStage]map[int64]bool{} // the Dones of each stage
 		look := func(h *hostUp, peer raftcore.NodeID) {
 			now := h.host.Now()

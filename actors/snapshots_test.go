@@ -134,15 +134,7 @@ func TestS12_ASnapshotArrivesThroughWhateverHappens(t *testing.T) {
 	} {
 		t.Run(disturb.what, func(t *testing.T) {
 			inWorld(t, 3, func(w *world) {
-				w.compacting(10)
-				l := w.leader()
-				f := w.hosts[l.id%3]
-				f.stop()
-				l = w.leader(f)
-				big := strings.Repeat("x", 100_000)
-				for i := range 40 {
-					l.propose(fmt.Sprint(i, big))
-				}
+				l, f := w.leftBehind(40, 100_000)
 				w.net.SetFaults(0, 5*time.Millisecond) // so that it takes a while
 				f.start()
 				disturb.do(w, l, f)
@@ -445,18 +437,24 @@ func TestS5_ASnapshotHasTheMembersOfItsTime(t *testing.T) {
 	})
 }
 
+// leftBehind stops a follower, and has the leader go on for so many commands of so many bytes
+// that the log cannot help the follower any more.
+func (w *world) leftBehind(commands, bytes int) (l, f *hostUp) {
+	w.compacting(10)
+	l = w.leader()
+	f = w.hosts[l.id%3]
+	f.stop()
+	l = w.leader(f)
+	for i := range commands {
+		l.propose(fmt.Sprint(i, strings.Repeat("x", bytes)))
+	}
+	return l, f
+}
+
 // TestS12_WhatHasArrivedIsNotSentAgain: after the receiver has started again, twice.
 func TestS12_WhatHasArrivedIsNotSentAgain(t *testing.T) {
 	inWorld(t, 3, func(w *world) {
-		w.compacting(10)
-		l := w.leader()
-		f := w.hosts[l.id%3]
-		f.stop()
-		l = w.leader(f)
-		big := strings.Repeat("x", 100_000)
-		for i := range 80 {
-			l.propose(fmt.Sprint(i, big))
-		}
+		l, f := w.leftBehind(80, 100_000)
 		w.until("the snapshot is there", func() bool { return l.status().First > 70 })
 		w.net.SetFaults(0, 20*time.Millisecond) // so that it takes a while
 		w.chunks.Store(0)
@@ -481,15 +479,7 @@ func TestSnapshotsAreSentNoFasterThanTheyMay(t *testing.T) {
 		for _, h := range w.hosts {
 			h.pace = 1 << 20
 		}
-		w.compacting(10)
-		l := w.leader()
-		f := w.hosts[l.id%3]
-		f.stop()
-		l = w.leader(f)
-		big := strings.Repeat("x", 100_000)
-		for i := range 63 {
-			l.propose(fmt.Sprint(i, big))
-		}
+		l, f := w.leftBehind(63, 100_000)
 		f.start()
 		began := time.Now() // in the bubble, where time is exact
 		w.until("it has the snapshot", func() bool { return f.status().First > 40 })
@@ -505,14 +495,7 @@ func TestSnapshotsAreSentNoFasterThanTheyMay(t *testing.T) {
 // leader hears of it. When there is room it has it soon.
 func TestD13_WhoCannotTakeASnapshotIsOfferedItSeldom(t *testing.T) {
 	inWorld(t, 3, func(w *world) {
-		w.compacting(10)
-		l := w.leader()
-		f := w.hosts[l.id%3]
-		f.stop()
-		l = w.leader(f)
-		for i := range 40 {
-			l.propose(fmt.Sprint(i))
-		}
+		_, f := w.leftBehind(40, 0)
 		dir, o := f.disk.(interface {
 			Snapshots() (string, snapshots.Options)
 		}).Snapshots()

@@ -89,13 +89,13 @@ func (sealed) ProtoMethods() *protoiface.Methods { return &parcelMethods }
 
 var parcelMethods = protoiface.Methods{Marshal: marshalParcel}
 
-var errOpened = errors.New("a packet that was written before")
+var errWritten = errors.New("a packet that was written before")
 
 // marshalParcel marshals a packet once.
 func marshalParcel(in protoiface.MarshalInput) (out protoiface.MarshalOutput, err error) {
 	p := in.Message.(sealed).parcel
 	if p.Packet == nil {
-		return out, errOpened
+		return out, errWritten
 	}
 	size := proto.Size(p.Packet)
 	if in.Buf == nil {

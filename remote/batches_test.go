@@ -152,7 +152,7 @@ func TestAPacketIsWrittenOnce(t *testing.T) {
 	if _, err := proto.Marshal(p); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := protoremote.Serialize(p, 0); err != errOpened {
+	if _, _, err := protoremote.Serialize(p, 0); err != errWritten {
 		t.Errorf("a second time: %v", err)
 	}
 }

@@ -17,7 +17,7 @@ import (
 // one member in memory, beside one that asks an actor with nothing but protoactor remote,
 // as it is shipped. Both run by turns; the ratios are of the medians.
 //
-//	go test ./remote -run xxx -bench RequestToResponse -benchtime 20000x
+//	go test ./remote -run '^$' -bench RequestToResponse -benchtime 20000x
 func BenchmarkRequestToResponse(b *testing.B) {
 	host := &process{t: b, spec: "1," + freeAddresses(b, 1)[0]}
 	host.start()

@@ -16,7 +16,8 @@ import (
 	"github.com/castaway-go/castaway/remote/raftpb"
 )
 
-// inboxName is what the outside calls the inbox, the only process that it can reach.
+// inboxName is whom packets are addressed to. No process here has that name: the guard takes
+// them.
 const inboxName = "castaway"
 
 // inbox is where the packets of a stream arrive. It is no actor, and has no mailbox: it runs

@@ -38,7 +38,7 @@ const (
 // protobuf, on a plain TCP connection. The ratios are of the medians. Beside other work the
 // time on the processors, of both processes, says more than the entries a second.
 //
-//	go test ./remote -run xxx -bench Replication -benchtime 7x
+//	go test ./remote -run '^$' -bench Replication -benchtime 11x
 func BenchmarkReplication(b *testing.B) {
 	wire, each, stream := startSink(b, "castaway", ""), startSink(b, "protoactor", ""), startSink(b, "tcp", "")
 	link := wire.link(b, wire.address)

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-var failovers = flag.Int("failovers", 12, "how often TestFailover kills the leader")
+var failovers = flag.Int("failovers", 10, "how often TestFailover kills the leader")
 
 // How long nobody can write when the leader dies, in election timeouts: from
 // kill -9 to the first write that another member acknowledges. It is printed,

@@ -79,10 +79,10 @@ const (
 func newNetwork(t *testing.T, seed uint64) *network {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("network namespaces are for root")
+		t.Skip("not checked: faults of a real network. Its namespaces are for root")
 	}
 	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("there is no ip, of iproute2")
+		t.Skip("not checked: faults of a real network. That needs ip: apt-get install iproute2")
 	}
 	n := &network{t: t, rng: rand.New(rand.NewPCG(seed, 1)), machines: map[netip.Addr]*machine{}}
 	n.prefix = freePrefix(t, n.rng)

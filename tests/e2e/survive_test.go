@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	duration = flag.Duration("duration", 25*time.Second, "how long TestD2E4C1_AcknowledgedWritesSurvive goes on")
+	duration = flag.Duration("duration", 20*time.Second, "how long TestD2E4C1_AcknowledgedWritesSurvive goes on")
 	clients  = flag.Int("clients", 12, "how many clients it has")
 )
 

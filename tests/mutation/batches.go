@@ -4,7 +4,7 @@ package main
 var batchMutants = []mutant{
 	{"P10", "the entries' buffers are given back before they are written", []edit{
 		{"batches.go", "	size := proto.Size(p.Packet)\n", "	for _, b := range p.borrowed {\n		buffers.Put(b)\n	}\n	scribble()\n	size := proto.Size(p.Packet)\n"},
-		{"batches.go", "var errOpened =", "func scribble() {\n	for i := range 8 {\n		b := buffers.Get(2048 << i)\n		clear(*b)\n		buffers.Put(b)\n	}\n}\n\nvar errOpened ="},
+		{"batches.go", "var errWritten =", "func scribble() {\n	for i := range 8 {\n		b := buffers.Get(2048 << i)\n		clear(*b)\n		buffers.Put(b)\n	}\n}\n\nvar errWritten ="},
 	}},
 	{"P10", "a packet is written twice", []edit{
 		{"batches.go", "	p.Packet, p.borrowed = nil, nil\n", "	p.borrowed = nil\n"},

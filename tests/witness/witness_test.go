@@ -253,7 +253,7 @@ func (w *crew) reads(at ...raftcore.NodeID) {
 	}
 }
 
-// await asks for the status of a host until it is as it should be.
+// await asks for the status of a host until it is as it should be: no event tells of indexes.
 func (w *crew) await(id raftcore.NodeID, what string, is func(*actors.Status) bool) actors.Status {
 	w.t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
