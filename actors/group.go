@@ -2,7 +2,9 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -129,6 +131,15 @@ func (g *Group) await(ctx context.Context, c *call) outcome {
 	if node == nil {
 		return outcome{err: g.unavailable()}
 	}
+	o := g.answer(ctx, node, c)
+	if o.err != nil && errors.Is(o.err, ErrBusy) {
+		runtime.Gosched() // who asks again at once must not keep those from it who make room
+	}
+	return o
+}
+
+// answer has a node take a call, if there is room for it, and waits for the answer.
+func (g *Group) answer(ctx context.Context, node *ref, c *call) outcome {
 	if err := g.admit(c); err != nil {
 		return outcome{err: err}
 	}
