@@ -9,6 +9,7 @@ package bench
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -71,6 +72,19 @@ func BenchmarkPropose(b *testing.B) {
 			}
 		}
 	}
+}
+
+// BenchmarkCrowd has twice as many clients as a member takes requests of, and who is refused
+// asks again at once.
+func BenchmarkCrowd(b *testing.B) {
+	g := startGroup(b, wirings[0])[0]
+	data := make([]byte, 16)
+	run(b, 16<<10, "proposals/s", func(ctx context.Context) (err error) {
+		for err = actors.ErrBusy; errors.Is(err, actors.ErrBusy); {
+			_, err = g.Propose(ctx, data)
+		}
+		return err
+	})
 }
 
 func BenchmarkRead(b *testing.B) {
