@@ -181,7 +181,7 @@ func (c *Client) ask(ctx context.Context, r *Request) outcome {
 	if err := ctx.Err(); err != nil {
 		return outcome{err: fmt.Errorf("%w: %w", ErrRejected, err)}
 	}
-	answer, err := c.asker.Ask(ctx, &ClientRequest{Group: c.name, Request: *r})
+	answer, err := c.asker.Ask(ctx, &ClientRequest{Group: c.name, Request: *r, Traceparent: traceparentOf(ctx)})
 	if err != nil {
 		return outcome{err: err}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/castaway-go/castaway/raftcore"
+	"go.opentelemetry.io/otel/propagation"
 )
 
 // This file is about clients in other processes: what they are told, in words that travel,
@@ -32,6 +33,9 @@ type ClientRequest struct {
 	Hosts bool
 	// Names are those that the client has proved to have: see Asked.
 	Names []string
+	// Traceparent is the span of who asks, as the header of that name in W3C Trace Context;
+	// empty if nobody wants to see it.
+	Traceparent string
 }
 
 // ClientResponse answers a ClientRequest.
@@ -252,7 +256,9 @@ func (h *Host) Ask(ctx context.Context, r *ClientRequest, answer func(*ClientRes
 		return
 	}
 	c := r.newCall()
-	c.ctx = ctx
+	if c.ctx = ctx; r.Traceparent != "" {
+		c.ctx = h.inSpan(ctx, propagation.MapCarrier{traceparent: r.Traceparent})
+	}
 	say := func(o outcome) {
 		if len(o.data) > h.maxAnswer {
 			o = c.tooLargeAnswer(len(o.data), h.maxAnswer)
@@ -314,10 +320,18 @@ func (h *Host) hosts(g *Group) map[raftcore.NodeID]string {
 // take takes a call of who does not wait for it: an actor, or a client elsewhere.
 func (g *Group) take(c *call, r *Request) {
 	h := g.host
-	if meters := h.meters; meters != nil {
-		answer, began := c.answer, time.Now()
+	if h.observed() {
+		ctx := c.ctx
+		if ctx == nil { // an actor's
+			ctx = context.Background()
+		}
+		ctx, done := g.observing(ctx, r.Operation)
+		if r.Operation == Propose {
+			c.ctx = ctx // with its span
+		}
+		answer := c.answer
 		c.answer = func(o outcome) {
-			meters.called(context.Background(), g, r.Operation, began, o.err)
+			done(o)
 			answer(o)
 		}
 	}

@@ -491,7 +491,11 @@ func (m *member) closeOrder() {
 
 // ask hands an actor's request to the node.
 func (m *member) ask(ctx actor.Context, r *Request) {
-	m.group.take(requestCall(ctx.ActorSystem(), r, ctx.Sender()), r)
+	c := requestCall(ctx.ActorSystem(), r, ctx.Sender())
+	if headers := ctx.MessageHeader(); r.Operation == Propose && headers.Length() > 0 {
+		c.ctx = m.host.inSpan(context.Background(), headers.ToMap())
+	}
+	m.group.take(c, r)
 }
 
 // set enters a state, and tells of it.

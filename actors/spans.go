@@ -7,18 +7,20 @@ import (
 	"github.com/castaway-go/castaway/raftcore"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 )
 
 // The spans of a proposal:
 //
-//	castaway.propose          on the host of who proposes, until it has the answer
+//	castaway.propose          on the host that is asked, until it answers
 //	├── castaway.commit       on the leader's, from when it has a place in the log
 //	│   ├── castaway.save     until it is on the leader's disk
 //	│   └── castaway.replicate   from there until it is on a quorum's
 //	└── castaway.apply        until the leader's state machine has applied it
 //
-// Those of the leader's host are made when their ends are known: a proposal whose span is
+// It is a part of the span of who asks: in the context, in the headers of an actor's message,
+// or in the request of a client elsewhere. Those of the leader's host are made when their ends are known: a proposal whose span is
 // not sampled is followed by nobody.
 
 const keyIndex, keyTerm = attribute.Key("castaway.index"), attribute.Key("castaway.term")
@@ -28,25 +30,58 @@ func (h *Host) observed() bool { return h.meters != nil || h.tracer != nil }
 
 // observe measures and traces an operation.
 func (g *Group) observe(ctx context.Context, operation Operation, do func(context.Context) outcome) outcome {
+	ctx, done := g.observing(ctx, operation)
+	o := do(ctx)
+	done(o)
+	return o
+}
+
+// observing begins to measure and to trace an operation, until done is called.
+func (g *Group) observing(ctx context.Context, operation Operation) (_ context.Context, done func(outcome)) {
 	h := g.host
 	began := time.Now()
 	var span trace.Span
 	if h.tracer != nil && operation == Propose {
 		ctx, span = h.tracer.Start(ctx, "castaway.propose", trace.WithAttributes(keyGroup.String(g.name), keyNode.Int64(int64(h.cfg.ID))))
-		defer span.End()
 	}
-	o := do(ctx)
-	if h.meters != nil {
-		h.meters.called(ctx, g, operation, began, o.err)
+	return ctx, func(o outcome) {
+		if h.meters != nil {
+			h.meters.called(ctx, g, operation, began, o.err)
+		}
+		if span == nil {
+			return
+		}
+		if o.err != nil {
+			outcome, reason := outcomeOf(o.err)
+			span.SetAttributes(keyOutcome.String(outcome), keyReason.String(reason))
+			span.SetStatus(codes.Error, o.err.Error())
+		} else if o.index != 0 {
+			span.SetAttributes(keyIndex.Int64(int64(o.index)))
+		}
+		span.End()
 	}
-	if span != nil && o.err != nil {
-		outcome, reason := outcomeOf(o.err)
-		span.SetAttributes(keyOutcome.String(outcome), keyReason.String(reason))
-		span.SetStatus(codes.Error, o.err.Error())
-	} else if span != nil && o.index != 0 {
-		span.SetAttributes(keyIndex.Int64(int64(o.index)))
+}
+
+// traceparent is what W3C calls a header with a span.
+const traceparent = "traceparent"
+
+// traceparentOf returns the span in a context, if somebody wants to see it.
+func traceparentOf(ctx context.Context) string {
+	if !trace.SpanContextFromContext(ctx).IsSampled() {
+		return ""
 	}
-	return o
+	headers := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, headers)
+	return headers[traceparent]
+}
+
+// inSpan returns ctx with the span that some headers have; without it if they have none that
+// is valid, or if nobody wants to see it here.
+func (h *Host) inSpan(ctx context.Context, headers propagation.MapCarrier) context.Context {
+	if h.tracer == nil {
+		return ctx
+	}
+	return propagation.TraceContext{}.Extract(ctx, headers)
 }
 
 // traced reports whether somebody wants to see the spans of a call.

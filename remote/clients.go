@@ -30,6 +30,7 @@ func encodeClientRequest(id uint64, r *actors.ClientRequest) *raftpb.ClientReque
 		Entry: uint64(r.Entry), Seen: r.Seen,
 		Session: uint64(r.Session.ID), Sequence: r.Session.Sequence, Done: r.Session.Done, SessionTimeout: uint64(r.Timeout.Milliseconds()),
 		Consistency: uint32(r.Consistency), MaxAge: uint64(r.MaxAge), After: uint64(r.After),
+		Traceparent: valid(r.Traceparent),
 	}
 }
 
@@ -44,7 +45,7 @@ func decodeClientRequest(in *raftpb.ClientRequest) (*actors.ClientRequest, error
 		return nil, errors.New("a client's request with too many members")
 	}
 	return &actors.ClientRequest{
-		Cluster: in.Cluster, Group: in.Group, Hosts: in.Hosts,
+		Cluster: in.Cluster, Group: in.Group, Hosts: in.Hosts, Traceparent: in.Traceparent,
 		Request: actors.Request{
 			Operation: actors.Operation(min(in.Operation, 255)), Data: in.Data,
 			Members: actors.Members{

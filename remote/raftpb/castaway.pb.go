@@ -1657,7 +1657,9 @@ type ClientRequest struct {
 	MaxAge      uint64 `protobuf:"varint,27,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
 	After       uint64 `protobuf:"varint,28,opt,name=after,proto3" json:"after,omitempty"`
 	// to change the members, too
-	Witnesses     []uint64 `protobuf:"varint,29,rep,packed,name=witnesses,proto3" json:"witnesses,omitempty"`
+	Witnesses []uint64 `protobuf:"varint,29,rep,packed,name=witnesses,proto3" json:"witnesses,omitempty"`
+	// the span of who asks, as W3C has it (https://www.w3.org/TR/trace-context); or none
+	Traceparent   string `protobuf:"bytes,30,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1844,6 +1846,13 @@ func (x *ClientRequest) GetWitnesses() []uint64 {
 		return x.Witnesses
 	}
 	return nil
+}
+
+func (x *ClientRequest) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
 }
 
 // ClientResponse answers a ClientRequest.
@@ -2791,7 +2800,7 @@ const file_castaway_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x06R\x02id\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x18\n" +
 	"\aoutcome\x18\x03 \x01(\rR\aoutcome\x12\x18\n" +
-	"\amessage\x18\x04 \x01(\tR\amessage\"\xb1\x04\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\"\xd3\x04\n" +
 	"\rClientRequest\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x16\n" +
@@ -2814,7 +2823,8 @@ const file_castaway_proto_rawDesc = "" +
 	"\vconsistency\x18\x1a \x01(\rR\vconsistency\x12\x17\n" +
 	"\amax_age\x18\x1b \x01(\x04R\x06maxAge\x12\x14\n" +
 	"\x05after\x18\x1c \x01(\x04R\x05after\x12\x1c\n" +
-	"\twitnesses\x18\x1d \x03(\x04R\twitnesses\"\xfc\x02\n" +
+	"\twitnesses\x18\x1d \x03(\x04R\twitnesses\x12 \n" +
+	"\vtraceparent\x18\x1e \x01(\tR\vtraceparent\"\xfc\x02\n" +
 	"\x0eClientResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x18\n" +

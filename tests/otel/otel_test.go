@@ -24,9 +24,11 @@ import (
 	"github.com/castaway-go/castaway/persistence"
 	"github.com/castaway-go/castaway/persistence/snapshots"
 	"github.com/castaway-go/castaway/raftcore"
+	"github.com/castaway-go/castaway/remote"
 	"github.com/castaway-go/castaway/tests/rafttest"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/trace"
@@ -56,11 +58,12 @@ func (c *counter) Restore(r io.Reader) error { _, err := fmt.Fscan(r, &c.n); ret
 
 // world is three hosts with one group, and who listens to them.
 type world struct {
-	t      testing.TB
-	ctx    context.Context
-	hosts  []*actors.Host
-	groups []*actors.Group
-	boom   atomic.Uint64
+	t       testing.TB
+	ctx     context.Context
+	systems []*actor.ActorSystem
+	hosts   []*actors.Host
+	groups  []*actors.Group
+	boom    atomic.Uint64
 }
 
 // quiet returns an actor system that logs nothing.
@@ -78,7 +81,9 @@ func inWorld(t *testing.T, told func(raftcore.NodeID) actors.Telemetry, f func(w
 		w := &world{t: t, ctx: ctx}
 		net, peers := rafttest.NewNetwork(1), map[raftcore.NodeID]string{1: "a", 2: "b", 3: "c"}
 		for id := raftcore.NodeID(1); id <= 3; id++ {
-			host, err := actors.Start(quiet(), actors.HostConfig{
+			system := quiet()
+			w.systems = append(w.systems, system)
+			host, err := actors.Start(system, actors.HostConfig{
 				ID: id, Store: snapshots.Beside(persistence.Memory(), filepath.Join(t.TempDir(), fmt.Sprint(id)), snapshots.Options{}),
 				Transport: net.Transport(peers[id]), Peers: peers, Telemetry: told(id),
 				Raft: raftcore.Config{ElectionTimeout: 100 * time.Millisecond, Seed: uint64(id), SnapshotEntries: 10, KeepEntries: -1, MaxCommandBytes: 1000},
@@ -329,8 +334,33 @@ func attr(s tracetest.SpanStub, key attribute.Key) attribute.Value {
 	return v
 }
 
-// The spans of a proposal are one tree, wherever it was proposed.
+// The spans of a proposal are one tree, wherever it was proposed, and by whom.
 func TestSpansOfAProposal(t *testing.T) {
+	t.Run("by a client", func(t *testing.T) { spansOfAProposal(t, (*world).propose) })
+	t.Run("by an actor", func(t *testing.T) {
+		spansOfAProposal(t, func(w *world, ctx context.Context, host int, command string) raftcore.Index {
+			headers := propagation.MapCarrier{}
+			propagation.TraceContext{}.Inject(ctx, headers)
+			traced := w.systems[host].Root.Copy().WithSenderMiddleware(func(next actor.SenderFunc) actor.SenderFunc {
+				return func(from actor.SenderContext, to *actor.PID, e *actor.MessageEnvelope) {
+					for key, value := range headers {
+						e.SetHeader(key, value)
+					}
+					next(from, to, e)
+				}
+			})
+			g := w.groups[host]
+			answer, err := traced.RequestFuture(g.PID(), &actors.Request{Operation: actors.Propose, Data: []byte(command)}, time.Minute).Result()
+			if r, is := answer.(*actors.Response); err == nil && is && r.Err == nil {
+				return r.Index
+			}
+			t.Fatalf("the answer is %v, %v", answer, err)
+			return 0
+		})
+	})
+}
+
+func spansOfAProposal(t *testing.T, propose func(*world, context.Context, int, string) raftcore.Index) {
 	exporter, told := tracers(trace.AlwaysSample())
 	inWorld(t, told, func(w *world) {
 		l := w.leader()
@@ -339,7 +369,7 @@ func TestSpansOfAProposal(t *testing.T) {
 			exporter.Reset()
 			tracer := trace.NewTracerProvider(trace.WithSyncer(exporter)).Tracer("the user's")
 			ctx, root := tracer.Start(w.ctx, "handle a request")
-			index := w.propose(ctx, proposer, "x")
+			index := propose(w, ctx, proposer, "x")
 			time.Sleep(time.Second) // fake: until the node knows that it is applied
 			root.End()
 			spans := map[string]tracetest.SpanStub{}
@@ -370,6 +400,38 @@ func TestSpansOfAProposal(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestTheSpanOfAClientElsewhere: it has no part in the traces but this.
+func TestTheSpanOfAClientElsewhere(t *testing.T) {
+	exporter, told := tracers(trace.ParentBased(trace.NeverSample()))
+	transport := remote.New(remote.Config{Listen: "127.0.0.1:0", MaxClients: 1})
+	host, err := actors.Start(quiet(), actors.HostConfig{ID: 1, Store: persistence.Memory(), Telemetry: told(1), Transport: transport})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer host.Stop(t.Context())
+	if _, err := host.Open(t.Context(), actors.GroupConfig{Name: "counter", Machine: func() actors.StateMachine { return &counter{host: 1, boom: new(atomic.Uint64)} }}); err != nil {
+		t.Fatal(err)
+	}
+	far, err := remote.Dial(remote.ClientConfig{Seeds: []string{transport.Address()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	ctx, root := trace.NewTracerProvider().Tracer("the user's").Start(t.Context(), "handle a request")
+	for _, ctx := range []context.Context{t.Context(), ctx} {
+		if _, err := far.Group("counter").Propose(ctx, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root.End()
+	for _, s := range exporter.GetSpans() { // what the host does after it has answered may be among them, or not
+		if s.Name == "castaway.propose" && s.Parent.SpanID() == root.SpanContext().SpanID() && s.Parent.IsRemote() && s.SpanContext.TraceID() == root.SpanContext().TraceID() {
+			return
+		}
+	}
+	t.Errorf("the spans are %v", exporter.GetSpans())
 }
 
 func TestASpanSaysThatItsProposalHasFailed(t *testing.T) {
