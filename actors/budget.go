@@ -105,6 +105,32 @@ func (c *call) release() {
 	}
 }
 
+// arrived is a message with entries. They count as waiting for the disk until its node has
+// given them to the log, where they count again.
+type arrived struct {
+	message *raftcore.Message
+	waiting *atomic.Int64
+	bytes   int64
+}
+
+// count counts a message with entries.
+func (h *Host) count(m *raftcore.Message, entries []raftcore.Entry) *arrived {
+	a := &arrived{message: m, waiting: &h.unsaved}
+	for i := range entries {
+		a.bytes += int64(entries[i].Size())
+	}
+	a.waiting.Add(a.bytes)
+	return a
+}
+
+// done is for one that the node has dealt with.
+func (a *arrived) done() {
+	a.waiting.Add(-a.bytes)
+	a.bytes = 0 // it may be said twice, after a panic
+}
+
+func (a *arrived) orphaned() { a.done() }
+
 // holds notes how large a table of the group is.
 func (g *Group) holds(table *atomic.Int64, bytes int) {
 	more := int64(bytes) - table.Swap(int64(bytes))

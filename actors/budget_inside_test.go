@@ -4,6 +4,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/castaway-go/castaway/raftcore"
 )
 
 // Waiting returns how many bytes of requests a host counts that are not answered, and of
@@ -34,5 +36,34 @@ func TestF4_WhoComesAtTheSameTimeIsCounted(t *testing.T) {
 		for _, c := range calls {
 			c.release()
 		}
+	}
+}
+
+// TestF1_EntriesThatWaitForANodeAreBounded: many come before it has its turn.
+func TestF1_EntriesThatWaitForANodeAreBounded(t *testing.T) {
+	box := newMailbox(0)
+	box.dispatcher = neverRuns{}
+	g := &Group{key: 5}
+	g.node.Store(&ref{box: box})
+	h := &Host{cfg: HostConfig{ID: 2, Runtime: &dispatcher{}, MaxBytes: 200_000}, groups: map[GroupKey]*Group{5: g}}
+	h.peers.Store(&peers{1: &channel{}})
+	deliver := func(body raftcore.Body) {
+		h.deliver(&Packet{From: 1, Messages: []GroupMessage{{Group: 5, Message: raftcore.Message{From: 1, To: 2, Body: body}}}})
+	}
+	entry := raftcore.Entry{Data: make([]byte, 10_000)}
+	for range 1000 {
+		deliver(&raftcore.AppendRequest{Entries: []raftcore.Entry{entry}})
+	}
+	taken := 100_000/entry.Size() + 1
+	if n := box.UserMessageCount(); n != taken || h.unsaved.Load() != int64(taken*entry.Size()) {
+		t.Errorf("%d messages wait, with %d bytes", n, h.unsaved.Load())
+	}
+	deliver(&raftcore.AppendRequest{})
+	if n := box.UserMessageCount(); n != taken+1 {
+		t.Errorf("a heartbeat is lost")
+	}
+	box.close()
+	if n := h.unsaved.Load(); n != 0 {
+		t.Errorf("%d bytes wait for a node that has stopped", n)
 	}
 }

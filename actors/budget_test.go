@@ -282,7 +282,8 @@ func TestF1_AFollowerWhoseDiskStallsTakesInSoMuchAndNoMore(t *testing.T) {
 			_, saves := f.host.Waiting()
 			most = max(most, saves)
 		}
-		if bound := int64(512*kib/2 + len(names)*64*kib); most > bound || most < 128*kib {
+		// Two hosts may deliver at once what they have of a group.
+		if bound := int64(512*kib/2 + 2*8*17*kib); most > bound || most < 128*kib {
 			t.Errorf("%d bytes have waited for the disk, the bound is %d", most, bound)
 		}
 		release()

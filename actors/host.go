@@ -197,7 +197,7 @@ type Host struct {
 	clock    place
 	liveness place
 	budget   budget
-	unsaved  atomic.Int64 // bytes of entries that wait for the disk
+	unsaved  atomic.Int64 // bytes of entries that wait for the disk, or for a node that gives them to it
 	swept    atomic.Int64 // when the peers were last told to forget calls: a raftcore.Instant
 	balancer place
 	saving   atomic.Int64          // the instant since when the Store executes a Save; 0: it does not
@@ -500,9 +500,11 @@ func (h *Host) spawn(ctx actor.SpawnerContext, name string, bound int, produce f
 	return ref{pid, box}
 }
 
-func hasEntries(m *raftcore.Message) bool {
-	a, is := m.Body.(*raftcore.AppendRequest)
-	return is && len(a.Entries) > 0
+func entriesOf(m *raftcore.Message) []raftcore.Entry {
+	if a, is := m.Body.(*raftcore.AppendRequest); is {
+		return a.Entries
+	}
+	return nil
 }
 
 // group returns the open group with this key, or nil.
@@ -549,7 +551,8 @@ func (h *Host) deliver(p *Packet) {
 		if isSnapshot(&m.Message) {
 			continue // without the snapshot: only the courier says that one is here
 		}
-		if hasEntries(&m.Message) && h.unsaved.Load() > h.cfg.MaxBytes/2 {
+		entries := entriesOf(&m.Message)
+		if len(entries) > 0 && h.unsaved.Load() > h.cfg.MaxBytes/2 {
 			continue // the disk is behind: it will come again
 		}
 		g, gone := h.find(m.Group)
@@ -557,7 +560,11 @@ func (h *Host) deliver(p *Packet) {
 			removed = append(removed, m.Group)
 		}
 		if g != nil && m.Message.From == p.From {
-			if node := g.node.Load(); node != nil {
+			switch node := g.node.Load(); {
+			case node == nil:
+			case len(entries) > 0:
+				node.box.offer(h.count(&m.Message, entries))
+			default:
 				node.box.offer(&m.Message)
 			}
 		}

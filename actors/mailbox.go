@@ -106,9 +106,11 @@ func (m *mailbox) offer(message any) {
 	m.mu.Lock()
 	full := len(m.facts) >= maxFacts
 	m.mu.Unlock()
-	if !full {
-		m.PostUserMessage(message)
+	if full {
+		orphaned(message)
+		return
 	}
+	m.PostUserMessage(message)
 }
 
 // lay leaves a message for the next turn that the actor takes, whenever that is.

@@ -99,6 +99,11 @@ func (n *node) Receive(ctx actor.Context) {
 			n.core.Step(raftcore.Transfer{})
 		}
 		n.drain()
+		for _, message := range m.Messages {
+			if a, is := message.(*arrived); is {
+				a.done()
+			}
+		}
 		if n.looks { // only now: the pilot is to know first whether the core has woken
 			n.looks = false
 			n.pilot.tell(looked{n.core.Status()})
@@ -128,13 +133,20 @@ func (n *node) tick() {
 	n.core.Step(raftcore.Tick{Now: n.now, Time: n.host.cfg.Runtime.Now().UnixMilli()})
 }
 
+// hear takes a message from another node.
+func (n *node) hear(m *raftcore.Message) {
+	n.core.Step(raftcore.Receive{Message: *m})
+	if len(n.tombstones) > 0 {
+		n.heardFrom(m.From)
+	}
+}
+
 func (n *node) receive(message any) {
 	switch m := message.(type) {
 	case *raftcore.Message:
-		n.core.Step(raftcore.Receive{Message: *m})
-		if len(n.tombstones) > 0 {
-			n.heardFrom(m.From)
-		}
+		n.hear(m)
+	case *arrived:
+		n.hear(m.message)
 	case *call:
 		n.request(m)
 	case woken:

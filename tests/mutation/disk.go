@@ -1010,7 +1010,17 @@ var actorMutants = []mutant{
 		{"budget.go", "return len(c.data) == 0 || c.data[0] == sessionOpens || c.data[0] == sessionCommand", "return true"},
 	}},
 	{"F1", "a host takes in what its disk is behind with", []edit{
-		{"host.go", "if hasEntries(&m.Message) && h.unsaved.Load() > h.cfg.MaxBytes/2 {", "if false {"},
+		{"host.go", "if len(entries) > 0 && h.unsaved.Load() > h.cfg.MaxBytes/2 {", "if false {"},
+	}},
+	{"F1", "what waits for a node does not count", []edit{
+		{"budget.go", "\ta.waiting.Add(a.bytes)\n", ""},
+		{"budget.go", "\ta.waiting.Add(-a.bytes)\n", ""},
+	}},
+	{"F1", "what a node has dealt with counts", []edit{
+		{"node.go", "\t\t\t\ta.done()\n", "\t\t\t\t_ = a\n"},
+	}},
+	{"F1", "what disappears with a node counts for ever", []edit{
+		{"budget.go", "func (a *arrived) orphaned() { a.done() }", "func (a *arrived) orphaned() {}"},
 	}},
 	{"F1", "what the disk has counts as waiting", []edit{
 		{"log.go", "\t\to.done()\n\t\t// A completion", "\t\t// A completion"},
