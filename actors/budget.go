@@ -58,25 +58,24 @@ const callOverhead = 512
 // admitted at the same time.
 func (g *Group) admit(c *call) error {
 	h, bytes := g.host, c.bytes()
-	inGroup, onHost := g.budget.take(bytes), h.budget.take(bytes)
-	if c.needsRoom() {
-		var full *BusyError
-		if inGroup > g.budget.limit {
-			full = &BusyError{What: "bytes of requests, results and effects in the group", Used: inGroup - bytes, Limit: g.budget.limit}
-		} else if onHost > h.budget.limit {
-			full = &BusyError{What: "bytes of requests, results and effects on the host", Used: onHost - bytes, Limit: h.budget.limit}
-		}
-		if full != nil {
-			g.budget.take(-bytes)
-			h.budget.take(-bytes)
-			h.sweepPeers()
-			full.RetryAfter = h.cfg.Raft.HeartbeatInterval
-			return full
-		}
+	if used := g.budget.take(bytes); used > g.budget.limit && c.needsRoom() {
+		g.budget.take(-bytes)
+		return h.noRoom("in the group", used-bytes, g.budget.limit)
+	}
+	if used := h.budget.take(bytes); used > h.budget.limit && c.needsRoom() {
+		g.budget.take(-bytes)
+		h.budget.take(-bytes)
+		return h.noRoom("on the host", used-bytes, h.budget.limit)
 	}
 	c.group = g
 	c.counts.Store(true)
 	return nil
+}
+
+// noRoom is for a request that does not fit.
+func (h *Host) noRoom(where string, used, limit int64) error {
+	h.sweepPeers()
+	return &BusyError{What: "bytes of requests, results and effects " + where, Used: used, Limit: limit, RetryAfter: h.cfg.Raft.HeartbeatInterval}
 }
 
 // take counts bytes of requests, and returns what is used with them.

@@ -15,23 +15,36 @@ func (h *Host) Waiting() (calls, saves int64) { return h.budget.calls.Load(), h.
 // Tables returns how many bytes of results and effects a host counts.
 func (h *Host) Tables() int64 { return h.budget.tables.Load() }
 
-// TestF4_WhoComesAtTheSameTimeIsCounted: two come at once where there is room for one.
+// TestF4_WhoComesAtTheSameTimeIsCounted: two come at once where there is room for one, in
+// their group or on their host.
 func TestF4_WhoComesAtTheSameTimeIsCounted(t *testing.T) {
 	h := &Host{cfg: HostConfig{ID: 1, Runtime: &dispatcher{}}.withDefaults(), epoch: time.Now()}
 	h.peers.Store(&peers{})
 	const room = callOverhead + 100
 	h.budget.limit = room
-	for range 20_000 {
-		g := &Group{host: h, budget: budget{limit: room}}
+	for i := range 20_000 {
+		groups := [2]*Group{{host: h, budget: budget{limit: room}}, {host: h, budget: budget{limit: room}}}
+		if i%2 == 0 {
+			groups[1] = groups[0]
+		}
 		calls := [2]*call{}
 		var both sync.WaitGroup
 		for i := range calls {
 			calls[i] = &call{operation: Propose, data: make([]byte, 100)}
-			both.Go(func() { g.admit(calls[i]) })
+			both.Go(func() { groups[i].admit(calls[i]) })
 		}
 		both.Wait()
-		if calls[0].counts.Load() == calls[1].counts.Load() || g.budget.calls.Load() != room || h.budget.calls.Load() != room {
-			t.Fatalf("taken: %v and %v, %d bytes in the group and %d on the host", calls[0].counts.Load(), calls[1].counts.Load(), g.budget.calls.Load(), h.budget.calls.Load())
+		if calls[0].counts.Load() == calls[1].counts.Load() || h.budget.calls.Load() != room {
+			t.Fatalf("taken: %v and %v, %d bytes on the host", calls[0].counts.Load(), calls[1].counts.Load(), h.budget.calls.Load())
+		}
+		for i, c := range calls {
+			want := int64(0)
+			if c.counts.Load() || groups[0] == groups[1] {
+				want = room
+			}
+			if used := groups[i].budget.calls.Load(); used != want {
+				t.Fatalf("%d bytes in the group, of %d", used, want)
+			}
 		}
 		for _, c := range calls {
 			c.release()

@@ -325,6 +325,7 @@ func TestD4_ARemovalThatWasInterruptedIsFinished(t *testing.T) {
 				h.propose(fmt.Sprint(i))
 			}
 			w.until("it has a snapshot", func() bool { return len(h.snapshotFiles()) > 0 })
+			time.Sleep(time.Second) // fake: until it makes no other
 			dir, _ := h.disk.(interface {
 				Snapshots() (string, snapshots.Options)
 			}).Snapshots()

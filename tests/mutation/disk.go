@@ -990,15 +990,18 @@ var actorMutants = []mutant{
 		{"request.go", "\tc.release()\n\tif c.state.Swap", "\tif c.state.Swap"},
 	}},
 	{"F4", "a request counts in its group alone", []edit{
-		{"budget.go", "onHost := g.budget.take(bytes), h.budget.take(bytes)", "onHost := g.budget.take(bytes), h.budget.take(0)"},
+		{"budget.go", "used := h.budget.take(bytes); used", "used := h.budget.take(0); used"},
 	}},
 	{"F4", "two that come at once take the same room", []edit{
-		{"budget.go", "inGroup, onHost := g.budget.take(bytes), h.budget.take(bytes)", "inGroup, onHost := g.budget.take(0)+bytes, h.budget.take(0)+bytes"},
-		{"budget.go", "\t\t\tg.budget.take(-bytes)\n\t\t\th.budget.take(-bytes)\n", ""},
-		{"budget.go", "\tc.group = g\n\tc.counts.Store(true)", "\tg.budget.take(bytes)\n\th.budget.take(bytes)\n\tc.group = g\n\tc.counts.Store(true)"},
+		{"budget.go", "used := g.budget.take(bytes); used", "used := g.budget.take(0) + bytes; used"},
+		{"budget.go", "\t\tg.budget.take(-bytes)\n\t\treturn h.noRoom(\"in", "\t\treturn h.noRoom(\"in"},
+		{"budget.go", "\t}\n\tif used := h", "\t}\n\tg.budget.take(bytes)\n\tif used := h"},
 	}},
 	{"F4", "what is refused takes room", []edit{
-		{"budget.go", "\t\t\tg.budget.take(-bytes)\n\t\t\th.budget.take(-bytes)\n", ""},
+		{"budget.go", "\t\tg.budget.take(-bytes)\n\t\treturn h.noRoom(\"in", "\t\treturn h.noRoom(\"in"},
+	}},
+	{"F4", "what a host refuses takes room in the group", []edit{
+		{"budget.go", "\t\tg.budget.take(-bytes)\n\t\th.budget.take(-bytes)\n", "\t\th.budget.take(-bytes)\n"},
 	}},
 	{"F4", "what an actor on another host wants is not counted", []edit{
 		{"host.go", "if err := g.admit(c); err != nil {\n\t\t\t\tc.finish(nil, err)\n\t\t\t\treturn\n\t\t\t}\n", ""},
