@@ -22,7 +22,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// HostConfig describes a host. It is a plain value: print it, compare it. Zero
+// HostConfig describes a host. It is a plain value: print it, copy it. Zero
 // fields mean the default.
 type HostConfig struct {
 	// ID names this host among those it shares groups with. Its members have the

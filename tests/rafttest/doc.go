@@ -11,7 +11,7 @@
 // the faults end it demands progress: every node must come to the same log.
 //
 //	plan := rafttest.DrawPlan(seed)
-//	if err := rafttest.Run(plan); err != nil {
+//	if _, err := rafttest.Run(plan, nil); err != nil {
 //		t.Fatalf("%v\nreplay: go test ./tests/sim -run TestSim -seed %d", err, seed)
 //	}
 //
