@@ -138,19 +138,24 @@ func (c *Client) insist(ctx context.Context, r *Request, o outcome) outcome {
 	if o.err == nil || !c.worthAsking(o.err) {
 		return o
 	}
+	why := o.err
 	for pause := c.heartbeat; ; {
 		changed := c.news() // first: what has changed meanwhile may do, and is not to be missed
 		o := c.ask(ctx, r)
+		if o.err != nil && ctx.Err() != nil && errors.Is(o.err, ErrRejected) && errors.Is(o.err, ctx.Err()) {
+			return outcome{err: errors.Join(why, ctx.Err())} // this try was cut short, and knows less than the one before
+		}
 		if o.err == nil || !c.worthAsking(o.err) {
 			return o
 		}
+		why = o.err
 		// The leader is about to change, or has: wait for the news, but not for
 		// ever, because the news may be on another host. Many who ask again and again
 		// would keep those from electing one who are short of time already.
 		waitFor(ctx, changed, pause)
 		pause = min(2*pause, c.election)
 		if ctx.Err() != nil { // asking again would hide why
-			return outcome{err: errors.Join(o.err, ctx.Err())}
+			return outcome{err: errors.Join(why, ctx.Err())}
 		}
 	}
 }

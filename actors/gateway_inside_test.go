@@ -125,6 +125,17 @@ func TestC1_AClientElsewhereAsksAgainOnlyWhatIsSafe(t *testing.T) {
 		}
 	}
 
+	// When the time is over in the middle of a try, what came of the one before says why.
+	short, cancel := context.WithCancel(ctx)
+	cut := func(*ClientRequest) (*ClientResponse, error) {
+		cancel()
+		return nil, fmt.Errorf("%w: %w", ErrRejected, short.Err())
+	}
+	_, err := NewClient("g", &script{answers: []func(*ClientRequest) (*ClientResponse, error){says(Refused(ErrNoGroup)), cut}}).Propose(short, []byte("command"))
+	if !errors.Is(err, ErrNoGroup) || !errors.Is(err, ErrRejected) || !errors.Is(err, context.Canceled) {
+		t.Errorf("a call that was cut short ends with %v", err)
+	}
+
 	// In a session it is asked again whatever came of it, as the same command.
 	s := &script{answers: []func(*ClientRequest) (*ClientResponse, error){
 		says(&ClientResponse{Outcome: ResponseOK, Session: 5}), fails(ErrUnknown), says(Refused(ErrBusy)), fails(ErrUnreachable), says(Refused(ErrUnknown)), done,
