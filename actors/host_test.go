@@ -198,7 +198,7 @@ func TestTooLargeACommandIsRefusedAtTheDoor(t *testing.T) {
 	inWorld(t, 3, func(w *world) {
 		for _, h := range w.hosts {
 			_, err := h.group.Propose(w.ctx, make([]byte, 5<<20))
-			if !errors.Is(err, actors.ErrTooLarge) {
+			if !errors.Is(err, actors.ErrTooLarge) || !strings.Contains(err.Error(), "5242880 bytes") || !strings.Contains(err.Error(), "MaxCommandBytes is 4194304") {
 				t.Errorf("host %d: 5 MiB are refused with %v", h.id, err)
 			}
 		}

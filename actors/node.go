@@ -214,7 +214,7 @@ func (n *node) request(c *call) {
 		return
 	}
 	if len(c.data) > n.host.cfg.Raft.MaxCommandBytes {
-		c.finish(nil, ErrTooLarge) // before it travels: no link might take it
+		c.finish(nil, n.tooLarge(c)) // before it travels: no link might take it
 		return
 	}
 	if leader := n.core.Leader(); leader != n.host.cfg.ID {
@@ -431,6 +431,11 @@ func (n *node) refused(c *call, r raftcore.Reply) {
 		n.abandoned(r.Tag, err)
 	}
 	c.finish(nil, err)
+}
+
+// tooLarge is what a caller is told whose command, or query, is larger than the bound.
+func (n *node) tooLarge(c *call) error {
+	return fmt.Errorf("%w: it has %d bytes, and HostConfig.Raft.MaxCommandBytes is %d", ErrTooLarge, len(c.data), n.host.cfg.Raft.MaxCommandBytes)
 }
 
 // refusal is what a caller is told whose request the core refused.

@@ -131,7 +131,7 @@ func (n *node) read(c *call) {
 	case c.state.Load() == callAnswered: // nobody waits for it any more
 		c.release()
 	case c.consistency != Local && len(c.data) > n.host.cfg.Raft.MaxCommandBytes:
-		c.finish(nil, ErrTooLarge) // it may have to travel, and no link might take it
+		c.finish(nil, n.tooLarge(c)) // it may have to travel, and no link might take it
 	case n.group.cfg.Witness && (c.consistency == Local || c.consistency == BoundedStale):
 		c.finish(nil, ErrWitness)
 	case n.group.cfg.Witness && !c.foreign && leader != raftcore.Nobody:

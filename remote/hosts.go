@@ -261,7 +261,7 @@ func (h *Hosts) Ask(ctx context.Context, r *actors.ClientRequest) (*actors.Clien
 func (h *Hosts) call(ctx context.Context, address string, r *actors.ClientRequest) (*actors.ClientResponse, error) {
 	size := len(r.Data) + requestOverhead
 	if size > h.cfg.MaxPacketBytes {
-		return nil, actors.ErrTooLarge
+		return nil, fmt.Errorf("%w: with what goes with it, it has %d bytes, and ClientConfig.MaxPacketBytes is %d", actors.ErrTooLarge, size, h.cfg.MaxPacketBytes)
 	}
 	c, err := h.admit(address, size)
 	if err != nil {
