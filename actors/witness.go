@@ -13,26 +13,20 @@ import (
 // A witness's member has the actors of any other, and most of them have nothing to do: the
 // core gives its machine nothing, and takes no snapshots. See witness.go in raftcore.
 
-// WitnessConfigError: a GroupConfig says of a witness what cannot be. The text says what.
-type WitnessConfigError struct{ reason string }
-
-func (e *WitnessConfigError) Error() string { return e.reason }
-
 // witnessMistake returns what c says of witnesses that cannot be.
 func (c *GroupConfig) witnessMistake(self raftcore.NodeID, members []raftcore.NodeID) error {
-	bad := func(format string, args ...any) error { return &WitnessConfigError{fmt.Sprintf(format, args...)} }
 	switch {
 	case c.Witness && c.Machine != nil:
-		return bad("a witness has no Machine")
+		return errors.New("a witness has no Machine")
 	case c.Witness && c.Versions != Versions{}:
-		return bad("a witness has no Machine that could be of Versions")
+		return errors.New("a witness has no Machine that could be of Versions")
 	case c.Join && len(c.Witnesses) > 0:
-		return bad("Witnesses are of those who found the group, and this host joins it")
+		return errors.New("GroupConfig.Witnesses are of those who found the group, and this host joins it")
 	case !c.Join && slices.Contains(members, self) && slices.Contains(c.Witnesses, self) != c.Witness:
-		return bad("Witness is %v, and the Witnesses that found the group are %v", c.Witness, c.Witnesses)
+		return fmt.Errorf("GroupConfig.Witness is %v, and the Witnesses that found the group are %v", c.Witness, c.Witnesses)
 	}
 	if why := witnessMistake(c.Witnesses, members, nil); why != "" {
-		return bad("%s", why)
+		return errors.New(why)
 	}
 	return nil
 }

@@ -33,7 +33,7 @@ func TestWhatCannotBeAWitnessIsRefused(t *testing.T) {
 			"1 of 1 voters are to be witnesses":        {Name: "x", Witness: true, Members: []raftcore.NodeID{1}, Witnesses: []raftcore.NodeID{1}},
 		} {
 			_, err := w.hosts[0].host.Open(w.ctx, cfg)
-			if wrong := (*actors.WitnessConfigError)(nil); !errors.As(err, &wrong) || !strings.Contains(err.Error(), text) {
+			if err == nil || !strings.Contains(err.Error(), text) {
 				t.Errorf("opening ends with %v, and should say %q", err, text)
 			}
 		}
