@@ -144,7 +144,7 @@ func TestOneOfThreeSaysWhatIsMissing(t *testing.T) {
 	p.until(t, "there is no leader yet: it takes 2 of the 3 members to elect one")
 	conn := dial(t, p.redis[0])
 	for _, line := range []string{"SET k v", "GET k", "TTL k"} {
-		if got, want := conn.pipeline(t, line), "-CLUSTERDOWN not carried out: no leader could be reached within 100ms"; got != want {
+		if got, want := conn.pipeline(t, line), "-CLUSTERDOWN not carried out: no leader could be reached within 100ms"; !strings.HasPrefix(got, want) { // and who does not answer, as soon as that is known
 			t.Errorf("%s: %s, want %s", line, got, want)
 		}
 	}

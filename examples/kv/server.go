@@ -258,6 +258,9 @@ func (s *server) explain(err error) (text string, unknown bool) {
 	case errors.Is(err, actors.ErrRejected):
 		if errors.Is(err, context.DeadlineExceeded) {
 			why = fmt.Sprintf("no leader could be reached within %v", s.timeout)
+			if e := (*actors.NotLeaderError)(nil); errors.As(err, &e) && e.Node != nil && len(e.Node.Silent) > 0 {
+				why += fmt.Sprintf(": members %v do not answer", e.Node.Silent)
+			}
 		}
 		return "CLUSTERDOWN not carried out: " + why, false
 	}

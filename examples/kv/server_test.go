@@ -154,6 +154,7 @@ func TestOutcomesAreTold(t *testing.T) {
 		{actors.ErrOverwritten, "-TRYAGAIN not carried out: ", ""},
 		{actors.ErrTooLarge, "-ERR rejected: the command is too large", ""},
 		{errors.Join(&actors.NotLeaderError{Group: "kv"}, context.DeadlineExceeded), "-CLUSTERDOWN not carried out: no leader could be reached within 10s", ""},
+		{errors.Join(&actors.NotLeaderError{Group: "kv", Node: &raftcore.Status{Silent: []raftcore.NodeID{2, 3}}}, context.DeadlineExceeded), "-CLUSTERDOWN not carried out: no leader could be reached within 10s: members [2 3] do not answer", ""},
 		{actors.ErrStopped, "-CLUSTERDOWN not carried out: rejected: stopped", ""},
 		{fmt.Errorf("%w: disk\r\non fire", actors.ErrFaulted), "-CLUSTERDOWN not carried out: rejected: the member is faulted: disk; on fire", ""},
 		{errors.New("no such question"), "-ERR no such question", ""},
