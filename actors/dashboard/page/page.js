@@ -214,7 +214,6 @@ function lag(c, m, most) {
   if (!known) return;
   const entries = number(m.lag) + (m.lag === 1 ? " entry" : " entries"), well = m.caughtUp && m.lag < 1000;
   let text = m.lag === 0 ? "✓ has everything" : well ? `✓ keeps up; ${entries} on the way` : `! lacks ${entries}`;
-  c.lag.className = well ? "applied" : "lag";
   if (m.sent === "snapshot") text += "; the leader sends a snapshot";
   else if (!well && m.closing !== null) {
     if (m.left !== null && m.left > 1) text += `; comes closer by ${number(m.closing)} a second, ${seconds(m.left)} left`;
@@ -223,6 +222,7 @@ function lag(c, m, most) {
   if (m.sent === "probe") text += "; the leader looks for where its log goes on";
   if (m.heard !== null && m.heard > 1) text += `; heard of ${seconds(m.heard)} ago`;
   put(c.lagText, text);
+  c.lagBar.style.visibility = well ? "hidden" : ""; // an empty bar looks like nothing done; its place stays, so that nothing jumps
   c.lag.style.left = "0";
   c.lag.style.width = 100 * m.lag / most + "%";
 }
