@@ -43,6 +43,9 @@ import (
 func main() {
 	n := flag.Int("groups", 1000, "how many groups")
 	flag.Parse()
+	if *n < 1 || flag.NArg() > 0 {
+		log.Fatal("many-groups takes -groups, a number from 1 on, and nothing else")
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)

@@ -88,7 +88,7 @@ func parseFlags() (o settings, err error) {
 		o.peers[raftcore.NodeID(i+1)] = address
 	}
 	if o.peers[raftcore.NodeID(o.id)] == "" {
-		return o, fmt.Errorf("-id is %d: there are members 1 to %d", o.id, len(o.peers))
+		return o, fmt.Errorf("-id is %d, and says which member this is, 1 to %d: start each of them (-h explains the flags)", o.id, len(o.peers))
 	}
 	if o.http == "" {
 		o.http = fmt.Sprintf("127.0.0.1:%d", 8400+o.id)
