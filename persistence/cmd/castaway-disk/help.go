@@ -56,6 +56,7 @@ Examples:
 
 const storeFields = `  dir        the directory
   store      the store's id, 16 hexadecimal digits
+  host       whose it is; 0: no host has opened it yet
   inUse      a process has it open
   fresh      it was being made when that was interrupted: nothing is in it
   cutting    a damage was being repaired when that was interrupted
@@ -78,11 +79,13 @@ const groupFields = `    number, name          name is text; if it is not UTF-8,
     removed               null, or when the group was removed (Unix milliseconds): a
                           tombstone is left, with incarnation and hardState as they were
     incarnation           16 hexadecimal digits
-    hardState             term, vote (0: none), cluster (16 digits), joined
+    hardState             term, vote (0: none), cluster (16 digits), joined; and
+                          witness, true, if it is a witness's
     base, snapshot        null, or index, term, time (Unix milliseconds), config
     first, last, entries  the log; last is first-1 if it is empty
     runs                  a list of term, first, last
-    configs               a list of index, voters, outgoing, learners
+    configs               a list of index, voters, outgoing, learners; and witnesses, if
+                          there are any
     badger                null, or from, to (0 if no entries), version
     journal               a list of segment, from, to, records
     missing               a list of from, to: entries that should be there
@@ -154,10 +157,10 @@ JSON:
   dataIs     text, hex or none
   entries    a list:
     index, term, time     time in Unix milliseconds
-    kind                  noop, command, config or host
+    kind                  noop, command, config, host or meta (a witness's)
     bytes                 the length of the data
     data                  null if there is none; as text, what is not UTF-8 is replaced
-    config                index, voters, outgoing, learners; for kind config only
+    config                as one of configs in show; for kind config only
   lost       a list of from, to, detail
 ` + damageFields + `
 Examples:
@@ -269,9 +272,9 @@ bytes before its own first digit:
   hardState, base, snapshot, first, last     as in show
   entries    a list:
     index, term, time     time in Unix milliseconds
-    kind                  noop, command, config or host
+    kind                  noop, command, config, host or meta (a witness's)
     data                  base64; absent if there is none, which is not the same as ""
-    config                index, voters, outgoing, learners; for kind config only
+    config                as one of configs in show; for kind config only
 
 A file without its last line is from an export that was broken off; import refuses
 it.
