@@ -454,5 +454,5 @@ It has to be the same version of the program that has written the story. Exit st
 
 Example:
 
-  castaway-disk replay /var/lib/kv/store/snapshots/kv-1f0c/fault-3.story -max 40
+  castaway-disk replay /var/lib/kv/store/snapshots/kv-1f0c/fault-5577006791947779410.story -max 40
 `
