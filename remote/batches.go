@@ -2,6 +2,7 @@ package remote
 
 import (
 	"errors"
+	"fmt"
 	"math/bits"
 	"sync"
 
@@ -144,12 +145,48 @@ func (c batchCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	}
 	buf := data.MaterializeToBuffer(&buffers)
 	defer buf.Free()
+	if fields(buf.ReadOnlyData(), true) > maxFields {
+		return errManyFields
+	}
 	return proto.Unmarshal(buf.ReadOnlyData(), m)
+}
+
+// maxFields bounds the fields of a batch, and those of a packet. One with nothing in it has two
+// bytes on the wire, and more than a hundred when it has been read: a message of 10 MiB could
+// take a gigabyte before anybody has looked at it. A packet of ours has four thousand at most,
+// a batch of protoactor's three.
+const maxFields = 1 << 14
+
+var errManyFields = fmt.Errorf("it has more than %d fields", maxFields)
+
+// fields counts the fields of a message, and if it is deep, those in them as well. It stops
+// where protobuf will, or soon after there are too many.
+func fields(b []byte, deep bool) (n int) {
+	for len(b) > 0 && n <= maxFields {
+		number, kind, tag := protowire.ConsumeTag(b)
+		if tag < 0 {
+			break
+		}
+		size := protowire.ConsumeFieldValue(number, kind, b[tag:])
+		if size < 0 {
+			break
+		}
+		if deep && kind == protowire.BytesType {
+			inner, _ := protowire.ConsumeBytes(b[tag:])
+			n += fields(inner, false)
+		}
+		n++
+		b = b[tag+size:]
+	}
+	return n
 }
 
 // open reads a packet. Entries that are the most of it stay where they are in data; fewer
 // would keep what is more from being freed.
 func open(data []byte) (*raftpb.Packet, error) {
+	if fields(data, false) > maxFields {
+		return nil, errManyFields
+	}
 	p := new(raftpb.Packet)
 	if len(data) >= minShared {
 		buf := buffers.Get(len(data))

@@ -69,7 +69,7 @@ func (t *Transport) options() ([]protoremote.ConfigOption, error) {
 			grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 			grpc.StreamInterceptor(t.guardStream),
-			grpc.UnaryInterceptor(t.guardCall),
+			grpc.InTapHandle(t.guardCall),
 		),
 	}
 	if t.cfg.Advertise != "" {

@@ -182,7 +182,7 @@ func (c *client) read(stream grpc.ServerStream) error {
 	for {
 		m := new(protoremote.RemoteMessage)
 		if err := stream.RecvMsg(m); err != nil {
-			return err
+			return c.g.t.unread(err, socketOf(stream.Context()))
 		}
 		batch := m.GetMessageBatch()
 		why := "not a batch of messages, of a client"

@@ -9,7 +9,9 @@ import (
 	protoremote "github.com/asynkron/protoactor-go/remote"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
 
 	"github.com/castaway-go/castaway/remote/raftpb"
 )
@@ -24,10 +26,32 @@ import (
 var packetType = string((*raftpb.Packet)(nil).ProtoReflect().Descriptor().FullName())
 
 // guardCall refuses every call that is not the stream: listing processes, and
-// their diagnostics, are not for the network.
-func (t *Transport) guardCall(_ context.Context, _ any, info *grpc.UnaryServerInfo, _ grpc.UnaryHandler) (any, error) {
-	t.refuse(badMessage, "a call of "+info.FullMethod)
-	return nil, status.Error(codes.PermissionDenied, "castaway: not offered")
+// their diagnostics, are not for the network. Nothing of what is said in it is read.
+func (t *Transport) guardCall(ctx context.Context, info *tap.Info) (context.Context, error) {
+	if info.FullMethodName != streamMethod {
+		t.refuse(badMessage, fmt.Sprintf("a call of %.100q", info.FullMethodName))
+		return nil, status.Error(codes.PermissionDenied, "castaway: not offered")
+	}
+	return ctx, nil
+}
+
+const streamMethod = "/remote.Remoting/Receive"
+
+// compressed reports whether what comes on a stream would be decompressed. gRPC does that if
+// any package of the program has told it how, as exporters of telemetry do: then a few bytes
+// become megabytes, and no bound on bytes is one.
+func compressed(ctx context.Context) bool {
+	s, is := grpc.ServerTransportStreamFromContext(ctx).(interface{ RecvCompress() string })
+	return !is || s.RecvCompress() != "" && s.RecvCompress() != encoding.Identity
+}
+
+// unread counts what could not be read: it is no message of protoactor's, or too large. gRPC
+// has told the other side by then.
+func (t *Transport) unread(err error, address string) error {
+	if code := status.Code(err); code == codes.Internal || code == codes.ResourceExhausted {
+		t.refuse(badMessage, status.Convert(err).Message(), "address", address)
+	}
+	return err
 }
 
 // guardStream lets only clean messages through, and survives what gets past it. Each stream
@@ -39,12 +63,16 @@ func (t *Transport) guardStream(srv any, stream grpc.ServerStream, info *grpc.St
 			err = status.Error(codes.InvalidArgument, "castaway: malformed")
 		}
 	}()
+	if compressed(stream.Context()) {
+		t.refuse(badMessage, "what is compressed", "address", socketOf(stream.Context()))
+		return status.Error(codes.Unimplemented, "castaway: nothing is decompressed")
+	}
 	first := new(protoremote.RemoteMessage)
 	if err := stream.RecvMsg(first); err != nil {
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		return err
+		return t.unread(err, socketOf(stream.Context()))
 	}
 	if first.GetConnectRequest().GetClientConnection() != nil && t.cfg.MaxClients > 0 {
 		return t.gateway.serve(stream)
@@ -84,7 +112,7 @@ func (s *guardedStream) RecvMsg(m any) error {
 		if s.first != nil {
 			message.MessageType, s.first = s.first.MessageType, nil
 		} else if err := s.ServerStream.RecvMsg(m); err != nil {
-			return err
+			return s.unread(err, s.socket)
 		}
 		switch m := message.GetMessageType().(type) {
 		case *protoremote.RemoteMessage_ConnectRequest:

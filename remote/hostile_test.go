@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +16,9 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/encoding/gzip" // as exporters of telemetry link it into a host
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/castaway-go/castaway/actors"
@@ -365,5 +368,69 @@ func TestP5_AClientThatTakesNoAnswersIsCutOff(t *testing.T) {
 	}
 	if _, err := dial(t, host.address()).Propose(context.Background(), []byte("1")); err != nil {
 		t.Errorf("another client: %v", err)
+	}
+}
+
+// bare writes and reads the bytes of messages.
+type bare struct{}
+
+func (bare) Name() string                    { return "proto" }
+func (bare) Marshal(v any) ([]byte, error)   { return v.([]byte), nil }
+func (bare) Unmarshal(b []byte, v any) error { *v.(*[]byte) = bytes.Clone(b); return nil }
+
+// P5: what has two bytes on the wire has a hundred in memory, and what is compressed has next to
+// none on the wire. Neither is read, but counted.
+func TestP5_FewBytesDoNotBecomeMany(t *testing.T) {
+	field := func(number protowire.Number, value []byte) []byte {
+		return protowire.AppendBytes(protowire.AppendTag(nil, number, protowire.BytesType), value)
+	}
+	many := func(number protowire.Number) []byte { return bytes.Repeat(field(number, nil), 4<<20) }
+	const envelopes, batches, messages, requests = 3, 1, 8, 9 // in a MessageBatch, a RemoteMessage, a Packet
+	client, err := proto.Marshal(&protoremote.RemoteMessage{MessageType: &protoremote.RemoteMessage_ConnectRequest{ConnectRequest: asClient}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := lone(t, "")
+	for _, test := range []struct {
+		name string
+		says []byte
+		opts []grpc.CallOption
+		want codes.Code
+	}{
+		{"empty envelopes", field(batches, many(envelopes)), nil, codes.Internal},
+		{"envelopes, in batches that protobuf puts together", bytes.Repeat(field(batches, bytes.Repeat(field(envelopes, nil), 10)), 200_000), nil, codes.Internal},
+		{"compressed", field(batches, many(envelopes)), []grpc.CallOption{grpc.UseCompressor(gzip.Name)}, codes.Unimplemented},
+	} {
+		before := host.ask("refusals")
+		conn, err := grpc.NewClient(host.address(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		stream, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, streamMethod, append(test.opts, grpc.ForceCodec(bare{}))...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var heard []byte
+		_ = stream.SendMsg(client)
+		if err := stream.RecvMsg(&heard); err == nil { // it is a client, and no stranger
+			_ = stream.SendMsg(test.says)
+		}
+		for err = nil; err == nil; err = stream.RecvMsg(&heard) {
+		}
+		if status.Code(err) != test.want {
+			t.Errorf("%s: the stream ends with %v", test.name, err)
+		}
+		if host.ask("refusals") == before {
+			t.Errorf("%s: it was not counted", test.name)
+		}
+	}
+	if most := resident(t, host); most > floodResident && !raceDetector {
+		t.Errorf("the host has had %d MiB", most)
+	}
+	for _, number := range []protowire.Number{messages, requests} {
+		if p, err := open(many(number)); err == nil {
+			t.Errorf("a packet with %d messages and %d requests is read", len(p.Messages), len(p.Requests))
+		}
 	}
 }
