@@ -187,21 +187,33 @@ func open(data []byte) (*raftpb.Packet, error) {
 	if fields(data, false) > maxFields {
 		return nil, errManyFields
 	}
-	p := new(raftpb.Packet)
 	if len(data) >= minShared {
-		buf := buffers.Get(len(data))
-		defer buffers.Put(buf)
-		if rest, entries, at := lift((*buf)[:0], data, len(data)/2+1, entriesPath); entries != nil {
-			if err := proto.Unmarshal(rest, p); err != nil {
-				return nil, err
-			}
-			if a := p.Messages[at].GetAppendRequest(); a != nil {
-				a.Entries = entries
-				return p, nil
-			}
+		if p, err := openLifted(data); p != nil || err != nil {
+			return p, err
 		}
 	}
+	p := new(raftpb.Packet)
 	return p, proto.Unmarshal(data, p)
+}
+
+// openLifted reads a packet whose entries stay where they are, or returns nothing if they do not.
+func openLifted(data []byte) (*raftpb.Packet, error) {
+	buf := buffers.Get(len(data))
+	defer buffers.Put(buf)
+	rest, entries, at := lift((*buf)[:0], data, len(data)/2+1, entriesPath)
+	if entries == nil {
+		return nil, nil
+	}
+	p := new(raftpb.Packet)
+	if err := proto.Unmarshal(rest, p); err != nil {
+		return nil, err
+	}
+	a := p.Messages[at].GetAppendRequest()
+	if a == nil {
+		return nil, nil
+	}
+	a.Entries = entries
+	return p, nil
 }
 
 const minShared = 2 << 10

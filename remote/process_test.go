@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -61,6 +62,8 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	// Else Go takes up to a minute to make each input smaller that is new, and there are hundreds.
+	_ = flag.Set("test.fuzzminimizetime", "100x")
 	// protoactor remote sets gRPC's logger when it starts, whoever is using that. So the one
 	// of this process starts before anybody does.
 	if _, err := sharedVictim(); err != nil {
