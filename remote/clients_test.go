@@ -27,6 +27,7 @@ func clientRequests() []*actors.ClientRequest {
 		{Group: "g", Request: actors.Request{Operation: actors.SkipEntry, Entry: 1000}},
 		{Group: "g", Request: actors.Request{Operation: actors.AwaitChange, Seen: 5}},
 		{Group: "g", Request: actors.Request{Operation: actors.OpenSession, Timeout: 1500 * time.Millisecond}},
+		{Group: "g", Request: actors.Request{Operation: actors.ChangeMembers, Members: actors.Members{Voters: []raftcore.NodeID{1, 2, 3}, Witnesses: []raftcore.NodeID{3}}}},
 		{Group: "g", Request: actors.Request{Operation: actors.Propose}, Traceparent: "00-0102030405060708090a0b0c0d0e0f10-1112131415161718-01"},
 	}
 }

@@ -199,7 +199,6 @@ func TestWhatIsEncodedIsDecoded(t *testing.T) {
 	}
 }
 
-// P10: nil and empty data are different things, and stay so.
 // protobuf does not write a text that is not UTF-8: one such error of a Query
 // would take along everything else in its packet.
 func TestAnErrorMayHoldAnyBytes(t *testing.T) {
@@ -209,6 +208,7 @@ func TestAnErrorMayHoldAnyBytes(t *testing.T) {
 	}
 }
 
+// P10: nil and empty data are different things, and stay so.
 func TestP10_NilAndEmptyDataAreTold(t *testing.T) {
 	entries := roundTrip(t, everything()).Messages[2].Message.Body.(*raftcore.AppendRequest).Entries
 	if entries[2].Data == nil || entries[3].Data != nil {

@@ -336,6 +336,7 @@ type other struct {
 
 	raw    chan *protoremote.RemoteMessage // if not nil, gets what comes on the streams
 	lanes  chan string                     // if not nil, gets the lanes of the streams
+	metas  chan metadata.MD                // if not nil, gets what the streams begin with
 	breaks map[string]chan error           // ends the streams of a lane
 }
 
@@ -367,6 +368,9 @@ func (o *other) Receive(stream protoremote.Remoting_ReceiveServer) error {
 	lane := strings.Join(md.Get(laneKey), " ")
 	if o.lanes != nil {
 		o.lanes <- lane
+	}
+	if o.metas != nil {
+		o.metas <- md
 	}
 	o.peers <- peerNames(stream.Context())
 	if err := stream.SetHeader(o.says); err != nil {

@@ -1,7 +1,6 @@
 package remote
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/hex"
 	"fmt"
@@ -39,20 +38,23 @@ func (t *Transport) lanesUp() (n int) {
 	return n
 }
 
-// The conversation in testdata was recorded when there was no version but the first: what a
-// host at 127.0.0.1:70002 said to one at 127.0.0.1:70001, a protoactor message a line. The
-// addresses are of the length of those that a test gets.
-func conversationV1(t *testing.T, from, to string) (messages []*protoremote.RemoteMessage) {
+// The conversations in testdata are what a host at 127.0.0.1:70002 said to one at
+// 127.0.0.1:70001, a protoactor message a line. The first was recorded when there was no version
+// but the first, and begins with the connect request; the second when there was no version but
+// the second, and has the lane in front of each line. The addresses are of the length of those
+// that a test gets.
+func conversation(t *testing.T, file, from, to string) (lanes [actors.Lanes][]*protoremote.RemoteMessage) {
 	t.Helper()
-	file, err := os.Open("testdata/conversation-v1.hex")
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		b, err := hex.DecodeString(lines.Text())
-		if err != nil {
-			t.Fatal(err)
+	for _, line := range strings.Split(strings.TrimSpace(string(text)), "\n") {
+		at := strings.LastIndex(line, " ")
+		b, err := hex.DecodeString(line[at+1:])
+		lane := slices.Index([]string{"", "#log", "#snapshots"}, strings.TrimSpace(line[:at+1]))
+		if err != nil || lane < 0 {
+			t.Fatal(lane, err)
 		}
 		b = bytes.ReplaceAll(b, []byte("127.0.0.1:70002"), []byte(from))
 		b = bytes.ReplaceAll(b, []byte("127.0.0.1:70001"), []byte(to))
@@ -60,9 +62,14 @@ func conversationV1(t *testing.T, from, to string) (messages []*protoremote.Remo
 		if err := proto.Unmarshal(b, m); err != nil {
 			t.Fatal(err)
 		}
-		messages = append(messages, m)
+		lanes[lane] = append(lanes[lane], m)
 	}
-	return messages
+	return lanes
+}
+
+func conversationV1(t *testing.T, from, to string) []*protoremote.RemoteMessage {
+	t.Helper()
+	return conversation(t, "testdata/conversation-v1.hex", from, to)[actors.LaneControl]
 }
 
 // said are the packets of the conversation.
@@ -105,17 +112,15 @@ func TestO3_AHostOfVersion1IsUnderstood(t *testing.T) {
 			}
 		}
 		// It is given its credit on the one lane that it has.
-		last := packetOf(t, messages[len(messages)-1])
-		if !l.Send(everything()) {
-			t.Error("nothing can be said to it")
-		}
-		for p := range o.packets {
+		for told, last := false, packetOf(t, messages[len(messages)-1]); !told; { // what is delivered may not be taken yet
+			if !l.Send(everything()) {
+				t.Fatal("nothing can be said to it")
+			}
+			p := <-o.packets
 			if p.Version != 1 {
 				t.Errorf("it is told something of version %d", p.Version)
 			}
-			if p.TakenSession == last.Session && p.Taken == last.Sequence {
-				break
-			}
+			told = p.TakenSession == last.Session && p.Taken == last.Sequence
 		}
 		if len(o.peers) > 0 {
 			t.Error("a second connection was made")
@@ -157,6 +162,183 @@ func TestO3_AHostOfVersion1IsSpokenTo(t *testing.T) {
 	<-o.peers
 	if len(o.peers) > 0 {
 		t.Error("a second connection was made")
+	}
+}
+
+// saidV2 are the packets of the second conversation. They have what came with version 2, and is
+// not in the first.
+func saidV2() []*actors.Packet {
+	message := func(body raftcore.Body) actors.GroupMessage {
+		return actors.GroupMessage{Group: 5, Message: raftcore.Message{From: 1, To: 2, Term: 7, Cluster: 0xC0FFEE, Incarnation: 0xBEEF, Body: body}}
+	}
+	signs := &actors.Packet{From: 1, Lane: actors.LaneControl, Messages: []actors.GroupMessage{
+		message(&raftcore.AppendRequest{Prev: raftcore.EntryID{Term: 6, Index: 41}, Commit: 40, Round: 9, Urgent: true}),
+		message(&raftcore.AppendReply{Match: 41, Round: 9, Ahead: 3}),
+	}}
+	orders := &actors.Packet{From: 1, Lane: actors.LaneLog,
+		Messages: []actors.GroupMessage{message(&raftcore.AppendRequest{Prev: raftcore.EntryID{Term: 6, Index: 41}, Commit: 40, Round: 9, Entries: []raftcore.Entry{
+			{EntryID: raftcore.EntryID{Term: 7, Index: 42}, Time: 1700000000000, Kind: raftcore.EntryHost, Data: []byte{3, 1, 1}},
+		}})},
+		Requests: []actors.GroupRequest{{Group: 5, ID: 77, Operation: actors.Propose, Data: []byte("+1"), Span: []byte("sixteen bytes...8 bytes.f")}},
+	}
+	all, parts, witnesses := everything(), snapshotParts(), witnessed()
+	all.Lane, parts.Lane, witnesses.Lane = actors.LaneLog, actors.LaneSnapshots, actors.LaneLog
+	return []*actors.Packet{signs, orders, all, witnesses, parts}
+}
+
+// metaV2 is what a stream of version 2 begins with.
+func metaV2(lane actors.Lane, from string) metadata.MD {
+	md := metadata.Pairs("castaway-versions", "1-2", "castaway-address", from)
+	if lane > 0 {
+		md.Set("castaway-lane", []string{"", "#log", "#snapshots"}[lane])
+	}
+	return md
+}
+
+// O3: a host of version 2 opens its streams to this one.
+func TestO3_AHostOfVersion2IsUnderstood(t *testing.T) {
+	v := newVictim(t)
+	o := (&other{says: metaV2(0, "")}).listen(t, "127.0.0.1:0")
+	events := make(chan actors.LinkEvent, 100)
+	l := v.Link(o.address, func(e actors.LinkEvent) { events <- e })
+	defer l.Close()
+	await(t, events, actors.LinkUp)
+	for lane, messages := range conversation(t, "testdata/conversation-v2.hex", o.address, v.Address()) {
+		stream, err := newStranger(t, v).try(metadata.NewOutgoingContext(t.Context(), metaV2(actors.Lane(lane), o.address)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range messages {
+			if err := stream.Send(m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ended := make(chan error, 1)
+		go func() {
+			_, err := stream.Recv()
+			ended <- err
+		}()
+		for i, want := range saidV2() {
+			if want.Lane != actors.Lane(lane) {
+				continue
+			}
+			var got *actors.Packet
+			select {
+			case got = <-v.delivered:
+			case err := <-ended:
+				t.Fatalf("lane %d: the stream ends with %v", lane, err)
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("packet %d is taken for\n%+v, and was\n%+v", i, got, want)
+			}
+		}
+		// It is given its credit.
+		for told, last := false, packetOf(t, messages[len(messages)-1]); !told; {
+			sign := everything()
+			if sign.Lane = actors.LaneLog; !l.Send(sign) {
+				t.Fatal("nothing can be said to it")
+			}
+			p := <-o.packets
+			told = p.TakenSession == last.Session && p.Taken == last.Sequence
+		}
+	}
+}
+
+// O3: this host opens its streams to one of version 2. What it sends is, byte for byte, what
+// one of version 2 would.
+func TestO3_AHostOfVersion2IsSpokenTo(t *testing.T) {
+	v := newVictim(t)
+	o := (&other{says: metaV2(0, ""), raw: make(chan *protoremote.RemoteMessage, 100), metas: make(chan metadata.MD, 10)}).listen(t, "127.0.0.1:0")
+	events, changes := make(chan actors.LinkEvent, 100), v.changes(t, o.address)
+	l := v.Link(o.address, func(e actors.LinkEvent) { events <- e }).(*link)
+	defer l.Close()
+	awaitAll(t, changes)
+	var opened [actors.Lanes]bool
+	for range actors.Lanes {
+		md := <-o.metas
+		for lane := range actors.Lanes {
+			says := true
+			want := metaV2(lane, v.Address())
+			for _, key := range []string{"castaway-versions", "castaway-address", "castaway-lane"} {
+				says = says && slices.Equal(md.Get(key), want.Get(key))
+			}
+			opened[lane] = opened[lane] || says
+		}
+	}
+	if opened != [actors.Lanes]bool{true, true, true} {
+		t.Errorf("these lanes were opened as they were: %v", opened)
+	}
+	l.took(actors.LaneLog, &raftpb.Packet{Session: 7, Sequence: 3}) // which the first packet tells
+	for _, p := range saidV2() {
+		l.mu.Lock()
+		before := l.lanes[actors.LaneLog].bytes
+		if p.Lane == actors.LaneControl {
+			l.lanes[actors.LaneLog].bytes = l.t.cfg.WindowBytes // as if the log would have it wait
+		}
+		l.mu.Unlock()
+		if !l.Send(p) {
+			t.Fatal("it takes no packet")
+		}
+		if p.Lane == actors.LaneControl {
+			l.mu.Lock()
+			l.lanes[actors.LaneLog].bytes = before
+			l.mu.Unlock()
+		}
+	}
+	var said [actors.Lanes][]*protoremote.RemoteMessage
+	for left := len(saidV2()) + int(actors.Lanes); left > 0; { // and a greeting on each
+		b := (<-o.raw).GetMessageBatch()
+		left -= len(b.Envelopes)
+		for i := range b.Envelopes { // protoactor sends together what comes together
+			alone := proto.CloneOf(b)
+			alone.Envelopes = alone.Envelopes[i : i+1]
+			_, suffix, _ := strings.Cut(b.Targets[0].Address, "#")
+			lane := slices.Index([]string{"", "log", "snapshots"}, suffix)
+			said[lane] = append(said[lane], batch(alone))
+		}
+	}
+	const file = "testdata/conversation-v2.hex"
+	if _, err := os.Stat(file); os.IsNotExist(err) && os.Getenv("CASTAWAY_GOLDEN") == "write" {
+		writeConversation(t, file, said, v.Address(), o.address)
+	}
+	for lane, all := range conversation(t, file, v.Address(), o.address) {
+		for i, want := range all {
+			if i >= len(said[lane]) {
+				t.Errorf("on lane %d less is said than was", lane)
+				break
+			}
+			got := said[lane][i]
+			p := packetOf(t, got)
+			p.Session = packetOf(t, want).Session // which is drawn anew
+			var err error
+			if got.GetMessageBatch().Envelopes[0].MessageData, err = proto.Marshal(p); err != nil {
+				t.Fatal(err)
+			}
+			a, errA := proto.Marshal(got)
+			b, errB := proto.Marshal(want)
+			if errA != nil || errB != nil || !bytes.Equal(a, b) {
+				t.Errorf("on lane %d packet %d is\n%x, and was\n%x", lane, i, a, b)
+			}
+		}
+	}
+}
+
+func writeConversation(t *testing.T, file string, said [actors.Lanes][]*protoremote.RemoteMessage, from, to string) {
+	t.Helper()
+	var text strings.Builder
+	for lane, all := range said {
+		for _, m := range all {
+			b, err := proto.Marshal(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b = bytes.ReplaceAll(b, []byte(from), []byte("127.0.0.1:70002"))
+			b = bytes.ReplaceAll(b, []byte(to), []byte("127.0.0.1:70001"))
+			fmt.Fprintln(&text, strings.TrimSpace(fmt.Sprintf("%s %x", laneSuffixes[lane], b)))
+		}
+	}
+	if err := os.WriteFile(file, []byte(text.String()), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 
