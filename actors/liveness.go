@@ -129,6 +129,9 @@ const (
 	patience = looks
 	// maxChanges bounds the changes in one Beat, so that nothing waits long behind it.
 	maxChanges = 4096
+	// maxSilent bounds the groups that are known of a pair: whoever makes up groups without
+	// end is not given memory without end. What is beyond it does not add up.
+	maxSilent = 1 << 20
 )
 
 func (l *liveness) Receive(ctx actor.Context) {
@@ -250,6 +253,9 @@ func (p *pair) set(group GroupKey, term raftcore.Term) {
 
 // say notes the term in which the other side sleeps.
 func (p *pair) say(group GroupKey, term raftcore.Term) {
+	if p.groups[group] == nil && len(p.groups) >= maxSilent {
+		return
+	}
 	b := p.get(group)
 	p.said.replace(group, b.there, term)
 	switch {

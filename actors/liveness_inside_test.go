@@ -308,3 +308,34 @@ func TestP10_SumsArePinned(t *testing.T) {
 		t.Errorf("%d, %#x", d.count, d.sum)
 	}
 }
+
+// F5: a host makes up groups without end, and says that they are silent. What is kept of that
+// has an end, it is no sign of life, and when the host makes sense again it is believed.
+func TestF5_SilentGroupsThatAreMadeUpAreBounded(t *testing.T) {
+	p := newTwo().sides[0]
+	p.set(1, 7)
+	var told digest
+	for group := GroupKey(1); group <= maxSilent+2*maxChanges; {
+		b := &Beat{}
+		for range maxChanges {
+			b.Changes = append(b.Changes, BeatChange{group, 7})
+			told.replace(group, 0, 7)
+			group++
+		}
+		b.Count, b.Sum = told.count, told.sum
+		p.missed = 2
+		p.heard(b)
+		if len(p.groups) > maxSilent {
+			t.Fatalf("%d groups are kept", len(p.groups))
+		}
+	}
+	if !p.resend || p.missed == 0 {
+		t.Error("what does not add up is a sign of life")
+	}
+	told = digest{}
+	told.replace(1, 0, 7)
+	p.heard(&Beat{First: true, Changes: []BeatChange{{1, 7}}, Count: told.count, Sum: told.sum})
+	if p.resend || p.missed > 0 || len(p.groups) != 1 {
+		t.Errorf("it goes on: missed %d, %d groups", p.missed, len(p.groups))
+	}
+}
