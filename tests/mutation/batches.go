@@ -19,4 +19,16 @@ var batchMutants = []mutant{
 		{"batches.go", " && cap(*b) == 1<<tier {", " {"},
 		{"batches.go", "bits.Len(uint(cap(*b))) - 1; tier", "bits.Len(uint(cap(*b))); tier"},
 	}},
+	{"P5", "the fields of a batch are not counted", []edit{
+		{"batches.go", "fields(buf.ReadOnlyData(), true) > maxFields", "false"},
+	}},
+	{"P5", "only the fields of a whole batch are counted", []edit{
+		{"batches.go", "deep && kind ==", "false && kind =="},
+	}},
+	{"P5", "the fields of a packet are not counted", []edit{
+		{"batches.go", "fields(data, false) > maxFields", "false"},
+	}},
+	{"P5", "what is compressed is read", []edit{
+		{"guard.go", "if compressed(stream.Context()) {", "if false {"},
+	}},
 }

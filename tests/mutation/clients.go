@@ -46,7 +46,7 @@ var gatewayMutants = []mutant{
 		{"gateway.go", "(requests + 1) / 2", "requests"},
 	}},
 	{"P5", "a request that has gone counts on", []edit{
-		{"gateway.go", "c.count(-requests, -a.bytes)", "c.count(0, -a.bytes)"},
+		{"gateway.go", "c.count(-requests, -a.bytes)", "c.count(0*requests, -a.bytes)"},
 	}},
 	{"P5", "a client that has gone keeps its place", []edit{
 		{"gateway.go", "defer g.clients.Add(-1)\n", ""},

@@ -71,7 +71,7 @@ func suites() []suite {
 		{"actors/dashboard", [][]string{{"./actors/dashboard"}}, dashboardMutants},
 		{"actors", [][]string{{"./actors", "-run", "AnotherProcess|NotUnderstood|AClientElsewhere|OwnHook|IsAskedAbout"}}, clientMutants},
 		{"remote", [][]string{{"./remote", "-run", "Client|Elsewhere", "-timeout", "3m"}}, gatewayMutants},
-		{"remote", [][]string{{"./remote", "-run", "Buffer|AFewEntries|FuzzOpen|APacketIsWritten"}}, batchMutants},
+		{"remote", [][]string{{"./remote", "-run", "Buffer|AFewEntries|FuzzOpen|APacketIsWritten|FewBytesDoNot"}}, batchMutants},
 		{"remote", [][]string{{"./remote", "-run", "Stranger|Door|PushesOut|PushOut|LiveLane|Metadata|NobodyKnows|NotKnownIsTold|FirstPacket", "-skip", "Flood"}}, doorMutants},
 		{"remote", [][]string{{"./remote", "-run", "AConnection|CryptoTLS|StreamsEnd|LetsGo"}}, certificateMutants},
 	}
