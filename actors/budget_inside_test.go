@@ -21,11 +21,10 @@ func TestF4_WhoComesAtTheSameTimeIsCounted(t *testing.T) {
 	h := &Host{cfg: HostConfig{ID: 1, Runtime: &dispatcher{}}.withDefaults(), epoch: time.Now()}
 	h.peers.Store(&peers{})
 	const room = callOverhead + 100
-	h.budget.limit = room
 	for i := range 20_000 {
 		groups := [2]*Group{{host: h, budget: budget{limit: room}}, {host: h, budget: budget{limit: room}}}
-		if i%2 == 0 {
-			groups[1] = groups[0]
+		if h.budget.limit = room; i%2 == 0 {
+			groups[1], h.budget.limit = groups[0], 2*room
 		}
 		calls := [2]*call{}
 		var both sync.WaitGroup

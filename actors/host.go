@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"io"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -83,7 +82,7 @@ type HostConfig struct {
 	RecordBytes int
 	// Telemetry is told what is measured and traced. Default: nobody.
 	Telemetry Telemetry
-	// Logger is told what an operator wants to know. Default: nobody.
+	// Logger is told what an operator wants to know. Default slog.Default().
 	Logger *slog.Logger
 	// Runtime runs the actors. Default: they take turns in one goroutine, and those that
 	// block, or take long, in goroutines of their own.
@@ -107,7 +106,7 @@ func (c HostConfig) withDefaults() HostConfig {
 		c.RecordBytes = 8 << 20
 	}
 	if c.Logger == nil {
-		c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+		c.Logger = slog.Default()
 	}
 	return c
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"slices"
@@ -39,7 +38,7 @@ type ClientConfig struct {
 	MaxPending, MaxBytes int
 	// MaxPacketBytes is that of the hosts: a larger request is not sent. Default 8 MiB.
 	MaxPacketBytes int
-	// Logger is told what an operator wants to know. Default: nobody.
+	// Logger is told what an operator wants to know. Default slog.Default().
 	Logger *slog.Logger
 }
 
@@ -59,7 +58,7 @@ func (c ClientConfig) withDefaults() ClientConfig {
 		c.SilenceTimeout = 3 * time.Second
 	}
 	if c.Logger == nil {
-		c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+		c.Logger = slog.Default()
 	}
 	return c
 }
@@ -111,7 +110,8 @@ func Dial(cfg ClientConfig) (*Hosts, error) {
 }
 
 // Group returns the client of a group. Its calls find the members, follow the leader, and
-// end as those of an actors.Group do: applied, ErrRejected or ErrUnknown.
+// end as those of an actors.Group do: applied, ErrRejected or ErrUnknown. A group that no host
+// has yet is asked for until the call's context ends, for it may be about to be opened.
 func (h *Hosts) Group(name string) *actors.Client { return actors.NewClient(name, h) }
 
 // Close lets go of all connections. Calls that wait end as if the hosts were lost, and

@@ -196,7 +196,9 @@ func rawOf(certs []*x509.Certificate) (raw [][]byte) {
 // namesOf returns the names that a certificate proves.
 func namesOf(cert *x509.Certificate) (names []string) {
 	for _, name := range cert.DNSNames {
-		names = append(names, strings.ToLower(name))
+		if !strings.ContainsAny(name, ":/") { // it would pass for a URI
+			names = append(names, strings.ToLower(name))
+		}
 	}
 	for _, uri := range cert.URIs {
 		names = append(names, uri.String())

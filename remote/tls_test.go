@@ -699,3 +699,15 @@ func TestWhoMayProposeIsSaidByName(t *testing.T) {
 		t.Errorf("it reads %q", got)
 	}
 }
+
+// TestADNSNameIsNoURI: who signs both may look at the one and not at the other.
+func TestADNSNameIsNoURI(t *testing.T) {
+	uri, err := url.Parse("spiffe://castaway/host-2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := namesOf(&x509.Certificate{DNSNames: []string{"Host-1.example", "spiffe://castaway/host-1"}, URIs: []*url.URL{uri}})
+	if !slices.Equal(names, []string{"host-1.example", "spiffe://castaway/host-2"}) {
+		t.Errorf("the names are %q", names)
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"slices"
@@ -48,7 +47,7 @@ type Config struct {
 	// sent the answer to, one of them half as much; beyond it they are told ErrBusy.
 	// Default: 8,192, and 64 MiB.
 	MaxClientRequests, MaxClientBytes int
-	// Logger is told what an operator wants to know. Default: nobody.
+	// Logger is told what an operator wants to know. Default slog.Default().
 	Logger *slog.Logger
 }
 
@@ -66,7 +65,7 @@ func (c Config) withDefaults() Config {
 		c.MaxClientBytes = 64 << 20
 	}
 	if c.Logger == nil {
-		c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+		c.Logger = slog.Default()
 	}
 	return c
 }

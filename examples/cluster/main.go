@@ -19,6 +19,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"log"
@@ -37,6 +38,11 @@ import (
 )
 
 func main() {
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(), "go run ./examples/cluster: members that come and go while a group works. It takes no arguments.")
+	}
+	flag.Parse()
+	slog.SetLogLoggerLevel(slog.LevelError + 1) // the program says itself what happens
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)

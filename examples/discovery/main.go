@@ -59,6 +59,7 @@ const usage = `discovery has hosts find one another through a protoactor cluster
 `
 
 func main() {
+	slog.SetLogLoggerLevel(slog.LevelError + 1) // the program says itself what happens
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	id := flag.Uint64("id", 0, "which host this is, from 1 on; never given to another (default: four hosts in this process)")

@@ -19,6 +19,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log"
 	"log/slog"
@@ -35,6 +36,11 @@ import (
 )
 
 func main() {
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(), "go run ./examples/effects: a replicated scheduler. It takes no arguments.")
+	}
+	flag.Parse()
+	slog.SetLogLoggerLevel(slog.LevelError + 1) // the program says itself what happens
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)

@@ -19,6 +19,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"log"
 	"log/slog"
@@ -35,6 +36,11 @@ import (
 )
 
 func main() {
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(), "go run ./examples/lock: locks that expire, and why whoever holds one needs a fencing token. It takes no arguments.")
+	}
+	flag.Parse()
+	slog.SetLogLoggerLevel(slog.LevelError + 1) // the program says itself what happens
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)

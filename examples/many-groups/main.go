@@ -41,6 +41,7 @@ import (
 )
 
 func main() {
+	slog.SetLogLoggerLevel(slog.LevelError + 1) // the program says itself what happens
 	n := flag.Int("groups", 1000, "how many groups")
 	flag.Parse()
 	if *n < 1 || flag.NArg() > 0 {

@@ -47,6 +47,7 @@ import (
 )
 
 func main() {
+	slog.SetLogLoggerLevel(slog.LevelError + 1) // the program says itself what happens
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)

@@ -66,6 +66,8 @@ type world struct {
 	boom    atomic.Uint64
 }
 
+func init() { slog.SetLogLoggerLevel(slog.LevelError + 1) }
+
 // quiet returns an actor system that logs nothing.
 func quiet() *actor.ActorSystem {
 	return actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {

@@ -493,6 +493,8 @@ func (h *hostUp) stop() {
 	h.Host = nil
 }
 
+func init() { slog.SetLogLoggerLevel(slog.LevelError + 1) } // tests say what they miss
+
 func newSystem() *actor.ActorSystem {
 	return actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 		return slog.New(slog.DiscardHandler)

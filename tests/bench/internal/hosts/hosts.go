@@ -87,6 +87,8 @@ func Open(ctx context.Context, tb testing.TB, hosts []*actors.Host) (groups []*a
 	return nil
 }
 
+func init() { slog.SetLogLoggerLevel(slog.LevelError + 1) }
+
 // QuietSystem returns an actor system that logs nothing.
 func QuietSystem() *actor.ActorSystem {
 	return actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
