@@ -11,6 +11,8 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/castaway-go/castaway/actors"
 	"github.com/castaway-go/castaway/persistence"
+	"github.com/castaway-go/castaway/raftcore"
+	"github.com/castaway-go/castaway/tests/rafttest"
 )
 
 // counting counts its commands.
@@ -62,4 +64,50 @@ func ExampleHost_Props() {
 	answer, err := group.Propose(ctx, []byte("+1"))
 	fmt.Println(string(answer), err)
 	// Output: 1 <nil>
+}
+
+// Hosts 1 and 2 have the data, and host 3 is a witness. One that has the data dies, the one
+// that leads at that: the other takes over, with the witness's vote.
+func ExampleGroupConfig_witness() {
+	ctx := context.Background()
+	network := rafttest.NewNetwork(1) // in the place of package remote: all three are in this process
+	peers := map[raftcore.NodeID]string{1: "one", 2: "two", 3: "three"}
+	hosts, groups := map[raftcore.NodeID]*actors.Host{}, map[raftcore.NodeID]*actors.Group{}
+	for id, address := range peers {
+		host, err := actors.Start(newSystem(), actors.HostConfig{ID: id, Store: persistence.Memory(), Transport: network.Transport(address), Peers: peers})
+		if err != nil {
+			panic(err)
+		}
+		defer host.Stop(ctx)
+		cfg := actors.GroupConfig{Name: "counter", Witnesses: []raftcore.NodeID{3}}
+		if cfg.Witness = id == 3; !cfg.Witness {
+			cfg.Machine = func() actors.StateMachine { return &counting{} }
+		}
+		group, err := host.Open(ctx, cfg)
+		if err != nil {
+			panic(err)
+		}
+		hosts[id], groups[id] = host, group
+	}
+	answer, err := groups[3].Propose(ctx, []byte("+1")) // passed on to who leads
+	fmt.Println(string(answer), err)
+
+	var leader raftcore.NodeID
+	for _, group := range groups {
+		for s := range group.Watch(ctx) {
+			if leader = s.Leader; s.Joined && leader != raftcore.Nobody {
+				break // it counts: a leader has seen to it that its fresh disk is not a lost one
+			}
+		}
+	}
+	hosts[leader].Stop(ctx)
+	other := groups[3-leader]
+	answer, err = other.Propose(ctx, []byte("+1"))
+	fmt.Println(string(answer), err)
+	answer, err = other.Read(ctx, nil)
+	fmt.Println(string(answer), err)
+	// Output:
+	// 1 <nil>
+	// 2 <nil>
+	// 2 <nil>
 }
