@@ -98,6 +98,8 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 		*o.status, o.err = g.status(ctx)
 	case r.Operation == AwaitChange && g != nil:
 		o = g.awaitChange(ctx, r.Seen)
+	case r.Operation == ChangeMembers:
+		o.err = c.change(ctx, r)
 	case r.Operation.leads() || r.Operation == SkipEntry:
 		o.err = c.lead(ctx, r)
 	default:

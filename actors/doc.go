@@ -241,7 +241,8 @@
 //
 //	Group                        Request.Operation
 //	Propose, Read, Do            Propose, Read
-//	ChangeMembers, Transfer      ChangeMembers, Transfer
+//	ChangeMembers, Transfer      ChangeMembers, Transfer; and CheckLearners until it is so, for
+//	                             Members.WaitCaughtUp
 //	SkipEntry                    SkipEntry
 //	OpenSession, and Session's   OpenSession, KeepSession, CloseSession, and Propose with
 //	methods                      Request.Session

@@ -180,6 +180,14 @@ func (p *perhaps) Is(target error) bool {
 
 func (p *perhaps) As(target any) bool { return errors.As(p.rejection, target) }
 
+// unawaited is why ChangeMembers does not wait for the learners any longer: what it was to
+// change is changed, so the rejection is none of that.
+type unawaited struct{ perhaps }
+
+func (u *unawaited) Error() string {
+	return fmt.Sprintf("%v: the members are changed, but not all learners are known to have caught up: %v", ErrUnknown, u.rejection)
+}
+
 // NotLeaderError is the ErrNotLeader that knows more.
 type NotLeaderError struct {
 	Group  string

@@ -339,6 +339,8 @@ func (g *Group) take(c *call, r *Request) {
 	switch err := r.check(&h.cfg); {
 	case err != nil:
 		c.finish(nil, err)
+	case r.Members.WaitCaughtUp:
+		c.finish(nil, fmt.Errorf("%w: this is one try of a ChangeMembers, and does not wait: ask for CheckLearners", ErrBadRequest))
 	case r.Operation == AwaitChange:
 		g.board.await(c, r.Seen, h.cfg.MaxPending)
 	case node != nil:

@@ -22,9 +22,15 @@ const (
 	Transfer
 )
 
+// CheckLearners asks whether the learners among Request.Members are members, and have what
+// the leader has, as far as a voter must. It changes nothing. It is refused with
+// ErrNotCaughtUp as long as one of them has not, and with ErrConfigChanged if one is none.
+const CheckLearners Operation = 19
+
 // Members are the hosts that take part in a group, as they are to be.
 type Members struct {
-	// Voters decide. Learners are sent everything, too, but nobody waits for them.
+	// Voters decide. Learners are sent everything, too, but nobody waits for them, unless
+	// WaitCaughtUp says so.
 	Voters, Learners []raftcore.NodeID
 	// Witnesses are those of the Voters that keep no data, fewer than a majority: see
 	// GroupConfig.Witness. Nobody becomes one, or stops being one, in place.
@@ -33,6 +39,9 @@ type Members struct {
 	// there when these Members were thought of. If it is another one by then, nothing is
 	// changed: so of two who change at the same time one is told.
 	Expect raftcore.Index
+	// WaitCaughtUp has ChangeMembers return only when the Learners have caught up, too. An
+	// actor, whose Request is one try, asks for CheckLearners until that is so.
+	WaitCaughtUp bool
 }
 
 // conf returns the configuration that is asked for.
@@ -42,6 +51,21 @@ func (m *Members) conf() raftcore.ConfState {
 	slices.Sort(conf.Learners)
 	slices.Sort(conf.Witnesses)
 	return conf
+}
+
+// learnersCaughtUp returns why m's learners are not known to this leader to have caught up.
+func (n *node) learnersCaughtUp(m *Members) error {
+	s := n.core.Status()
+	for _, id := range m.Learners {
+		if !s.Conf.Contains(id) {
+			return fmt.Errorf("%w: host %d is no member any more", ErrConfigChanged, id)
+		}
+		behind := func(p raftcore.PeerStatus) bool { return p.ID == id && !p.CaughtUp }
+		if slices.ContainsFunc(s.Peers, behind) {
+			return fmt.Errorf("%w: host %d has not yet", ErrNotCaughtUp, id)
+		}
+	}
+	return nil
 }
 
 // mistake returns what is wrong with m. Members that this host does not speak to are wrong,
@@ -199,9 +223,39 @@ func detail(err error) string {
 // first steps of a leader that was lost count as a change by somebody else. Otherwise it is
 // ErrBadMembers, ErrConfigChanged, ErrChangeInProgress, ErrNotCaughtUp, ErrNotInPlace, or one
 // that any call may end with.
+//
+// With WaitCaughtUp it waits for the learners as well, when the members are changed, through
+// other leaders if need be. An error from then on is ErrUnknown: it ends the waiting, and takes
+// nothing back. It is also ErrNotCaughtUp if ctx ends before one of them has caught up, or
+// ErrConfigChanged if somebody has removed one meanwhile.
 func (c *Client) ChangeMembers(ctx context.Context, m Members) error {
 	m.Voters, m.Learners, m.Witnesses = slices.Clone(m.Voters), slices.Clone(m.Learners), slices.Clone(m.Witnesses)
-	return c.lead(ctx, &Request{Operation: ChangeMembers, Members: m})
+	return c.change(ctx, &Request{Operation: ChangeMembers, Members: m})
+}
+
+// change changes the members, and waits for the learners if it is to. That is asked for apart:
+// to ask for the change again would undo what somebody else has changed since.
+func (c *Client) change(ctx context.Context, r *Request) error {
+	if err := c.lead(ctx, r); err != nil || !r.Members.WaitCaughtUp || len(r.Members.Learners) == 0 {
+		return err
+	}
+	check := &Request{Operation: CheckLearners, Members: Members{Learners: r.Members.Learners}}
+	var behind error // the last word about them
+	for {
+		err := c.do(ctx, check).err
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, ErrNotCaughtUp) || errors.Is(err, ErrBusy):
+			behind = err
+			if err = c.pause(ctx, err); err == nil {
+				continue
+			}
+		case ctx.Err() != nil:
+			err = errors.Join(behind, err)
+		}
+		return &unawaited{perhaps{err}}
+	}
 }
 
 // Transfer hands the leadership over to a voter with data, or with raftcore.Nobody to the one that

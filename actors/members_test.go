@@ -157,6 +157,136 @@ func TestALearnerIsAddedAndPromoted(t *testing.T) {
 	})
 }
 
+// learning are three voters, and a learner that is waited for.
+func learning() actors.Members {
+	return actors.Members{Voters: []raftcore.NodeID{1, 2, 3}, Learners: []raftcore.NodeID{4}, WaitCaughtUp: true}
+}
+
+// A learner is waited for, on any host, also the learner's own, and through a change of the leader.
+func TestALearnerIsWaitedForUntilItHasCaughtUp(t *testing.T) {
+	for asker := range 4 {
+		t.Run(fmt.Sprint("asked of host ", asker+1), func(t *testing.T) {
+			inWorld(t, 3, func(w *world) {
+				old := w.settled()
+				learner := w.newcomer()
+				for i := range 100 {
+					old.propose(fmt.Sprint(i))
+				}
+				if asker == 3 { // it can ask only when it knows of the leader
+					m := learning()
+					m.WaitCaughtUp = false
+					old.change(m)
+				}
+				w.net.Isolate(learner.addr)
+				w.hosts[0].propose("which it lacks")
+				time.Sleep(time.Second) // fake: it is not heard of any more
+				ends := make(chan error, 1)
+				go func() { ends <- w.hosts[asker].group.ChangeMembers(w.ctx, learning()) }()
+				w.until("the members are changed", func() bool { s := old.status(); return s.Conf.Contains(4) && s.ConfIndex <= s.Commit })
+				if err := old.group.Transfer(w.ctx, raftcore.Nobody); err != nil {
+					t.Fatal(err)
+				}
+				w.leader(old)
+				time.Sleep(time.Second) // fake
+				select {
+				case err := <-ends:
+					t.Fatalf("it ends before the learner has anything, with %v", err)
+				default:
+				}
+				w.net.Heal()
+				if err := <-ends; err != nil {
+					t.Fatalf("it ends with %v", err)
+				}
+				s := w.leader().status()
+				if i := slices.IndexFunc(s.Peers, func(p raftcore.PeerStatus) bool { return p.ID == 4 }); i < 0 || !s.Peers[i].CaughtUp || s.Peers[i].Match < s.Commit {
+					t.Errorf("the leader says %+v of its peers, and has committed %d", s.Peers, s.Commit)
+				}
+				if s.Conf.Votes(4) {
+					t.Error("it votes")
+				}
+			})
+		})
+	}
+}
+
+// What ends the waiting changes nothing: neither the end of the context, nor that somebody else
+// has changed the members meanwhile, which is not undone.
+func TestTheEndOfWaitingForALearnerIsNotItsEnd(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		w.settled()
+		w.known() // and is down
+		ctx, cancel := context.WithTimeout(w.ctx, time.Second)
+		defer cancel()
+		err := w.hosts[0].group.ChangeMembers(ctx, learning())
+		if !errors.Is(err, actors.ErrUnknown) || errors.Is(err, actors.ErrRejected) || !errors.Is(err, actors.ErrNotCaughtUp) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("it ends with %v", err)
+		}
+		if s := w.leader().status(); !slices.Equal(s.Conf.Learners, []raftcore.NodeID{4}) {
+			t.Errorf("the members are %v", &s.Conf)
+		}
+		ends := make(chan error, 1)
+		go func() { ends <- w.hosts[1].group.ChangeMembers(w.ctx, learning()) }()
+		time.Sleep(time.Second) // fake
+		w.hosts[2].change(voters(1, 2, 3))
+		if err := <-ends; !errors.Is(err, actors.ErrUnknown) || errors.Is(err, actors.ErrRejected) || !errors.Is(err, actors.ErrConfigChanged) {
+			t.Errorf("when it is removed meanwhile it ends with %v", err)
+		}
+		if s := w.leader().status(); s.Conf.Contains(4) {
+			t.Errorf("the members are %v", &s.Conf)
+		}
+		w.hosts[0].change(actors.Members{Voters: []raftcore.NodeID{1, 2, 3}, WaitCaughtUp: true}) // for nobody
+	})
+}
+
+// An actor asks for itself, and is told so if it wants to be waited for.
+func TestAnActorAsksWhetherLearnersHaveCaughtUp(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		w.settled()
+		learner := w.known()
+		answers := make(chan *actors.Response, 1)
+		ask := func(h *hostUp, r *actors.Request) error {
+			root := h.host.System().Root
+			root.RequestWithCustomSender(h.group.PID(), r, root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
+				if r, is := ctx.Message().(*actors.Response); is {
+					answers <- r
+					ctx.Stop(ctx.Self())
+				}
+			})))
+			return (<-answers).Err
+		}
+		if err := ask(w.hosts[0], &actors.Request{Operation: actors.ChangeMembers, Members: learning()}); !errors.Is(err, actors.ErrBadRequest) {
+			t.Errorf("a change that waits ends with %v", err)
+		}
+		check := &actors.Request{Operation: actors.CheckLearners, Members: actors.Members{Learners: []raftcore.NodeID{4}}}
+		for _, h := range w.hosts[:3] {
+			if err := ask(h, check); !errors.Is(err, actors.ErrConfigChanged) || !errors.Is(err, actors.ErrRejected) {
+				t.Errorf("host %d says of a stranger: %v", h.id, err)
+			}
+		}
+		m := learning()
+		m.WaitCaughtUp = false
+		w.hosts[0].change(m)
+		for _, h := range w.hosts[:3] {
+			if err := ask(h, check); !errors.Is(err, actors.ErrNotCaughtUp) || !errors.Is(err, actors.ErrRejected) {
+				t.Errorf("host %d says of one that is down: %v", h.id, err)
+			}
+			if err := ask(h, &actors.Request{Operation: actors.CheckLearners}); !errors.Is(err, actors.ErrBadMembers) {
+				t.Errorf("host %d says of nobody: %v", h.id, err)
+			}
+		}
+		learner.start()
+		w.hosts[1].change(learning())
+		for _, h := range w.hosts {
+			if err := ask(h, check); err != nil {
+				t.Errorf("host %d says: %v", h.id, err)
+			}
+		}
+		if _, err := w.hosts[0].group.Do(w.ctx, &actors.Request{Operation: actors.Transfer, Members: learning()}); !errors.Is(err, actors.ErrBadRequest) {
+			t.Errorf("a transfer that is to wait for learners ends with %v", err)
+		}
+	})
+}
+
 // The host that shall vote is down. That is said, and the group goes on.
 func TestM11_AHostThatIsDownDoesNotBecomeAVoter(t *testing.T) {
 	inWorld(t, 3, func(w *world) {

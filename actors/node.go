@@ -257,6 +257,9 @@ func (n *node) request(c *call) {
 
 // atTheDoor returns what the leader answers at once, if it does.
 func (n *node) atTheDoor(c *call) (err error, answered bool) {
+	if c.operation == CheckLearners {
+		return n.learnersCaughtUp(c.its().members), true
+	}
 	if c.operation.writes() && n.host.full.Load() != nil {
 		return ErrDiskFull, true
 	}

@@ -33,7 +33,7 @@ const (
 
 // known reports whether this host knows what to do.
 func (o Operation) known() bool {
-	return o == Propose || o == Read || o.leads() || o == SkipEntry || o.tells() || o >= OpenSession && o <= orderSessions || o == orderEffects || o.asks()
+	return o == Propose || o == Read || o.leads() || o == CheckLearners || o == SkipEntry || o.tells() || o >= OpenSession && o <= orderSessions || o == orderEffects || o.asks()
 }
 
 // asks reports whether o is what hosts ask each other, of any member.
@@ -47,7 +47,7 @@ func (o Operation) tells() bool { return o == GetStatus || o == AwaitChange }
 
 // acts reports whether o has an effect. Who does not know what became of an operation
 // without one may as well ask again.
-func (o Operation) acts() bool { return o != Read && !o.tells() }
+func (o Operation) acts() bool { return o != Read && o != CheckLearners && !o.tells() }
 
 // writes reports whether o needs room on the leader's disk.
 func (o Operation) writes() bool { return o != Read && o != Transfer }
@@ -57,7 +57,7 @@ func (o Operation) writes() bool { return o != Read && o != Transfer }
 type Request struct {
 	Operation Operation
 	Data      []byte          // the command of a Propose, the query of a Read
-	Members   Members         // for ChangeMembers
+	Members   Members         // for ChangeMembers and CheckLearners
 	To        raftcore.NodeID // for Transfer
 	Entry     raftcore.Index  // for SkipEntry
 	Seen      uint64          // for AwaitChange
@@ -86,6 +86,8 @@ func (r *Request) check(cfg *HostConfig) error {
 		return bad("operation %d is unknown", r.Operation)
 	case (r.Operation == SkipEntry) != (r.Entry != 0):
 		return bad("Entry is for SkipEntry, which needs one")
+	case r.Operation != ChangeMembers && r.Members.WaitCaughtUp:
+		return bad("WaitCaughtUp is for ChangeMembers")
 	case r.Operation != AwaitChange && r.Seen != 0:
 		return bad("Seen is for AwaitChange")
 	case r.checkSession() != "":
@@ -207,6 +209,10 @@ func (c *call) mistake(h *Host) error {
 		}
 	case ChangeMembers:
 		return c.its().members.mistake(h)
+	case CheckLearners:
+		if m := c.its().members; m == nil || len(m.Learners) == 0 {
+			return fmt.Errorf("%w: nobody learns", ErrBadMembers)
+		}
 	default:
 		if !c.operation.known() {
 			return fmt.Errorf("%w: operation %d is unknown", ErrRejected, c.operation)
@@ -287,7 +293,7 @@ func (r *Request) newCall() *call {
 	}
 	c := &call{operation: r.Operation, data: r.Data, consistency: r.Consistency}
 	switch {
-	case r.Operation == ChangeMembers:
+	case r.Operation == ChangeMembers || r.Operation == CheckLearners:
 		members := r.Members // or all Requests would be allocated
 		c.more = &particulars{members: &members}
 	case r.Operation == Transfer:

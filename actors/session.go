@@ -77,7 +77,7 @@ func (r *Request) checkSession() string {
 	case r.Operation == Propose && in.Sequence <= in.Done && in.ID != 0:
 		return "Session.Done says that this command was answered"
 	case r.Operation != Propose && in.Sequence != 0, r.Operation != Propose && r.Operation != KeepSession && in.Done != 0,
-		in.ID == 0 && in != InSession{}, in.ID != 0 && (r.Operation == Read || r.Operation == OpenSession || r.Operation == SkipEntry || r.Operation.tells() || r.Operation.leads()):
+		in.ID == 0 && in != InSession{}, in.ID != 0 && (r.Operation == Read || r.Operation == OpenSession || r.Operation == SkipEntry || r.Operation == CheckLearners || r.Operation.tells() || r.Operation.leads()):
 		return "Session is for Propose, KeepSession and CloseSession"
 	}
 	return ""

@@ -133,7 +133,7 @@ type GroupRequest struct {
 	ID        uint64    // the sender's, for the response
 	Operation Operation // the receiver refuses one that it does not know; a Read is Linearizable
 	Data      []byte
-	Members   *Members        // for ChangeMembers
+	Members   *Members        // for ChangeMembers and CheckLearners
 	To        raftcore.NodeID // for Transfer
 	// Span is that of who asks, if he is traced: the ID of the trace (16 bytes), his own
 	// (8), and the flags (1) of W3C Trace Context. What has another length is no span.

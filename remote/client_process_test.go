@@ -104,8 +104,12 @@ func TestAClientElsewhereDoesWhatAGroupDoes(t *testing.T) {
 	if err := sum.Transfer(ctx, 9); !errors.Is(err, actors.ErrNotVoter) {
 		t.Errorf("Transfer to a stranger: %v", err)
 	}
-	if err := sum.ChangeMembers(ctx, actors.Members{Voters: []raftcore.NodeID{1, 2}, Learners: []raftcore.NodeID{3}}); err != nil {
+	if err := sum.ChangeMembers(ctx, actors.Members{Voters: []raftcore.NodeID{1, 2}, Learners: []raftcore.NodeID{3}, WaitCaughtUp: true}); err != nil {
 		t.Errorf("ChangeMembers: %v", err)
+	}
+	strangers := actors.Members{Learners: []raftcore.NodeID{3, 9}}
+	if _, err := sum.Do(ctx, &actors.Request{Operation: actors.CheckLearners, Members: strangers}); !errors.Is(err, actors.ErrConfigChanged) || !errors.Is(err, actors.ErrRejected) {
+		t.Errorf("CheckLearners of strangers: %v", err)
 	}
 	if err := sum.ChangeMembers(ctx, actors.Members{Voters: []raftcore.NodeID{1, 9}}); !errors.Is(err, actors.ErrBadMembers) {
 		t.Errorf("ChangeMembers to strangers: %v", err)

@@ -176,7 +176,7 @@ func decodeRequest(r *raftpb.Request) actors.GroupRequest {
 		Group: actors.GroupKey(r.GetGroup()), ID: r.GetId(), Operation: actors.Operation(min(r.GetOperation(), 255)),
 		Data: r.GetData(), To: raftcore.NodeID(r.GetTo()), Span: r.GetSpan(),
 	}
-	if out.Operation == actors.ChangeMembers {
+	if out.Operation == actors.ChangeMembers || out.Operation == actors.CheckLearners {
 		out.Members = &actors.Members{
 			Voters: ids[raftcore.NodeID](r.GetVoters()), Learners: ids[raftcore.NodeID](r.GetLearners()), Witnesses: ids[raftcore.NodeID](r.GetWitnesses()), Expect: raftcore.Index(r.GetExpect()),
 		}

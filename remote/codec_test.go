@@ -197,6 +197,10 @@ func TestWhatIsEncodedIsDecoded(t *testing.T) {
 	if got := roundTrip(t, traced).Requests[0].Span; !bytes.Equal(got, span) {
 		t.Errorf("the span arrives as %q", got)
 	}
+	learners := &actors.Packet{From: 1, Requests: []actors.GroupRequest{{Group: 5, ID: 77, Operation: actors.CheckLearners, Members: &actors.Members{Learners: []raftcore.NodeID{9}}}}}
+	if got := roundTrip(t, learners).Requests[0]; !reflect.DeepEqual(got, learners.Requests[0]) {
+		t.Errorf("a question for learners arrives as %+v", got)
+	}
 }
 
 // protobuf does not write a text that is not UTF-8: one such error of a Query

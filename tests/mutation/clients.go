@@ -2,6 +2,19 @@ package main
 
 // Defects of clients in other processes, and of what serves them.
 
+// Of who waits for a learner.
+var learnerMutants = []mutant{
+	{"M11", "who waits for a learner undoes what others change meanwhile", []edit{
+		{"members.go", "\t\terr := c.do(ctx, check).err\n", "\t\terr := c.lead(ctx, r)\n\t\tif err == nil {\n\t\t\terr = c.do(ctx, check).err\n\t\t}\n"},
+	}},
+	{"M11", "a learner that is down is not waited for", []edit{
+		{"members.go", "p.ID == id && !p.CaughtUp", "p.ID == id && !p.CaughtUp && false"},
+	}},
+	{"C4", "the end of waiting for a learner is called rejected", []edit{
+		{"members.go", "return &unawaited{perhaps{err}}", "return err"},
+	}},
+}
+
 var clientMutants = []mutant{
 	{"C4", "a client takes what it does not understand for a rejection", []edit{
 		{"gateway.go", "if family = ErrRejected; o.acts() {", "if family = ErrRejected; false {"},
