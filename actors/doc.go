@@ -76,7 +76,8 @@
 // what is sent to an actor comes at least once, with an ID that is always the same.
 //
 // A machine that would rather take many commands at once, in one transaction, is a
-// BatchStateMachine (batch.go).
+// BatchStateMachine (batch.go). One that is to be told when a session has ended is a
+// SessionStateMachine; for it the leader has the log say what time it is when that may be.
 //
 // # Versions
 //

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -9,7 +10,8 @@ import (
 )
 
 // effector carries out the effects of a group while this member leads, and has the log
-// say what has been done, and what has happened. It also sees to upgrades (versions.go).
+// say what has been done, and what has happened. It also sees to upgrades (versions.go), and to
+// sessions that give no sign of life, for a machine that wants to know.
 //
 //	machine  → effector  leadsOrder, effectsAdded
 //	effector → node      *call, an order for the table; answered by effectNoted
@@ -117,8 +119,10 @@ func (f *effector) act(ctx actor.Context, failed bool) {
 	f.watchAll(ctx)
 	now := f.host.cfg.Runtime.Now()
 	next := f.ring(now)
-	if look := f.upgrade(now); !look.IsZero() && (next.IsZero() || look.Before(next)) {
-		next = look
+	for _, look := range []time.Time{f.upgrade(now), f.endSessions(now)} {
+		if !look.IsZero() && (next.IsZero() || look.Before(next)) {
+			next = look
+		}
 	}
 	if !next.IsZero() {
 		f.alarm.Reset(next.Sub(now))
@@ -195,6 +199,20 @@ func (f *effector) ring(now time.Time) time.Time {
 	return time.UnixMilli(next)
 }
 
+// endSessions has the log say what time it is when a session may have ended that gives no sign
+// of life any more, and returns when it will be that time; zero: nobody wants to know.
+func (f *effector) endSessions(now time.Time) time.Time {
+	last := f.group.sessionEnds.Load()
+	switch {
+	case last == 0:
+		return time.Time{}
+	case now.UnixMilli() > last:
+		f.order(lookAtSessions())
+		return time.Time{}
+	}
+	return time.UnixMilli(last + 1)
+}
+
 // order has an order for one of the tables proposed, unless it is under way.
 func (f *effector) order(data []byte) {
 	order, node, self := string(data), f.group.node.Load(), f.self
@@ -202,7 +220,12 @@ func (f *effector) order(data []byte) {
 		return
 	}
 	f.asked[order] = true
-	noted := func(o outcome) { self.tell(effectNoted{order, o.err}) }
+	noted := func(o outcome) {
+		if errors.Is(o.err, ErrSessionExpired) {
+			o.err = nil // lookAtSessions, which is of no session
+		}
+		self.tell(effectNoted{order, o.err})
+	}
 	if node == nil {
 		noted(outcome{err: errGone})
 		return

@@ -70,8 +70,8 @@ func newEffects() *effects {
 	return &effects{timers: map[string]timer{}, monitors: map[string]raftcore.Index{}}
 }
 
-// orderEffects is an order for the table of effects. The effector alone gives it, to its
-// own node.
+// orderEffects is an order for the table of effects, or lookAtSessions. The effector alone
+// gives it, to its own node.
 const orderEffects Operation = 48
 
 // isEffectOrder reports whether data, of an entry of kind raftcore.EntryHost, is for this

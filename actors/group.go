@@ -80,6 +80,11 @@ type Group struct {
 	outbox   atomic.Int64  // bytes of effects that wait to be carried out
 	results  atomic.Int64  // bytes of sessions' results
 	version  atomic.Uint64 // of the machine
+
+	// sessionEnds is up to when, by the log's time, no session ends, in milliseconds; 0: none
+	// does. It is of a leader's machine that is a SessionStateMachine.
+	sessionEnds atomic.Int64
+
 	board    *board
 	restarts Restarts
 	target   *Autopilot // with its defaults; nil: there is none

@@ -30,13 +30,15 @@ type machine struct {
 	box         *mailbox
 	life        context.Context // ends when the member stops, whatever the machine does
 	sm          StateMachine
-	batches     BatchStateMachine // the same, if it is one
-	disk        *ownDisk          // of its own, if it has one
+	batches     BatchStateMachine   // the same, if it is one
+	ends        SessionStateMachine // the same, if it is one
+	disk        *ownDisk            // of its own, if it has one
 	batch       batch
 	suspect     raftcore.Index // where it has panicked: the commands from there on are applied alone
 	sessions    *sessions
 	effects     *effects
 	done        []Effect              // of the entry that is being applied
+	told        bool                  // of the end of a session, at that entry, and it is not settled
 	leads       raftcore.Term         // in which this member leads; 0: it does not
 	acting      bool                  // the effector has the table
 	version     uint64                // which it has to be of
@@ -191,6 +193,7 @@ func (m *machine) act(leads raftcore.Term) {
 	m.leads = leads
 	if leads != 0 && !m.acting && m.applied.Last.Term == leads {
 		m.acting = true
+		m.watchSessions()
 		m.effects.leads(true)
 		m.effector.tell(leadsOrder{m.effects})
 	}
@@ -223,6 +226,7 @@ func (m *machine) snapshot(w *work) {
 func (m *machine) use(sm StateMachine) {
 	m.sm = sm
 	m.batches, _ = sm.(BatchStateMachine)
+	m.ends, _ = sm.(SessionStateMachine)
 }
 
 // fresh makes a StateMachine.
@@ -301,8 +305,42 @@ func (m *machine) applyHost(e *raftcore.Entry) ([]byte, error) {
 		m.group.holds(&m.group.outbox, m.effects.size())
 		return nil, nil
 	}
-	defer func() { m.group.holds(&m.group.results, m.sessions.bytes) }()
-	return m.sessions.apply(e, func(command Entry) result { return m.run(e, command) })
+	answer, err := m.sessions.apply(e, func(command Entry) result { return m.run(e, command) }, func(id SessionID) { m.ended(e, id) })
+	m.group.holds(&m.group.results, m.sessions.bytes)
+	if m.told { // and no command has come after that
+		m.told = false
+		if m.behind(e.Index) {
+			m.replay(e.Index)
+		} else {
+			m.settle(e, nil)
+		}
+	}
+	m.watchSessions()
+	return answer, err
+}
+
+// ended tells the user's machine that a session has ended, if it wants to know. What it does
+// then is one with what the command of that entry does.
+func (m *machine) ended(e *raftcore.Entry, id SessionID) {
+	if m.ends == nil || m.group.skips.has(e.Index) {
+		return
+	}
+	if m.told = true; m.behind(e.Index) {
+		return
+	}
+	defer panicsAt(e.Index)
+	m.ends.SessionEnded(m.entry(e, Entry{Session: id}))
+}
+
+// watchSessions has the effector see to it that sessions end when their time has come, if the
+// machine wants to know. Otherwise nobody can tell the difference.
+func (m *machine) watchSessions() {
+	if m.ends == nil || !m.acting {
+		return
+	}
+	if at := m.sessions.mayEnd(); m.group.sessionEnds.Swap(at) != at {
+		m.effector.tell(effectsAdded{})
+	}
 }
 
 // run has the user's machine apply what an entry says, unless it is to be skipped, and
@@ -311,15 +349,12 @@ func (m *machine) run(e *raftcore.Entry, entry Entry) result {
 	if m.group.skips.has(e.Index) {
 		return result{skipped: true}
 	}
+	m.told = false
 	if m.behind(e.Index) {
 		return m.replay(e.Index)
 	}
 	defer panicsAt(e.Index)
-	if able := m.group.cfg.Versions; !able.includes(m.version) {
-		panic(&VersionError{m.version, able})
-	}
-	entry.Index, entry.Term, entry.Time = e.Index, e.Term, time.UnixMilli(e.Time).UTC()
-	entry.Version, entry.Effects = m.version, &m.done
+	entry = m.entry(e, entry)
 	var answer []byte
 	if m.batches != nil {
 		answers := m.batches.ApplyBatch([]Entry{entry})
@@ -330,11 +365,26 @@ func (m *machine) run(e *raftcore.Entry, entry Entry) result {
 	} else {
 		answer = m.sm.Apply(entry)
 	}
+	m.settle(e, answer)
+	return result{answer: answer}
+}
+
+// entry says of what the user's machine is told where it is in the log.
+func (m *machine) entry(e *raftcore.Entry, entry Entry) Entry {
+	if able := m.group.cfg.Versions; !able.includes(m.version) {
+		panic(&VersionError{m.version, able})
+	}
+	entry.Index, entry.Term, entry.Time = e.Index, e.Term, time.UnixMilli(e.Time).UTC()
+	entry.Version, entry.Effects = m.version, &m.done
+	return entry
+}
+
+// settle notes what an entry has come to.
+func (m *machine) settle(e *raftcore.Entry, answer []byte) {
 	m.did(e.Index, m.done)
 	m.ran(e, answer, m.done)
 	clear(m.done)
 	m.done = m.done[:0]
-	return result{answer: answer}
 }
 
 // did notes the effects of an entry.

@@ -144,14 +144,16 @@ const maxSessionTimeout = 366 * 24 * 3600 * 1000
 func newSessions() *sessions { return &sessions{byID: map[SessionID]*sessionState{}} }
 
 // apply carries out an order; run applies a command to the state machine, unless it is to
-// be skipped.
-func (t *sessions) apply(e *raftcore.Entry, run func(command Entry) result) ([]byte, error) {
+// be skipped. Before that ended is told of the sessions that end here, in their order.
+func (t *sessions) apply(e *raftcore.Entry, run func(command Entry) result, ended func(SessionID)) ([]byte, error) {
 	o, err := decodeOrder(e.Data)
 	if err != nil {
 		// To skip it is to have another state than members of a later version.
 		panic(fmt.Errorf("entry %d: %w, or one of a later version", e.Index, err))
 	}
-	t.expire(e.Time)
+	for _, id := range t.expire(e.Time) {
+		ended(id)
+	}
 	if o.kind == sessionOpens {
 		return t.open(e, int64(o.timeout))
 	}
@@ -166,6 +168,7 @@ func (t *sessions) apply(e *raftcore.Entry, run func(command Entry) result) ([]b
 	switch o.kind {
 	case sessionCloses:
 		t.remove(o.session)
+		ended(o.session)
 		return nil, nil
 	case sessionKeeps:
 		t.forget(s, o.done)
@@ -232,20 +235,36 @@ func (t *sessions) remove(id SessionID) {
 	delete(t.byID, id)
 }
 
-// expire ends the sessions that have given no sign of life for their timeout.
-func (t *sessions) expire(now int64) {
+// expire ends the sessions that have given no sign of life for their timeout, and returns
+// them, ascending.
+func (t *sessions) expire(now int64) (ended []SessionID) {
 	if now <= t.first || len(t.byID) == 0 {
-		return
+		return nil
 	}
 	t.first = 1<<63 - 1
 	for id, s := range t.byID { // in any order: each is judged by itself
 		if ends := s.last + s.timeout; ends < now {
 			t.remove(id)
+			ended = append(ended, id)
 		} else {
 			t.first = min(t.first, ends)
 		}
 	}
+	slices.Sort(ended)
+	return ended
 }
+
+// mayEnd returns the log time up to which no session ends by itself; 0: there is none.
+func (t *sessions) mayEnd() int64 {
+	if len(t.byID) == 0 {
+		return 0
+	}
+	return t.first
+}
+
+// lookAtSessions is an order that does nothing but end those sessions whose time has come: a
+// sign of life of none.
+func lookAtSessions() []byte { return (&sessionOrder{kind: sessionKeeps}).encode() }
 
 // encode returns the table as it is in a snapshot:
 //

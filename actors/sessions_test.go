@@ -21,6 +21,7 @@ type table struct {
 	now   int64
 	ran   []string
 	by    []SessionID // that it ran for
+	ended []SessionID // in the order in which that was told
 }
 
 func newTable() *table { return &table{sessions: newSessions(), now: 1_000_000} }
@@ -33,7 +34,7 @@ func (t *table) do(o sessionOrder) ([]byte, error) {
 		}
 		t.ran, t.by = append(t.ran, string(command.Data)), append(t.by, command.Session)
 		return result{answer: fmt.Appendf(nil, "%d:%s", len(t.ran), command.Data)}
-	})
+	}, func(id SessionID) { t.ended = append(t.ended, id) })
 }
 
 func (t *table) begin(timeout uint64) SessionID {
@@ -118,6 +119,41 @@ func TestC2C7_AnExpiredSessionCarriesNothingOut(t *testing.T) {
 	must(long, 3, ErrSessionExpired)
 	if len(tab.ran) != 4 || len(tab.byID) != 0 || tab.sessions.bytes != 0 {
 		t.Errorf("%v were carried out, %d sessions are left, with %d bytes", tab.ran, len(tab.byID), tab.sessions.bytes)
+	}
+}
+
+// The end of a session is told once, before the command that comes with it, in the order of the
+// sessions; also when nobody says anything but the time.
+func TestTheEndOfASessionIsTold(t *testing.T) {
+	tab := newTable()
+	var ids []SessionID
+	for i := range uint64(50) {
+		ids = append(ids, tab.begin(1000+i%2))
+	}
+	closed, long := tab.begin(5000), tab.begin(5000)
+	for range 2 {
+		if _, err := tab.do(sessionOrder{kind: sessionCloses, session: closed}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tab.now += 1002
+	if _, err := tab.command(long, 1, 0, "x"); err != nil {
+		t.Fatal(err)
+	}
+	if want := append([]SessionID{closed}, ids...); !slices.Equal(tab.ended, want) {
+		t.Errorf("%v have ended, not %v", tab.ended, want)
+	}
+	if ends := tab.mayEnd(); ends != tab.now-1002+5000 {
+		t.Errorf("the next may end after %d, at %d", ends, tab.now)
+	}
+	tab.index++
+	tab.now += 5001
+	tab.ended = nil
+	if _, err := tab.apply(&raftcore.Entry{Time: tab.now, Data: lookAtSessions()}, nil, func(id SessionID) { tab.ended = append(tab.ended, id) }); !errors.Is(err, ErrSessionExpired) {
+		t.Errorf("to look ends with %v", err)
+	}
+	if !slices.Equal(tab.ended, []SessionID{long}) || tab.mayEnd() != 0 {
+		t.Errorf("%v have ended, and the next may after %d", tab.ended, tab.mayEnd())
 	}
 }
 
@@ -235,6 +271,9 @@ func TestC3_TheTableIsTheSameOnEveryMember(t *testing.T) {
 			if answers[0] != answers[1] || !reflect.DeepEqual(tables[0].ran, tables[1].ran) {
 				t.Fatalf("seed %d: %+v is answered with %q and %q", seed, o, answers[0], answers[1])
 			}
+			if !slices.Equal(tables[0].ended, tables[1].ended) {
+				t.Fatalf("seed %d: with %+v, %v and %v have ended", seed, o, tables[0].ended, tables[1].ended)
+			}
 			sum := 0
 			for s := range maps.Values(tables[0].byID) {
 				sum += s.bytes
@@ -258,7 +297,7 @@ func TestA3_AnOrderThatIsNotUnderstoodIsNotSkipped(t *testing.T) {
 			t.Error("it was skipped")
 		}
 	}()
-	_, _ = newSessions().apply(&raftcore.Entry{Data: []byte{99}}, nil)
+	_, _ = newSessions().apply(&raftcore.Entry{Data: []byte{99}}, nil, nil)
 }
 
 func FuzzSessions(f *testing.F) {

@@ -50,6 +50,20 @@ type StateMachine interface {
 	Restore(r io.Reader) error
 }
 
+// SessionStateMachine is a StateMachine that wants to know when a session ends: to give back
+// what it has locked, say.
+type SessionStateMachine interface {
+	StateMachine
+	// SessionEnded is called when a session has ended: Entry.Session, which has been closed, or
+	// has given no sign of life for its timeout, by the log's time. Nothing of that session comes
+	// to Apply any more. All that is said of Apply is true of it, of its place in the log and of
+	// effects, too; there is no Data, and no answer. The leader sees to it that the end of a
+	// session is noted when its time has come, soon after. Sessions of which no command has come
+	// are told of as well. What is not told, because a machine was of an earlier version then, or
+	// because the entry is skipped (Group.SkipEntry), is not told later.
+	SessionEnded(e Entry)
+}
+
 // Entry is a committed command; or with Timer or Down something that has happened, which an
 // effect was to be told of. What Apply answers to that nobody gets.
 type Entry struct {
@@ -63,8 +77,8 @@ type Entry struct {
 	Time time.Time
 	Data []byte // the command; nil for Timer and Down
 	// Session is the one that the command was proposed in (Session.Propose), the same on
-	// every member: who locks something for a client, say, knows whose it is. Zero: none. The
-	// machine is not told when a session ends.
+	// every member: who locks something for a client, say, knows whose it is. Zero: none. A
+	// SessionStateMachine is told when it ends.
 	Session SessionID
 	// Version is what the state machine has to be of: see GroupConfig.Versions.
 	Version uint64

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"strconv"
 	"time"
 
@@ -30,6 +31,8 @@ type lease struct {
 	Owner string
 	Token raftcore.Index // greater than that of every lease before
 	Until time.Time
+	// Session is that of the owner's program: the lease ends with it at the latest.
+	Session actors.SessionID `json:",omitempty"`
 }
 
 // locks is the state machine.
@@ -61,10 +64,15 @@ func (l *locks) Apply(e actors.Entry) []byte {
 	case held.Token != 0:
 		return encode(answer{held, "somebody has it"})
 	}
-	held = lease{c.Owner, e.Index, e.Time.Add(c.Lease)}
+	held = lease{c.Owner, e.Index, e.Time.Add(c.Lease), e.Session}
 	l.Held[c.Lock] = held
 	l.Granted[c.Lock]++
 	return encode(answer{lease: held})
+}
+
+// SessionEnded gives back what a client had that is gone.
+func (l *locks) SessionEnded(e actors.Entry) {
+	maps.DeleteFunc(l.Held, func(_ string, held lease) bool { return held.Session == e.Session })
 }
 
 // Query answers how often a lock was granted.

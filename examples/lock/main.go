@@ -9,7 +9,8 @@
 // the reason for tokens: it refuses whoever held the lock before the last one.
 // Each client has a Session: a command is carried out once, however often it had
 // to be sent; without that, who asks again after a lost answer finds that he holds
-// the lock himself, and was never told the token.
+// the lock himself, and was never told the token. And with his session whoever is gone
+// gives back what he has: locks.SessionEnded.
 //
 // To try next: have ann renew her lease, with a command of its own; use Group.Propose
 // instead of the sessions, and see what "release" answers when a leader is lost.
@@ -95,6 +96,11 @@ func main() {
 	granted, err := groups[0].Read(ctx, []byte("door"))
 	check(err)
 	fmt.Printf("  He was told 100 times that it is his. It was granted %s times.\n", granted)
+
+	fmt.Println("bob locks the door for an hour, and his program ends.")
+	bob.acquire(ctx, "door", time.Hour)
+	check(bob.session.Close(ctx)) // after a crash it would end by itself, in a minute
+	fmt.Printf("  His session ends with it. The door is %s's at once.\n", ann.acquire(ctx, "door", time.Second).Owner)
 }
 
 // open starts three hosts, and opens the group on each.

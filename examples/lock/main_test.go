@@ -62,6 +62,20 @@ func TestALeaseEnds(t *testing.T) {
 	}
 }
 
+func TestALeaseEndsWithItsSession(t *testing.T) {
+	noon := time.Date(2000, 1, 1, 12, 0, 0, 0, time.UTC)
+	l := newLocks()
+	for i, c := range []command{{Lock: "x"}, {Lock: "y"}, {Lock: "z"}} {
+		c.Owner, c.Lease = "somebody", time.Hour
+		data, _ := json.Marshal(c)
+		l.Apply(actors.Entry{Index: raftcore.Index(10 + i), Time: noon, Data: data, Session: actors.SessionID(i / 2 * 7)}) // 0, 0 and 7
+	}
+	l.SessionEnded(actors.Entry{Index: 20, Time: noon, Session: 7})
+	if _, x := l.Held["x"]; !x || len(l.Held) != 2 {
+		t.Errorf("these are held: %v", l.Held)
+	}
+}
+
 func TestWhatItSays(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "lock")
 	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
@@ -79,6 +93,8 @@ ann goes on, and believes that it is hers\. She writes with token (\d+):
   And she cannot unlock what is bob's: that token holds nothing\.
 Host 3 leads\. It is stopped while bob locks and unlocks a door, 100 times\.
   He was told 100 times that it is his\. It was granted 100 times\.
+bob locks the door for an hour, and his program ends\.
+  His session ends with it\. The door is ann's at once\.
 $`).FindStringSubmatch(string(out))
 	if err != nil || said == nil {
 		t.Fatalf("%v\n%s", err, out)

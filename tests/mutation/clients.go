@@ -15,6 +15,31 @@ var learnerMutants = []mutant{
 	}},
 }
 
+// Of the ends of sessions, and who is told.
+var sessionMutants = []mutant{
+	{"C3", "the ends of sessions are told in any order", []edit{
+		{"sessions.go", "\tslices.Sort(ended)\n", ""},
+	}},
+	{"C2", "that a session was closed is not told", []edit{
+		{"sessions.go", "\t\tended(o.session)\n", ""},
+	}},
+	{"A1", "the end of a session is told again of what the disk has", []edit{
+		{"machine.go", "if m.told = true; m.behind(e.Index) {", "if m.told = true; false {"},
+	}},
+	{"A1", "what was done at the end of a session is lost unless a command comes then", []edit{
+		{"machine.go", "if m.told { // and", "if m.told && false { // and"},
+	}},
+	{"A2", "the end of a session is told at an entry that is skipped", []edit{
+		{"machine.go", "if m.ends == nil || m.group.skips.has(e.Index) {", "if m.ends == nil {"},
+	}},
+	{"C7", "nobody sees to it that a silent session ends", []edit{
+		{"effector.go", "case now.UnixMilli() > last:", "case now.UnixMilli() > last && false:"},
+	}},
+	{"C7", "a new leader does not see to it that a silent session ends", []edit{
+		{"machine.go", "\t\tm.acting = true\n\t\tm.watchSessions()\n", "\t\tm.acting = true\n"},
+	}},
+}
+
 var clientMutants = []mutant{
 	{"C4", "a client takes what it does not understand for a rejection", []edit{
 		{"gateway.go", "if family = ErrRejected; o.acts() {", "if family = ErrRejected; false {"},

@@ -71,6 +71,7 @@ func suites() []suite {
 		{"actors/dashboard", [][]string{{"./actors/dashboard"}}, dashboardMutants},
 		{"actors", [][]string{{"./actors", "-run", "AnotherProcess|NotUnderstood|AClientElsewhere|OwnHook|IsAskedAbout"}}, clientMutants},
 		{"actors", [][]string{{"./actors", "-run", "Learner"}}, learnerMutants},
+		{"actors", [][]string{{"./actors", "-run", "Session|Table"}}, sessionMutants},
 		{"remote", [][]string{{"./remote", "-run", "Client|Elsewhere", "-timeout", "3m"}}, gatewayMutants},
 		{"remote", [][]string{{"./remote", "-run", "Buffer|AFewEntries|FuzzOpen|APacketIsWritten|FewBytesDoNot"}}, batchMutants},
 		{"remote", [][]string{{"./remote", "-run", "Stranger|Door|PushesOut|PushOut|LiveLane|Metadata|NobodyKnows|NotKnownIsTold|FirstPacket", "-skip", "Flood"}}, doorMutants},

@@ -26,7 +26,8 @@ type StateMachine struct {
 
 	// Command draws a command from r. The test finds what they reach: draw all kinds,
 	// on few keys, so that they meet what others did, and some that are refused. The
-	// log's time begins on 2000-01-01 UTC, or, now and then, much earlier or later.
+	// log's time begins on 2000-01-01 UTC, or, now and then, much earlier or later. Some
+	// commands come in sessions, of whose end an actors.SessionStateMachine is told.
 	Command func(r *rand.Rand) []byte
 
 	// Query draws a question whose answer the state decides, and nothing else. That is

@@ -127,13 +127,16 @@ func (r *machineRun) drawQuestions(n int) (questions [][]byte) {
 
 // drawPlaces gives the commands their places in the log: there are entries between
 // them that are none, and leaders change. Between them comes what the effects of the
-// commands ask for, if a machine has some: timers that go off, and actors that are gone.
+// commands ask for, if a machine has some: timers that go off, and actors that are gone. Some
+// commands are of sessions, which end before another command, if a machine wants to know.
 func (r *machineRun) drawPlaces(l *machineLog, pace int) {
 	commands := slices.DeleteFunc(slices.Clone(l.Entries), isEvent)
 	l.Entries = l.Entries[:0:0]
 	index, term, now := raftcore.Index(1), raftcore.Term(1), paces[pace].begins
 	w := &waiting{timers: map[string]time.Time{}, monitors: map[string]bool{}}
 	scout := r.fresh()
+	_, tells := scout.m.(actors.SessionStateMachine)
+	var sessions []actors.SessionID // that are open
 	place := func(e actors.Entry) {
 		if r.IntN(10) == 0 {
 			index += raftcore.Index(1 + r.IntN(3))
@@ -141,7 +144,9 @@ func (r *machineRun) drawPlaces(l *machineLog, pace int) {
 		}
 		e.Index, e.Term, e.Time = index, term, now
 		l.Entries = append(l.Entries, e)
-		index++
+		if !isEnd(e) { // the command is of the entry that ends it
+			index++
+		}
 		e.Data = bytes.Clone(e.Data)
 		scout.apply(e)
 		w.take(scout.effects)
@@ -149,6 +154,21 @@ func (r *machineRun) drawPlaces(l *machineLog, pace int) {
 	for i, e := range commands {
 		if step := paces[pace].step; step > 0 && r.IntN(4) > 0 {
 			now = now.Add(r.upTo(step)).Truncate(time.Millisecond)
+		}
+		for tells && len(sessions) > 0 && r.IntN(6) == 0 {
+			i := r.IntN(len(sessions))
+			place(actors.Entry{Session: sessions[i], Down: endOfSession})
+			sessions = slices.Delete(sessions, i, i+1)
+		}
+		switch e.Session = 0; r.IntN(4) {
+		case 0:
+			e.Session = actors.SessionID(index) // the entry that has opened it
+			sessions = append(sessions, e.Session)
+			index++
+		case 1:
+			if len(sessions) > 0 {
+				e.Session = sessions[r.IntN(len(sessions))]
+			}
 		}
 		place(e)
 		// A machine may ask again whenever it is told: that must have an end.
@@ -171,6 +191,11 @@ const farOff = 400 * 24 * time.Hour
 
 // isEvent reports whether an entry is no command, but something that has happened.
 func isEvent(e actors.Entry) bool { return e.Timer != "" || e.Down != "" }
+
+// endOfSession is in the place of an actor's name where a log has the end of a session.
+const endOfSession = "\x00 the end of a session"
+
+func isEnd(e actors.Entry) bool { return e.Down == endOfSession }
 
 // waiting is what a machine has yet to be told.
 type waiting struct {
@@ -270,6 +295,8 @@ func (s *subject) apply(e actors.Entry) []byte {
 // showEntry says what an entry is.
 func showEntry(e *actors.Entry) string {
 	switch {
+	case isEnd(*e):
+		return fmt.Sprintf("the news that session %d has ended", e.Session)
 	case e.Timer != "":
 		return fmt.Sprintf("the news that timer %q has gone off", e.Timer)
 	case e.Down != "":
@@ -280,6 +307,11 @@ func showEntry(e *actors.Entry) string {
 
 // applyAll applies entries as a member does.
 func applyAll(m actors.StateMachine, entries []actors.Entry) [][]byte {
+	if e := entries[0]; isEnd(e) { // which comes alone
+		e.Down, e.Data = "", nil
+		m.(actors.SessionStateMachine).SessionEnded(e)
+		return [][]byte{nil}
+	}
 	batches, together := m.(actors.BatchStateMachine)
 	if together {
 		answers := batches.ApplyBatch(entries)

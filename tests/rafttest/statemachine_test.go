@@ -54,6 +54,10 @@ var machineDefects = map[string]string{
 	"takes an actor that is gone for a command": "is gone",
 	"forgets in a snapshot what has happened":   "restored",
 	"asks the clock when a timer goes off":      "no clock",
+	// The ends of sessions.
+	"forgets in a snapshot whose something is": "restored",
+	"asks the clock when a session ends":       "no clock",
+	"expects that every session has something": "panicked",
 	// How batches are applied.
 	"forgets the last of a batch":       "ApplyBatch has answered",
 	"applies a batch backwards":         "in batches",

@@ -33,7 +33,8 @@ type toyMachine struct {
 	cached weak.Pointer[[1 << 10]byte]
 	last   *toyWriter // the last snapshot
 
-	happened string // what it was told, if it is not of the state
+	happened  string                    // what it was told, if it is not of the state
+	unwritten map[actors.SessionID]bool // which have something, if that is not
 }
 
 type toyState struct {
@@ -84,7 +85,7 @@ func toy(defect string) StateMachine {
 		Command: func(r *rand.Rand) []byte {
 			k := key(r)
 			return []byte([]string{"set " + k + " one", "set " + k + " two", "append " + k + " more", "append " + k + " x",
-				"upper " + k, "del " + k, "set " + k + " ", "all", "when", "since", "count", "fly", "watch " + k}[r.IntN(13)])
+				"upper " + k, "del " + k, "set " + k + " ", "all", "when", "since", "count", "fly", "watch " + k, "take " + k}[r.IntN(14)])
 		},
 		Query: func(r *rand.Rand) []byte {
 			return []byte([]string{"get " + key(r), "all", "count", "fly"}[r.IntN(4)])
@@ -181,6 +182,9 @@ func (m *toyMachine) apply(data []byte, e actors.Entry) []byte {
 	case name == "watch" && len(words) == 2:
 		e.Do(actors.Monitor{Actor: "actor-" + key}, actors.StopTimer{Name: key})
 		return nil
+	case name == "take" && len(words) == 2 && e.Session != 0:
+		m.taken(e.Session)
+		return nil
 	case name == "all":
 		return m.all()
 	case name == "when":
@@ -191,6 +195,36 @@ func (m *toyMachine) apply(data []byte, e actors.Entry) []byte {
 		return fmt.Append(nil, m.Count)
 	}
 	return []byte("what?")
+}
+
+// taken notes that a session has something that it gives back when it ends.
+func (m *toyMachine) taken(by actors.SessionID) {
+	if m.is("forgets in a snapshot whose something is") {
+		if m.unwritten == nil {
+			m.unwritten = map[actors.SessionID]bool{}
+		}
+		m.unwritten[by] = true
+		return
+	}
+	m.Words[fmt.Sprint("@", by)] = nil
+}
+
+func (m *toyMachine) SessionEnded(e actors.Entry) {
+	key := fmt.Sprint("@", e.Session)
+	_, has := m.Words[key]
+	switch {
+	case m.is("expects that every session has something"):
+		_ = m.Words[key][:len(key)]
+	case m.is("asks the clock when a session ends"):
+		m.Words["@"] = fmt.Append(nil, time.Now())
+	case m.unwritten[e.Session]:
+		m.Words["@"] = []byte(key)
+	}
+	m.Count++
+	if m.Index, m.Last = e.Index, e.Time; has {
+		delete(m.Words, key)
+		e.Do(actors.Send{To: "log", Data: []byte(key)})
+	}
 }
 
 // told takes the news of what has happened.
