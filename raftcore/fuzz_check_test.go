@@ -126,6 +126,9 @@ func (c *checker) observe(n *scriptedNode, before *Status) {
 	if r := out.Restore; r != nil {
 		c.snapshot(n.id, r)
 	}
+	if n.cfg.Witness && (out.Restore != nil || len(out.Apply.Entries) > 0 || out.Compact) {
+		c.t.Fatalf("node %d, a witness, has something for a machine: %+v, %+v", n.id, out.Restore, out.Apply)
+	}
 	for i := range out.Apply.Entries {
 		if e := &out.Apply.Entries[i]; int(e.Index) > len(c.committed) || c.committed[e.Index-1].id != e.EntryID || string(c.entries[e.EntryID].Data) != string(e.Data) {
 			c.t.Fatalf("state machine safety: node %d applies %v, which is not what was committed", n.id, e)
@@ -167,7 +170,7 @@ func (c *checker) saves(n *scriptedNode, save *Save) {
 	}
 	s.log = s.log[:first-1]
 	for i := range save.Entries {
-		e := &save.Entries[i]
+		e := c.whole(n, save.Entries[i])
 		before := s.at(e.Index - 1)
 		chain := c.chain(c.chains[before], e)
 		if known, ok := c.chains[e.EntryID]; ok && known != chain {
@@ -181,6 +184,22 @@ func (c *checker) saves(n *scriptedNode, save *Save) {
 		}
 		s.log = append(s.log, e.EntryID)
 	}
+}
+
+// whole returns an entry with its data, which a witness has not.
+func (c *checker) whole(n *scriptedNode, e Entry) *Entry {
+	c.t.Helper()
+	known := c.entries[e.EntryID]
+	data := func(k EntryKind) bool { return k == EntryCommand || k == EntryHost }
+	switch {
+	case n.cfg.Witness && (data(e.Kind) || len(e.Data) > 0), !n.cfg.Witness && e.Kind == EntryMeta:
+		c.t.Fatalf("node %d, a witness: %v, saves %v", n.id, n.cfg.Witness, e)
+	case e.Kind != EntryMeta:
+		return &e
+	case !data(known.Kind) || known.Time != e.Time:
+		c.t.Fatalf("node %d, a witness, saves %v, of which others know %v", n.id, e, known)
+	}
+	return &known
 }
 
 // chain is a hash of an entry and all before it.
@@ -197,7 +216,7 @@ func (c *checker) chain(before uint64, e *Entry) uint64 {
 		mix(uint64(b))
 	}
 	if e.Config != nil {
-		for _, list := range [][]NodeID{e.Config.Voters, e.Config.Outgoing, e.Config.Learners} {
+		for _, list := range [][]NodeID{e.Config.Voters, e.Config.Outgoing, e.Config.Learners, e.Config.Witnesses} {
 			mix(uint64(len(list)))
 			for _, id := range list {
 				mix(uint64(id))
@@ -265,6 +284,9 @@ func (c *checker) becomes(n *scriptedNode, before *Status) {
 		return
 	}
 	s.leader = st.Term
+	if n.cfg.Witness {
+		c.t.Fatalf("node %d, a witness, leads term %d", n.id, st.Term)
+	}
 	if other, ok := c.leaders[st.Term]; ok {
 		c.t.Fatalf("election safety: node %d leads term %d, and %d has led it", n.id, st.Term, other)
 	}

@@ -27,6 +27,8 @@ type world struct {
 	lastTag Tag
 	founded ConfState
 
+	witnesses []NodeID // those of the nodes that keep no data, whatever they are members of
+
 	leases  bool
 	real    Instant // with leases: the time since dawn, which all clocks follow, more or less
 	silent  bool    // nobody is told how a snapshot fares
@@ -60,8 +62,16 @@ func newWorld(t testing.TB, bytes []byte) *world {
 	has := func(bit int) bool { return kind&(1<<bit) != 0 }
 	w.leases, w.silent = has(1), has(7)
 	w.founded = ConfState{Voters: voters(1, 2, 3)}
+	first := int(seed % 3) // who is elected in the beginning
+	if head&0x0c == 0x0c {
+		w.witnesses, w.founded.Witnesses = voters(3), voters(3)
+		first = int(seed % 2)
+	}
+	if head&0x30 == 0x30 { // maybe another one later
+		w.witnesses = append(w.witnesses, 5)
+	}
 	for i := range 5 {
-		g := given{ID: NodeID(i + 1), Voters: w.founded.Voters, Durable: has(4), Pristine: true}
+		g := given{ID: NodeID(i + 1), Voters: w.founded.Voters, Witnesses: w.witnesses, Durable: has(4), Pristine: true}
 		g.Limits = func(c *Config) {
 			c.Seed, c.Joins = uint64(seed), i >= 3
 			c.LeaseReads, c.CampaignOnDemand, c.Quiesce = w.leases, has(2), has(3)
@@ -96,7 +106,7 @@ func newWorld(t testing.TB, bytes []byte) *world {
 			w.bootstrap(w.nodes[i])
 		}
 		w.settle()
-		w.elect(w.nodes[seed%3])
+		w.elect(w.nodes[first])
 	}
 	return w
 }
@@ -228,9 +238,13 @@ func (w *world) count(n *scriptedNode, before *Status) {
 	for i := range out.Send {
 		_, told := out.Send[i].Body.(*TimeoutNow)
 		add("transfers", told)
-		_, sent := out.Send[i].Body.(*SnapshotRequest)
-		add("snapshots sent", sent)
+		r, sent := out.Send[i].Body.(*SnapshotRequest)
+		add("snapshots sent", sent && !r.Bare)
+		add("bare snapshots sent", sent && r.Bare)
+		v, asked := out.Send[i].Body.(*VoteReply)
+		add("votes of witnesses", asked && v.Granted && !v.Pre && n.cfg.Witness)
 	}
+	add("commits that witnesses were needed for", n.state.WitnessesNeeded && n.state.Commit > before.Commit)
 }
 
 // transmit puts a message on the wire.
@@ -250,7 +264,7 @@ func (w *world) lose(m Message) {
 }
 
 func (w *world) report(m Message, s *SnapshotRequest, status SnapshotStatus) {
-	if n := w.node(m.From); !w.silent && m.Incarnation == n.life {
+	if n := w.node(m.From); !w.silent && !s.Bare && m.Incarnation == n.life { // which is a message as any other
 		n.inbox = append(n.inbox, SnapshotSent{Peer: m.To, Index: s.Snapshot.Last.Index, Status: status})
 	}
 }
@@ -466,6 +480,9 @@ func (w *world) spareable(n *scriptedNode) bool {
 	if last.Conf.Joint() || len(last.Conf.Voters) < 3 || w.underWay(last.Index) {
 		return false
 	}
+	if len(w.witnesses) > 0 && !n.cfg.Witness {
+		return false // what it has may be nowhere else, but in part
+	}
 	for _, r := range w.check.requests {
 		if in, ok := r.in.(ChangeConfig); ok && !r.ended && r.boot == w.node(r.node).cfg.Boot && len(in.Conf.Voters) < 3 {
 			return false
@@ -533,6 +550,11 @@ func (w *world) changes(n *scriptedNode, what int, expect Index) {
 			conf.Learners = append(conf.Learners, o.id)
 		}
 		what /= 3
+	}
+	for _, id := range w.witnesses {
+		if conf.Contains(id) {
+			conf.Witnesses = append(conf.Witnesses, id)
+		}
 	}
 	if len(conf.Voters) < 3 && w.mourns() {
 		return // who counts on few must be able to count on them

@@ -70,6 +70,8 @@ var stories = [][]byte{
 	{1, 0, 0, 1, 35, 1, 18, 248, 46, 0, 18, 248, 46, 0, 18, 248, 46, 0, 49, 24, 18, 248, 46, 0, 35, 1, 46, 0, 49, 24},
 	// Tiny bounds: a leader whose machine is lazy, and who is asked for too much.
 	{1, 0, 0, 1, 35, 1, 36, 0, 18, 248, 18, 248, 46, 0, 18, 248, 18, 248, 46, 0, 21, 8, 46, 0, 35, 1, 36, 0, 49, 24},
+	// A witness, and snapshots: without 2 it is needed; then 1 is cut off, and it elects 2.
+	{0, 1, 0, 0x0d, 49, 24, 35, 1, 18, 8, 49, 24, 46, 0, 35, 1, 49, 24, 38, 0, 51, 1, 18, 8, 46, 0, 39, 0, 49, 24},
 }
 
 // A target that never gets anywhere finds nothing: what scripts are about must
@@ -92,6 +94,7 @@ func TestScriptsGetSomewhere(t *testing.T) {
 	}
 	for _, what := range []string{
 		"elections", "commits", "configurations", "joint", "joined", "wiped", "compacted", "snapshots sent", "restores", "loads",
+		"bare snapshots sent", "votes of witnesses", "commits that witnesses were needed for",
 		"quiet", "transfers", "stages", "reads of leaders", "reads of others",
 		"reply: done", "reply: busy", "reply: overwritten", "reply: leadership lost", "reply: transferring",
 	} {
