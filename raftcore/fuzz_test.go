@@ -72,6 +72,8 @@ var stories = [][]byte{
 	{1, 0, 0, 1, 35, 1, 36, 0, 18, 248, 18, 248, 46, 0, 18, 248, 18, 248, 46, 0, 21, 8, 46, 0, 35, 1, 36, 0, 49, 24},
 	// A witness, and snapshots: without 2 it is needed; then 1 is cut off, and it elects 2.
 	{0, 1, 0, 0x0d, 49, 24, 35, 1, 18, 8, 49, 24, 46, 0, 35, 1, 49, 24, 38, 0, 51, 1, 18, 8, 46, 0, 39, 0, 49, 24},
+	// A witness that is not needed any more, at the moment when its heartbeat is due.
+	{154, 136, 157, 181, 139, 31, 221, 75, 219, 104, 138, 72, 51, 105, 54, 165, 128, 131, 18, 193, 112, 215, 238, 84, 1, 174, 104, 102, 20, 186, 225, 122, 104, 125},
 }
 
 // A target that never gets anywhere finds nothing: what scripts are about must

@@ -421,6 +421,7 @@ func (n *Node) expireLeader() {
 	}
 	if n.anyPeer((*Node).heartbeatDue) {
 		n.openedRound()
+		n.needWitnesses() // first: whether entries are about to be sent to one depends on it
 		for i := range n.leader.peers {
 			// Whose heartbeat would be next is sent it at the same time.
 			p := &n.leader.peers[i]
@@ -428,7 +429,6 @@ func (n *Node) expireLeader() {
 				n.heartbeat(p)
 			}
 		}
-		n.needWitnesses()
 		if n.unheeded() {
 			n.becomeFollower(n.hard.Term)
 		}

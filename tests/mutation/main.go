@@ -54,7 +54,7 @@ func suites() []suite {
 	)
 	return []suite{
 		{"raftcore", [][]string{{"./raftcore"}, {"./tests/sim", "-run", "TestSim$", "-args", "-seeds", fmt.Sprint(*seeds)}}, coreMutants},
-		{"raftcore", [][]string{{"./raftcore", "-run", "Witness"}, {"./tests/sim", "-run", "TestSim", "-args", "-seeds", fmt.Sprint(*seeds)}}, witnessMutants},
+		{"raftcore", [][]string{{"./raftcore", "-run", "Witness|FuzzStep|ScriptsGet"}, {"./tests/sim", "-run", "TestSim", "-args", "-seeds", fmt.Sprint(*seeds)}}, witnessMutants},
 		{"persistence", [][]string{{"./persistence"}, {contract}, {store}}, slices.Concat(contractMutants, removedContract)},
 		{"persistence/journal", [][]string{{journal}, {store}}, journalMutants},
 		{"persistence/badgerstore", [][]string{{store}}, slices.Concat(storeMutants, removedStore)},

@@ -87,6 +87,10 @@ var witnessMutants = []mutant{
 	{"W4", "all is never well", []edit{
 		{"witness.go", "if !n.leader.witnessed {", "if false {"},
 	}},
+	{"W4", "a witness that is not needed any more misses a heartbeat", []edit{
+		{"leader.go", "\t\tn.needWitnesses() // first: whether entries are about to be sent to one depends on it\n", ""},
+		{"leader.go", "\t\tif n.unheeded() {\n", "\t\tn.needWitnesses()\n\t\tif n.unheeded() {\n"},
+	}},
 	{"W4", "a witness is never needed", []edit{
 		{"witness.go", "n.leader.witnessed = n.leastWithData() < n.leader.lastBefore", "n.leader.witnessed = false"},
 	}},
