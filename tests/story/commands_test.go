@@ -112,7 +112,7 @@ func request(in func(tag Tag, m *member, args words) Input) func(*world, words) 
 
 func init() {
 	commands = []command{
-		{"group", "1 2 3 [leader 1]: founds a group; or one that has a leader already", group},
+		{"group", "1 2 3 [witness 3] [leader 1]: founds a group, maybe with a witness; or one that has a leader already", group},
 		{"given", "1 of 3 log 1 1 2 [term 4] [vote 2]: starts node 1 of 3 with these terms in its log", given},
 		{"config", "Quiesce=true …: fields of raftcore.Config, for nodes that are started from now on", func(w *world, args words) {
 			set(&Config{}, args)
@@ -303,9 +303,13 @@ func (w *world) add(id NodeID, settings ...string) *member {
 
 func group(w *world, args words) {
 	ids, rest := args.ids()
+	conf := ConfState{Voters: ids}
+	if len(rest) > 0 && rest[0] == "witness" {
+		conf.Witnesses, rest = []NodeID{rest.id(1)}, rest[2:]
+	}
 	for _, id := range ids {
-		w.start(w.add(id))
-		w.step(w.find(id), Bootstrap{Cluster: 1, Conf: ConfState{Voters: ids}})
+		w.start(w.add(id, fmt.Sprint("Witness=", conf.Witness(id))))
+		w.step(w.find(id), Bootstrap{Cluster: 1, Conf: conf})
 	}
 	if len(rest) > 0 {
 		w.step(w.find(rest.id(1)), Campaign{})
