@@ -219,7 +219,7 @@ func (m *member) start(ctx actor.Context, o *groupOpened) {
 		m.children[2].tell(keepOrder{last}) // nobody may have been left to do it the last time
 	}
 	m.set(Running, fault)
-	m.host.logger.Debug("member started", "group", m.group.name, "term", uint64(o.opened.Recovered.HardState.Term), "last", uint64(o.opened.Recovered.Last))
+	m.host.logger.Info("member started", "group", m.group.name, "term", uint64(o.opened.Recovered.HardState.Term), "last", uint64(o.opened.Recovered.Last))
 	if c := o.opened.Recovered.HardState.Cluster; c != 0 && m.group.cluster != 0 && c != m.group.cluster {
 		m.host.logger.Info("the disk has a lineage that these founders have not founded: it goes on", "group", m.group.name, "cluster", fmt.Sprintf("%016x", uint64(c)))
 	}

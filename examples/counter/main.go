@@ -33,10 +33,10 @@ func (c *counter) Restore(r io.Reader) error                     { _, err := fmt
 func (c *counter) text() []byte                                  { return strconv.AppendInt(nil, int64(c.n), 10) }
 
 func main() {
-	dir := flag.String("dir", "castaway-data-counter", "where the log is kept")
+	ctx, dir := context.Background(), flag.String("dir", "castaway-data-counter", "where the log is kept")
 	flag.Parse()
-	ctx := context.Background()
-	quiet := func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }
+	slog.SetLogLoggerLevel(slog.LevelWarn) // what goes wrong, and nothing else
+	quiet := func(*actor.ActorSystem) *slog.Logger { return slog.Default() }
 	host, err := actors.Start(actor.NewActorSystem(actor.WithLoggerFactory(quiet)), actors.HostConfig{ID: 1, Store: badgerstore.Dir(*dir)})
 	check(err)
 	defer host.Stop(ctx)
