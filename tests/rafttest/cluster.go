@@ -12,10 +12,10 @@ import (
 	"github.com/castaway-go/castaway/raftcore"
 )
 
-// Cluster is a simulated group. Its only source of events is one queue ordered
+// cluster is a simulated group. Its only source of events is one queue ordered
 // by virtual time; its only source of chance is one seeded generator. It is not
 // safe for concurrent use.
-type Cluster struct {
+type cluster struct {
 	plan  Plan
 	rng   *rand.Rand
 	now   time.Duration
@@ -105,9 +105,9 @@ func (n *node) due(at raftcore.Instant) time.Duration {
 	return time.Duration(float64(at)/n.rate) + time.Nanosecond
 }
 
-// NewCluster returns a group of plan.Voters fresh nodes, founded.
-func NewCluster(plan Plan) (*Cluster, error) {
-	c := &Cluster{
+// newCluster returns a group of plan.Voters fresh nodes, founded.
+func newCluster(plan Plan) (*cluster, error) {
+	c := &cluster{
 		plan:     plan,
 		rng:      rand.New(rand.NewPCG(plan.Seed, 0x73_69_6d)),
 		now:      time.Millisecond,
@@ -144,20 +144,14 @@ func NewCluster(plan Plan) (*Cluster, error) {
 	return c, nil
 }
 
-// Trace has every event told to f, one line each.
-func (c *Cluster) Trace(f func(string)) { c.trace = f }
-
-// Now returns the virtual time since the run began.
-func (c *Cluster) Now() time.Duration { return c.now }
-
-func (c *Cluster) tracef(format string, args ...any) {
+func (c *cluster) tracef(format string, args ...any) {
 	if c.trace != nil {
 		c.trace(fmt.Sprintf("%12v  ", c.now) + fmt.Sprintf(format, args...))
 	}
 }
 
 // start brings a node up from its disk.
-func (c *Cluster) start(n *node) error {
+func (c *cluster) start(n *node) error {
 	if n.disk.rot > 0 {
 		c.cutOff(n, n.disk.rot-1)
 	}
@@ -192,7 +186,7 @@ func (c *Cluster) start(n *node) error {
 }
 
 // crash takes a node down. Of the Saves under way a random number made it.
-func (c *Cluster) crash(n *node) {
+func (c *cluster) crash(n *node) {
 	kept := c.rng.IntN(len(n.disk.pending) + 1)
 	c.tracef("%d crash, %d of %d pending saves kept", n.id, kept, len(n.disk.pending))
 	n.disk.crash(kept)
@@ -205,14 +199,14 @@ func (c *Cluster) crash(n *node) {
 
 // playBack has a node of its own told what this one was, of late: it has to come to the
 // same state.
-func (c *Cluster) playBack(n *node) {
+func (c *cluster) playBack(n *node) {
 	if n.core != nil && c.unlike == nil {
 		c.unlike = n.flight.Check(n.core)
 	}
 }
 
 // step gives a node its inputs and carries out what it wants.
-func (c *Cluster) step(n *node, inputs ...raftcore.Input) error {
+func (c *cluster) step(n *node, inputs ...raftcore.Input) error {
 	c.Stats.Steps++
 	n.core.Step(raftcore.Tick{Now: n.clock(c.now), Time: c.now.Milliseconds()})
 	for _, in := range inputs {
@@ -230,7 +224,7 @@ func (c *Cluster) step(n *node, inputs ...raftcore.Input) error {
 }
 
 // act carries out an Output.
-func (c *Cluster) act(n *node, out *raftcore.Output) error {
+func (c *cluster) act(n *node, out *raftcore.Output) error {
 	st := n.core.Status()
 	if n.shadow.leader != st.Term {
 		n.shadow.leader = 0 // deposed: what it saves now may overwrite what it had appended
@@ -300,7 +294,7 @@ func (c *Cluster) act(n *node, out *raftcore.Output) error {
 }
 
 // load has a node's disk read entries, or fail to.
-func (c *Cluster) load(n *node, l raftcore.Load) {
+func (c *cluster) load(n *node, l raftcore.Load) {
 	c.Stats.Loads++
 	boot := n.boot
 	c.at(c.now+c.diskTime(), func() error {
@@ -324,7 +318,7 @@ func (c *Cluster) load(n *node, l raftcore.Load) {
 
 // arm schedules a tick for the node's deadline. An earlier one stays: the node
 // is asked again then.
-func (c *Cluster) arm(n *node, deadline time.Duration) {
+func (c *cluster) arm(n *node, deadline time.Duration) {
 	if n.wake != 0 && n.wake <= deadline {
 		return
 	}
@@ -341,7 +335,7 @@ func (c *Cluster) arm(n *node, deadline time.Duration) {
 }
 
 // diskDone makes the oldest pending Save of a node durable.
-func (c *Cluster) diskDone(n *node, token raftcore.Token) error {
+func (c *cluster) diskDone(n *node, token raftcore.Token) error {
 	if n.core == nil || token.Boot != n.boot || len(n.disk.pending) == 0 || n.disk.pending[0].Token != token {
 		return nil // lost in a crash
 	}
@@ -352,7 +346,7 @@ func (c *Cluster) diskDone(n *node, token raftcore.Token) error {
 }
 
 // apply has a node's machine apply entries, a little later.
-func (c *Cluster) apply(n *node, out *raftcore.Output) error {
+func (c *cluster) apply(n *node, out *raftcore.Output) error {
 	entries := out.Apply.Entries
 	if len(entries) == 0 {
 		return nil
@@ -391,7 +385,7 @@ func (c *Cluster) apply(n *node, out *raftcore.Output) error {
 
 // readDone checks a read's index against what had been acknowledged, by
 // anybody, when it was asked for.
-func (c *Cluster) readDone(n *node, r raftcore.ReadReady) error {
+func (c *cluster) readDone(n *node, r raftcore.ReadReady) error {
 	c.Stats.Reads++
 	if n.shadow.leader == 0 {
 		c.Stats.FollowerReads++
@@ -403,7 +397,7 @@ func (c *Cluster) readDone(n *node, r raftcore.ReadReady) error {
 	return nil
 }
 
-func (c *Cluster) replied(n *node, r raftcore.Reply) {
+func (c *cluster) replied(n *node, r raftcore.Reply) {
 	c.tracef("%d -> client  %v", n.id, r)
 	if _, isRead := c.reads[r.Tag]; isRead {
 		delete(c.reads, r.Tag)
@@ -430,9 +424,9 @@ func (c *Cluster) replied(n *node, r raftcore.Reply) {
 	}
 }
 
-// Propose has a client propose a command to the node that leads, as far as the
+// propose has a client propose a command to the node that leads, as far as the
 // client can see, or to any.
-func (c *Cluster) Propose(data string) error {
+func (c *cluster) propose(data string) error {
 	n := c.target(0.05)
 	if n == nil {
 		return nil
@@ -443,8 +437,8 @@ func (c *Cluster) Propose(data string) error {
 	return c.step(n, raftcore.Propose{Tag: c.lastTag, Data: []byte(data)})
 }
 
-// Read has a client ask for a linearizable read.
-func (c *Cluster) Read() error {
+// read has a client ask for a linearizable read.
+func (c *cluster) read() error {
 	n := c.target(0.4)
 	if n == nil {
 		return nil
@@ -456,7 +450,7 @@ func (c *Cluster) Read() error {
 
 // target picks a node that believes it leads, usually; during a partition there
 // may be two. With some chance it picks any node.
-func (c *Cluster) target(any float64) *node {
+func (c *cluster) target(any float64) *node {
 	var up, leading []*node
 	for _, n := range c.nodes {
 		if n.core != nil {
@@ -476,7 +470,7 @@ func (c *Cluster) target(any float64) *node {
 }
 
 // diskTime draws how long the disk takes.
-func (c *Cluster) diskTime() time.Duration {
+func (c *cluster) diskTime() time.Duration {
 	if c.plan.Disk == 0 {
 		return 0
 	}
@@ -487,25 +481,25 @@ func (c *Cluster) diskTime() time.Duration {
 	return d
 }
 
-func (c *Cluster) between(lo, hi time.Duration) time.Duration {
+func (c *cluster) between(lo, hi time.Duration) time.Duration {
 	return lo + time.Duration(c.rng.Int64N(int64(hi-lo)+1))
 }
 
-func (c *Cluster) chance(p float64) bool { return p > 0 && c.rng.Float64() < p }
+func (c *cluster) chance(p float64) bool { return p > 0 && c.rng.Float64() < p }
 
 // around draws a duration with the given mean, at least a millisecond.
-func (c *Cluster) around(mean time.Duration) time.Duration {
+func (c *cluster) around(mean time.Duration) time.Duration {
 	return max(time.Millisecond, time.Duration(c.rng.ExpFloat64()*float64(mean)))
 }
 
 // at schedules f.
-func (c *Cluster) at(t time.Duration, f func() error) {
+func (c *cluster) at(t time.Duration, f func() error) {
 	c.count++
 	heap.Push(&c.queue, event{at: t, count: c.count, run: f})
 }
 
 // run carries out events until the virtual time t, or until done says so.
-func (c *Cluster) run(t time.Duration, done func() bool) error {
+func (c *cluster) run(t time.Duration, done func() bool) error {
 	for len(c.queue) > 0 && c.queue[0].at <= t {
 		if done != nil && done() {
 			return nil
@@ -524,7 +518,7 @@ func (c *Cluster) run(t time.Duration, done func() bool) error {
 
 // converged reports whether every member is up, counts, and has applied everything
 // that was ever committed, and no change is under way.
-func (c *Cluster) converged() bool {
+func (c *cluster) converged() bool {
 	for _, id := range c.conf.Members() {
 		n := c.nodes[id-1]
 		if n == c.lost {

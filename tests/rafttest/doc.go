@@ -5,7 +5,7 @@
 // nodes at once as the group can spare (enough, in strike.go).
 // Everything is drawn from one seed, so a run that fails can be run again.
 //
-// A Cluster runs bare cores (package raftcore). After every step it checks the
+// Run has a group of bare cores (package raftcore). After every step it checks the
 // five safety properties of the Raft paper (Figure 3), and that no linearizable
 // read is older than what had been acknowledged when it was asked for. When
 // the faults end it demands progress: every node must come to the same log.

@@ -33,7 +33,7 @@ func clone(m *raftcore.Message) raftcore.Message {
 }
 
 // transmit puts a message on the network.
-func (c *Cluster) transmit(m raftcore.Message) {
+func (c *cluster) transmit(m raftcore.Message) {
 	c.Stats.Messages++
 	if r, ok := m.Body.(*raftcore.SnapshotRequest); ok && r.Bare {
 		c.Stats.Bare++ // a message like others
@@ -61,7 +61,7 @@ func (c *Cluster) transmit(m raftcore.Message) {
 
 // deliver hands a message to the node it is for, unless a partition is in the
 // way or the node is down.
-func (c *Cluster) deliver(m raftcore.Message) error {
+func (c *cluster) deliver(m raftcore.Message) error {
 	to := c.nodes[m.To-1]
 	if c.cut[link{m.From, m.To}] || to.core == nil {
 		c.Stats.Lost++
@@ -76,7 +76,7 @@ func (c *Cluster) deliver(m raftcore.Message) error {
 }
 
 // partition cuts links: a node off, a random split, or single links one-way.
-func (c *Cluster) partition() {
+func (c *cluster) partition() {
 	c.Stats.Partitions++
 	n := len(c.nodes)
 	sideA := make([]bool, n)
@@ -104,7 +104,7 @@ func (c *Cluster) partition() {
 	c.tracef("partition %v", sideA)
 }
 
-func (c *Cluster) heal() {
+func (c *cluster) heal() {
 	clear(c.cut)
 	c.tracef("healed")
 }

@@ -53,7 +53,7 @@ type Plan struct {
 	Quiesce   bool          // idle groups fall silent
 	Prefer    bool          // nodes have different priorities
 	OnDemand  bool          // whoever finds no leader starts an election
-	Dies      bool          // in the end, when all is well, a member is lost for good; see Cluster.loseOne
+	Dies      bool          // in the end, when all is well, a member is lost for good; see cluster.loseOne
 
 	ElectionTimeout time.Duration
 }

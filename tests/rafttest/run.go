@@ -24,11 +24,11 @@ func Run(plan Plan, trace func(string)) (stats Stats, err error) {
 			err = broken
 		}
 	}()
-	c, err := NewCluster(plan)
+	c, err := newCluster(plan)
 	if err != nil {
 		return Stats{}, err
 	}
-	c.Trace(trace)
+	c.trace = trace
 	defer func() { stats = c.Stats }()
 
 	c.scheduleClients()
@@ -51,22 +51,22 @@ func Run(plan Plan, trace func(string)) (stats Stats, err error) {
 }
 
 // scheduleClients spreads proposals and reads over the run.
-func (c *Cluster) scheduleClients() {
+func (c *cluster) scheduleClients() {
 	for i := 0; i < c.plan.Proposals; {
 		at := c.between(0, c.plan.Faults)
 		for range 1 + c.rng.IntN(c.plan.Burst) { // a few at once, while Saves are under way
 			at += c.between(0, c.plan.Disk/2)
-			c.at(at, func() error { return c.Propose(fmt.Sprintf("command %d %0*d", i, c.rng.IntN(100), 0)) })
+			c.at(at, func() error { return c.propose(fmt.Sprintf("command %d %0*d", i, c.rng.IntN(100), 0)) })
 			i++
 		}
 	}
 	for range c.plan.Reads {
-		c.at(c.between(0, c.plan.Faults), c.Read)
+		c.at(c.between(0, c.plan.Faults), c.read)
 	}
 }
 
 // scheduleFaults has partitions and crashes follow one another.
-func (c *Cluster) scheduleFaults() {
+func (c *cluster) scheduleFaults() {
 	if c.plan.Partition > 0 && len(c.nodes) > 1 {
 		var cut func() error
 		cut = func() error {
@@ -82,8 +82,8 @@ func (c *Cluster) scheduleFaults() {
 		c.at(c.around(c.plan.Partition), cut)
 	}
 	c.every(c.plan.Rot, func() error { c.rot(c.nodes[c.rng.IntN(len(c.nodes))]); return nil })
-	c.every(c.plan.Change, c.ChangeConfig)
-	c.every(c.plan.Transfer, c.TransferLeader)
+	c.every(c.plan.Change, c.changeConfig)
+	c.every(c.plan.Transfer, c.transferLeader)
 	if c.plan.Crash > 0 {
 		var crash func() error
 		crash = func() error {
@@ -106,7 +106,7 @@ func (c *Cluster) scheduleFaults() {
 }
 
 // every has f happen again and again while the faults go on.
-func (c *Cluster) every(mean time.Duration, f func() error) {
+func (c *cluster) every(mean time.Duration, f func() error) {
 	if mean == 0 {
 		return
 	}
@@ -124,9 +124,9 @@ func (c *Cluster) every(mean time.Duration, f func() error) {
 	c.at(c.around(mean), again)
 }
 
-// ChangeConfig has an operator ask for a configuration drawn at random. Now and
+// changeConfig has an operator ask for a configuration drawn at random. Now and
 // then a node that is no member loses its disk before.
-func (c *Cluster) ChangeConfig() error {
+func (c *cluster) changeConfig() error {
 	n := c.target(0.05)
 	if n == nil {
 		return nil
@@ -163,8 +163,8 @@ func (c *Cluster) ChangeConfig() error {
 	return c.step(n, in)
 }
 
-// TransferLeader has an operator ask for another leader.
-func (c *Cluster) TransferLeader() error {
+// transferLeader has an operator ask for another leader.
+func (c *cluster) transferLeader() error {
 	n := c.target(0.05)
 	if n == nil {
 		return nil
@@ -176,7 +176,7 @@ func (c *Cluster) TransferLeader() error {
 	return c.step(n, raftcore.Transfer{Tag: c.lastTag, To: to})
 }
 
-func (c *Cluster) restart(n *node) error {
+func (c *cluster) restart(n *node) error {
 	if n.core != nil {
 		return nil
 	}
@@ -185,7 +185,7 @@ func (c *Cluster) restart(n *node) error {
 
 // settle ends the faults and demands that the group makes progress: a new
 // command must be committed, and every node must come to the same log.
-func (c *Cluster) settle() error {
+func (c *cluster) settle() error {
 	c.calm = true
 	c.heal()
 	for _, n := range c.nodes {
@@ -202,7 +202,7 @@ func (c *Cluster) settle() error {
 	want := c.check.acked + 1
 	for c.now < limit {
 		before := c.Stats.Acknowledged
-		if err := c.Propose("settle"); err != nil {
+		if err := c.propose("settle"); err != nil {
 			return err
 		}
 		next := c.now + c.plan.ElectionTimeout
@@ -222,7 +222,7 @@ func (c *Cluster) settle() error {
 	return fmt.Errorf("%w: %v", ErrLiveness, c.states())
 }
 
-func (c *Cluster) states() []string {
+func (c *cluster) states() []string {
 	var out []string
 	for _, n := range c.nodes {
 		if n.core == nil {

@@ -9,7 +9,7 @@ import (
 
 // snapshot has a node's machine take one: of what it has applied now, durable a
 // little later. Now and then that fails.
-func (c *Cluster) snapshot(n *node) {
+func (c *cluster) snapshot(n *node) {
 	m, boot := n.machine, n.boot
 	failed := !c.calm && c.rng.IntN(10) == 0
 	c.at(c.now+4*c.diskTime()+time.Duration(c.rng.Int64N(int64(20*time.Millisecond))), func() error {
@@ -26,7 +26,7 @@ func (c *Cluster) snapshot(n *node) {
 }
 
 // restore has a node's machine become what a snapshot holds.
-func (c *Cluster) restore(n *node, s *raftcore.SnapshotMeta) error {
+func (c *cluster) restore(n *node, s *raftcore.SnapshotMeta) error {
 	if s == nil {
 		return nil
 	}
@@ -51,7 +51,7 @@ func (c *Cluster) restore(n *node, s *raftcore.SnapshotMeta) error {
 
 // transmitSnapshot carries a snapshot to a peer: slowly, with news for the sender
 // that may be lost, too.
-func (c *Cluster) transmitSnapshot(m raftcore.Message, s raftcore.SnapshotMeta) {
+func (c *cluster) transmitSnapshot(m raftcore.Message, s raftcore.SnapshotMeta) {
 	from, to := c.nodes[m.From-1], c.nodes[m.To-1]
 	file, ok := from.disk.files[s.Last.Index]
 	boot := from.boot

@@ -9,7 +9,7 @@ import (
 
 // strike has a node that is down lose its disk, or the end of what that holds, now
 // and then, if it can be spared.
-func (c *Cluster) strike(n *node) {
+func (c *cluster) strike(n *node) {
 	switch {
 	case c.chance(c.plan.Wipe) && c.enough(n):
 		c.wipe(n)
@@ -19,7 +19,7 @@ func (c *Cluster) strike(n *node) {
 }
 
 // wipe gives a node a new disk. It joins, whatever it was before.
-func (c *Cluster) wipe(n *node) {
+func (c *cluster) wipe(n *node) {
 	c.tracef("%d lost its disk", n.id)
 	c.Stats.Wiped++
 	c.forget(n)
@@ -28,7 +28,7 @@ func (c *Cluster) wipe(n *node) {
 }
 
 // damage has a disk lose the newest Saves of its journal, and notice.
-func (c *Cluster) damage(n *node) {
+func (c *cluster) damage(n *node) {
 	d := &n.disk
 	lost := c.rng.IntN(min(len(d.journal), 5) + 1)
 	if d.rot > 0 {
@@ -41,7 +41,7 @@ func (c *Cluster) damage(n *node) {
 
 // rot has some Save of a journal become unreadable, if its node can be spared. If
 // the node is up, it goes on, and does not notice before it reads what was in there.
-func (c *Cluster) rot(n *node) {
+func (c *cluster) rot(n *node) {
 	d := &n.disk
 	if len(d.journal) == 0 || d.rot > 0 || !c.enough(n) {
 		return
@@ -54,7 +54,7 @@ func (c *Cluster) rot(n *node) {
 }
 
 // cutOff has a disk that is damaged go on with the beginning of its journal.
-func (c *Cluster) cutOff(n *node, saves int) {
+func (c *cluster) cutOff(n *node, saves int) {
 	d := &n.disk
 	term, last := d.kept.hard.Term, d.kept.last()
 	lost := len(d.journal) - saves
@@ -69,7 +69,7 @@ func (c *Cluster) cutOff(n *node, saves int) {
 }
 
 // forget notes that what a node knows is lost, or will be when it starts again.
-func (c *Cluster) forget(n *node) {
+func (c *cluster) forget(n *node) {
 	isMember := func(id raftcore.NodeID) bool {
 		return slices.ContainsFunc(c.confs(), func(conf raftcore.ConfState) bool { return conf.Contains(id) })
 	}
@@ -83,7 +83,7 @@ func (c *Cluster) forget(n *node) {
 }
 
 // repaired takes note of a node that counts again.
-func (c *Cluster) repaired(n *node) {
+func (c *cluster) repaired(n *node) {
 	if n.forgot && n.whole() {
 		n.forgot = false
 		c.Stats.Repaired++
@@ -92,7 +92,7 @@ func (c *Cluster) repaired(n *node) {
 
 // struck reports whether there is somebody who does not count yet, and of whom a
 // leader may not know that.
-func (c *Cluster) struck() bool {
+func (c *cluster) struck() bool {
 	return slices.ContainsFunc(c.nodes, func(n *node) bool { return n.forgot })
 }
 
@@ -108,7 +108,7 @@ type change struct {
 // confs returns the configurations that are in force, or may be any moment: the
 // newest one that is known to be committed, those that leaders have put into their
 // logs since then, and those that they were asked for.
-func (c *Cluster) confs() []raftcore.ConfState {
+func (c *cluster) confs() []raftcore.ConfState {
 	all := []raftcore.ConfState{c.conf}
 	maps.DeleteFunc(c.appended, func(id raftcore.EntryID, _ raftcore.ConfState) bool {
 		overruled := int(id.Index) <= len(c.check.committed) && c.check.chains[id] != c.check.committed[id.Index-1].chain
@@ -146,7 +146,7 @@ func (c *Cluster) confs() []raftcore.ConfState {
 // Also a leader does not know at once that a disk was struck, and would go over to a
 // configuration that counts on it. So while somebody is not repaired, the same is
 // demanded of the configurations that are asked for.
-func (c *Cluster) enough(without *node, asked ...raftcore.ConfState) bool {
+func (c *cluster) enough(without *node, asked ...raftcore.ConfState) bool {
 	if c.plan.Reckless {
 		return true
 	}

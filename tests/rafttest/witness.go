@@ -9,7 +9,7 @@ import (
 
 // drawWitnesses names the witnesses of a configuration that is asked for. Now and then
 // it names a member that is none, or leaves one out: that must be refused.
-func (c *Cluster) drawWitnesses(of *node, conf *raftcore.ConfState) {
+func (c *cluster) drawWitnesses(of *node, conf *raftcore.ConfState) {
 	if c.plan.Witnesses == 0 {
 		return
 	}
@@ -26,7 +26,7 @@ func (c *Cluster) drawWitnesses(of *node, conf *raftcore.ConfState) {
 
 // maybeMember reports whether a node is a member in a configuration that is in force, or
 // may be any moment.
-func (c *Cluster) maybeMember(id raftcore.NodeID) bool {
+func (c *cluster) maybeMember(id raftcore.NodeID) bool {
 	return slices.ContainsFunc(c.confs(), func(conf raftcore.ConfState) bool { return conf.Contains(id) })
 }
 
@@ -35,10 +35,10 @@ func (c *Cluster) maybeMember(id raftcore.NodeID) bool {
 // acknowledged: at least, if there is somebody with data who has what the witnesses have
 // heard of. A leader takes care of that as long as everybody keeps up with it; with slow
 // disks or a slow network nobody may.
-func (c *Cluster) loseOne() error {
+func (c *cluster) loseOne() error {
 	for i := range 20 {
 		at := c.now + c.between(0, 2*c.plan.ElectionTimeout)
-		c.at(at, func() error { return c.Propose(fmt.Sprintf("calm %d", i)) })
+		c.at(at, func() error { return c.propose(fmt.Sprintf("calm %d", i)) })
 	}
 	if err := c.run(c.now+c.between(0, 2*c.plan.ElectionTimeout), nil); err != nil {
 		return err
@@ -63,7 +63,7 @@ func (c *Cluster) loseOne() error {
 
 // spares reports whether the group can do without a member, in whichever configuration
 // comes to be in force.
-func (c *Cluster) spares(id raftcore.NodeID) bool {
+func (c *cluster) spares(id raftcore.NodeID) bool {
 	needed := func(voters []raftcore.NodeID) bool { return len(voters) < 3 && slices.Contains(voters, id) }
 	return c.conf.Contains(id) && !slices.ContainsFunc(c.confs(), func(conf raftcore.ConfState) bool {
 		return needed(conf.Voters) || needed(conf.Outgoing)
@@ -71,7 +71,7 @@ func (c *Cluster) spares(id raftcore.NodeID) bool {
 }
 
 // lone reports whether a witness has heard of something that nobody with data has.
-func (c *Cluster) lone() bool {
+func (c *cluster) lone() bool {
 	var best, heard raftcore.EntryID
 	for _, n := range c.nodes {
 		if n.core == nil || !c.conf.Votes(n.id) {
