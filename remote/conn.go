@@ -189,7 +189,7 @@ func (c *conn) run() {
 		grpc.WithTransportCredentials(c.h.creds),
 		grpc.WithNoProxy(),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(c.h.cfg.MaxPacketBytes+maxBatchBytes+1<<20)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(c.h.cfg.MaxPacketBytes+maxBatchBytes+1<<20), grpc.ForceCodecV2(newBatchCodec())),
 		grpc.WithStaticStreamWindowSize(clientWindow), // as in Transport.options,
 		grpc.WithStaticConnWindowSize(clientWindow),
 	)

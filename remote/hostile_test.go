@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -432,5 +433,45 @@ func TestP5_FewBytesDoNotBecomeMany(t *testing.T) {
 		if p, err := open(many(number)); err == nil {
 			t.Errorf("a packet with %d messages and %d requests is read", len(p.Messages), len(p.Requests))
 		}
+	}
+}
+
+// lavish is a host that answers a client with very many empty envelopes.
+type lavish struct {
+	protoremote.UnimplementedRemotingServer
+}
+
+func (lavish) Receive(stream protoremote.Remoting_ReceiveServer) error {
+	if _, err := stream.Recv(); err != nil {
+		return err
+	}
+	_ = stream.Send(&protoremote.RemoteMessage{MessageType: &protoremote.RemoteMessage_ConnectResponse{ConnectResponse: &protoremote.ConnectResponse{}}})
+	empty := make([]*protoremote.MessageEnvelope, maxFields+1)
+	for i := range empty {
+		empty[i] = new(protoremote.MessageEnvelope)
+	}
+	_ = stream.Send(&protoremote.RemoteMessage{MessageType: &protoremote.RemoteMessage_MessageBatch{MessageBatch: &protoremote.MessageBatch{Envelopes: empty}}})
+	<-stream.Context().Done()
+	return nil
+}
+
+// P5: nor does a client read from a host what would become much.
+func TestP5_AClientDoesNotReadWhatBecomesMuch(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	protoremote.RegisterRemotingServer(server, lavish{})
+	go server.Serve(l)
+	defer server.Stop()
+	far, err := Dial(ClientConfig{Seeds: []string{l.Addr().String()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	_, err = far.Ask(t.Context(), &actors.ClientRequest{Group: "sum", Request: actors.Request{Operation: actors.GetStatus}})
+	if !errors.Is(err, actors.ErrUnreachable) || !strings.Contains(err.Error(), errManyFields.Error()) {
+		t.Errorf("it ends with %v", err)
 	}
 }
