@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -219,8 +220,8 @@ func (p *process) until(t *testing.T, text string) string {
 	}
 }
 
-// stop ends the process as a user does.
-func (p *process) stop(t *testing.T, s os.Signal) {
+// stop ends the process as a user does. It has had these complaints, one a line, and no more.
+func (p *process) stop(t *testing.T, s os.Signal, complaints ...string) {
 	t.Helper()
 	began := time.Now()
 	if err := p.Process.Signal(s); err != nil {
@@ -229,8 +230,9 @@ func (p *process) stop(t *testing.T, s os.Signal) {
 	p.until(t, "stopped")
 	for range p.lines {
 	}
-	if err := p.Wait(); err != nil || p.stderr.Len() > 0 {
-		t.Errorf("after %v: %v, %s", s, err, p.stderr.String())
+	err, stderr := p.Wait(), p.stderr.String()
+	if err != nil || strings.Count(stderr, "\n") != len(complaints) || slices.ContainsFunc(complaints, func(c string) bool { return !strings.Contains(stderr, c) }) {
+		t.Errorf("after %v: %v, %s", s, err, stderr)
 	}
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("it took %v to stop", took)

@@ -67,7 +67,7 @@ same way.
   -insecure          Allow addresses that other machines can reach. There is no
                      password, and without -tls-cert no encryption: only for a network
                      you trust.
-  -v                 Log all that the library reports, to stderr; errors are
+  -v                 Log all that the library reports, to stderr; warnings are
                      shown anyway.
 
 Example, in one terminal and in another:
@@ -228,7 +228,7 @@ func (o *options) members() (configs []memberConfig, err error) {
 	if err := o.checkDir(); err != nil {
 		return nil, err
 	}
-	level := slog.LevelError
+	level := slog.LevelWarn
 	if o.verbose {
 		level = slog.LevelInfo
 	}

@@ -44,7 +44,7 @@ func TestMembersHaveCertificates(t *testing.T) {
 		}
 		conn.Close()
 	}
-	p.stop(t, os.Interrupt)
+	p.stop(t, os.Interrupt, "tls: client didn't provide a certificate")
 
 	three := start(t, "-redis", "127.0.0.1:0", "-listen", "127.0.0.1:0", "-dir", filepath.Join(t.TempDir(), "three"),
 		"-tls-cert", cert, "-tls-key", key, "-tls-ca", cert)
