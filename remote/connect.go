@@ -52,7 +52,6 @@ func (t *Transport) options() ([]protoremote.ConfigOption, error) {
 			grpc.WithStaticStreamWindowSize(window), // to find one out gRPC pings at every packet
 			grpc.WithStaticConnWindowSize(window),
 			grpc.WithMaxHeaderListSize(maxMetadata),
-			grpc.WithWriteBufferSize(writeBuffer),
 			grpc.WithStreamInterceptor(t.connect),
 		),
 		protoremote.WithServerOptions(
@@ -77,8 +76,6 @@ func (t *Transport) options() ([]protoremote.ConfigOption, error) {
 	}
 	return options, nil
 }
-
-const writeBuffer = 128 << 10 // a batch of a few packets in one call of the system
 
 // connectBackoff is between two tries to connect: never long, so that a host is found soon
 // after it has come back, however long it was away.

@@ -69,11 +69,12 @@ func decodeEntries(b []byte, prev raftcore.EntryID) ([]raftcore.Entry, error) {
 	if len(b) == 0 {
 		return nil, nil
 	}
-	entries := make([]raftcore.Entry, countEntries(b))
 	d := decoder{b: b}
+	entries := make([]raftcore.Entry, 0, guessEntries(b))
 	id, time := prev, int64(0)
-	for i := range entries {
-		e := &entries[i]
+	for d.left() > 0 {
+		entries = slices.Grow(entries, 1)[:len(entries)+1]
+		e := &entries[len(entries)-1]
 		e.Kind = raftcore.EntryKind(d.byte())
 		id.Term += raftcore.Term(d.uvarint())
 		id.Index++
@@ -191,15 +192,28 @@ func (d *decoder) data() []byte {
 	return d.b[from:d.at:d.at]
 }
 
-// countEntries counts the entries without decoding them, so that their slice is allocated
-// once. What is malformed ends them, and is counted as one.
-func countEntries(b []byte) (n int) {
+// guessEntries returns how many entries there are if all but the first, which has the whole
+// time, are as large as the second: then their slice is allocated once. To count them takes
+// longer.
+func guessEntries(b []byte) int {
 	d := decoder{b: b}
-	for ; d.left() > 0; n++ {
-		d.byte()
-		d.uvarint()
-		d.uvarint()
-		d.data()
+	d.skip()
+	if d.left() == 0 {
+		return 1
 	}
-	return n
+	first := d.at
+	d.skip()
+	others, size := len(b)-first, d.at-first
+	return min(1+(others+size-1)/size, maxGuess)
 }
+
+// skip reads an entry, and forgets it.
+func (d *decoder) skip() {
+	d.byte()
+	d.uvarint()
+	d.uvarint()
+	d.data()
+}
+
+// maxGuess bounds what a second entry with nothing in it can lead to.
+const maxGuess = 1024
