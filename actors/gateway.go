@@ -269,14 +269,15 @@ func (h *Host) Ask(ctx context.Context, r *ClientRequest, answer func(*ClientRes
 		}
 		answer(out)
 	}
+	told := g.observeCall(c, r.Operation, say)
 	end := context.AfterFunc(ctx, func() {
 		if err, gaveUp := c.giveUp(); gaveUp {
-			say(outcome{err: fmt.Errorf("%w: %w", err, ctx.Err())})
+			told(outcome{err: fmt.Errorf("%w: %w", err, ctx.Err())})
 		}
 	})
 	c.answer = func(o outcome) {
 		end()
-		say(o)
+		told(o)
 	}
 	g.take(c, &r.Request)
 }
@@ -319,30 +320,14 @@ func (h *Host) hosts(g *Group) map[raftcore.NodeID]string {
 
 // take takes a call of who does not wait for it: an actor, or a client elsewhere.
 func (g *Group) take(c *call, r *Request) {
-	h := g.host
-	if h.observed() {
-		ctx := c.ctx
-		if ctx == nil { // an actor's
-			ctx = context.Background()
-		}
-		ctx, done := g.observing(ctx, r.Operation)
-		if r.Operation == Propose {
-			c.ctx = ctx // with its span
-		}
-		answer := c.answer
-		c.answer = func(o outcome) {
-			done(o)
-			answer(o)
-		}
-	}
 	node := g.node.Load()
-	switch err := r.check(&h.cfg); {
+	switch err := r.check(&g.host.cfg); {
 	case err != nil:
 		c.finish(nil, err)
 	case r.Members.WaitCaughtUp:
 		c.finish(nil, fmt.Errorf("%w: this is one try of a ChangeMembers, and does not wait: ask for CheckLearners", ErrBadRequest))
 	case r.Operation == AwaitChange:
-		g.board.await(c, r.Seen, h.cfg.MaxPending)
+		g.board.await(c, r.Seen, g.host.cfg.MaxPending)
 	case node != nil:
 		if err := g.admit(c); err != nil {
 			c.finish(nil, err)

@@ -495,6 +495,7 @@ func (m *member) ask(ctx actor.Context, r *Request) {
 	if headers := ctx.MessageHeader(); r.Operation == Propose && headers.Length() > 0 {
 		c.ctx = m.host.inSpan(context.Background(), headers.ToMap())
 	}
+	c.answer = m.group.observeCall(c, r.Operation, c.answer)
 	m.group.take(c, r)
 }
 

@@ -20,8 +20,8 @@ import (
 //	└── castaway.apply        until the leader's state machine has applied it
 //
 // It is a part of the span of who asks: in the context, in the headers of an actor's message,
-// or in the request of a client elsewhere. Those of the leader's host are made when their ends are known: a proposal whose span is
-// not sampled is followed by nobody.
+// or in the request of a client elsewhere. Those of the leader's host are made when their ends
+// are known: a proposal whose span is not sampled is followed by nobody.
 
 const keyIndex, keyTerm = attribute.Key("castaway.index"), attribute.Key("castaway.term")
 
@@ -34,6 +34,26 @@ func (g *Group) observe(ctx context.Context, operation Operation, do func(contex
 	o := do(ctx)
 	done(o)
 	return o
+}
+
+// observeCall measures and traces a call of who does not wait for it, and returns who is to be
+// told of the outcome: answer, or who tells it.
+func (g *Group) observeCall(c *call, operation Operation, answer func(outcome)) func(outcome) {
+	if !g.host.observed() {
+		return answer
+	}
+	ctx := c.ctx
+	if ctx == nil { // an actor's
+		ctx = context.Background()
+	}
+	ctx, done := g.observing(ctx, operation)
+	if operation == Propose {
+		c.ctx = ctx // with its span
+	}
+	return func(o outcome) {
+		done(o)
+		answer(o)
+	}
 }
 
 // observing begins to measure and to trace an operation, until done is called.

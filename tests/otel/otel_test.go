@@ -436,6 +436,51 @@ func TestTheSpanOfAClientElsewhere(t *testing.T) {
 	t.Errorf("the spans are %v", exporter.GetSpans())
 }
 
+// TestTheSpanOfWhatIsWithdrawnEnds: a client elsewhere waits no longer.
+func TestTheSpanOfWhatIsWithdrawnEnds(t *testing.T) {
+	exporter, told := tracers(trace.AlwaysSample())
+	reader := metric.NewManualReader()
+	meters := metric.NewMeterProvider(metric.WithReader(reader))
+	withMeters := func(id raftcore.NodeID) actors.Telemetry {
+		telemetry := told(id)
+		telemetry.Meters = meters
+		return telemetry
+	}
+	inWorld(t, withMeters, func(w *world) {
+		l := w.leader()
+		for i, h := range w.hosts {
+			if i != l {
+				if err := h.Stop(w.ctx); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		exporter.Reset()
+		ctx, cancel := context.WithCancel(w.ctx)
+		answers := make(chan *actors.ClientResponse, 1)
+		r := &actors.ClientRequest{Group: "counter", Request: actors.Request{Operation: actors.Propose, Data: []byte("x")}}
+		w.hosts[l].Ask(ctx, r, func(r *actors.ClientResponse) { answers <- r })
+		time.Sleep(10 * time.Millisecond) // fake: it is in the log
+		cancel()
+		if answer := <-answers; answer.Outcome != actors.ResponseUnknown {
+			t.Errorf("it ends with %v", answer.Failure)
+		}
+		spans := exporter.GetSpans()
+		if len(spans) != 1 || spans[0].Name != "castaway.propose" || spans[0].Status.Code != codes.Error {
+			t.Errorf("the spans are %v", spans)
+		}
+		unknown := 0.0
+		for point, n := range points(read(t, reader)["castaway.proposals"]) {
+			if strings.Contains(point, "castaway.outcome=unknown") {
+				unknown += n
+			}
+		}
+		if unknown != 1 {
+			t.Errorf("%v proposals are counted as unknown", unknown)
+		}
+	})
+}
+
 func TestASpanSaysThatItsProposalHasFailed(t *testing.T) {
 	exporter, told := tracers(trace.AlwaysSample())
 	inWorld(t, told, func(w *world) {
