@@ -130,6 +130,22 @@ func TestO3_AHostOfVersion1IsUnderstood(t *testing.T) {
 	}
 }
 
+// sameAgain demands that what is said is what was recorded, but for the session.
+func sameAgain(t *testing.T, what string, got, want *protoremote.RemoteMessage) {
+	t.Helper()
+	p := packetOf(t, got)
+	p.Session = packetOf(t, want).Session // which is drawn anew
+	var err error
+	if got.GetMessageBatch().Envelopes[0].MessageData, err = proto.Marshal(p); err != nil {
+		t.Fatal(err)
+	}
+	a, errA := proto.Marshal(got)
+	b, errB := proto.Marshal(want)
+	if errA != nil || errB != nil || !bytes.Equal(a, b) {
+		t.Errorf("%s is\n%x, and was\n%x", what, a, b)
+	}
+}
+
 // O3: this host opens a stream to one of version 1. What it sends is, byte for byte, what one
 // of version 1 would.
 func TestO3_AHostOfVersion1IsSpokenTo(t *testing.T) {
@@ -147,17 +163,7 @@ func TestO3_AHostOfVersion1IsSpokenTo(t *testing.T) {
 			}
 		}
 		got := <-o.raw
-		p := packetOf(t, got)
-		p.Session = packetOf(t, want).Session // which is drawn anew
-		var err error
-		if got.GetMessageBatch().Envelopes[0].MessageData, err = proto.Marshal(p); err != nil {
-			t.Fatal(err)
-		}
-		a, errA := proto.Marshal(got)
-		b, errB := proto.Marshal(want)
-		if errA != nil || errB != nil || !bytes.Equal(a, b) {
-			t.Errorf("packet %d is\n%x, and was\n%x", i, a, b)
-		}
+		sameAgain(t, fmt.Sprintf("packet %d", i), got, want)
 	}
 	<-o.peers
 	if len(o.peers) > 0 {
@@ -307,18 +313,7 @@ func TestO3_AHostOfVersion2IsSpokenTo(t *testing.T) {
 				t.Errorf("on lane %d less is said than was", lane)
 				break
 			}
-			got := said[lane][i]
-			p := packetOf(t, got)
-			p.Session = packetOf(t, want).Session // which is drawn anew
-			var err error
-			if got.GetMessageBatch().Envelopes[0].MessageData, err = proto.Marshal(p); err != nil {
-				t.Fatal(err)
-			}
-			a, errA := proto.Marshal(got)
-			b, errB := proto.Marshal(want)
-			if errA != nil || errB != nil || !bytes.Equal(a, b) {
-				t.Errorf("on lane %d packet %d is\n%x, and was\n%x", lane, i, a, b)
-			}
+			sameAgain(t, fmt.Sprintf("on lane %d packet %d", lane, i), said[lane][i], want)
 		}
 	}
 }
