@@ -43,7 +43,7 @@ type bufferPool struct {
 // Buffers smaller or larger than that are made anew. A batch of packets has a window of bytes.
 const (
 	minBufferBits = 11
-	maxBufferBits = 21
+	maxBufferBits = 22
 )
 
 // Get returns a buffer of so many bytes.

@@ -38,7 +38,7 @@ func (t *Transport) options() ([]protoremote.ConfigOption, error) {
 	maxMessage := t.cfg.WindowBytes + t.cfg.MaxPacketBytes + 1<<20 // all that can be under way, in one batch
 	window := int32(min(2*t.cfg.WindowBytes, 1<<30))               // ours is the one that counts
 	options := []protoremote.ConfigOption{
-		protoremote.WithEndpointWriterBatchSize(64),
+		protoremote.WithEndpointWriterBatchSize(16),         // more large packets than that leave the processor's caches while each is copied
 		protoremote.WithEndpointWriterQueueSize(256),        // the initial size; the credit is the bound
 		func(c *protoremote.Config) { c.MaxRetryCount = 1 }, // connect retries, and does not sleep
 		protoremote.WithDialOptions(

@@ -442,7 +442,7 @@ func TestP5_WhatIsUnderWayToAHostIsBounded(t *testing.T) {
 			t.Fatal("10 MB are under way, and the link takes more")
 		}
 	}
-	if sent != 11 { // of 100 KiB, the last of them begins in a window of 1 MiB
+	if sent != 21 { // of 100 KiB, the last of them begins in a window of 2 MiB
 		t.Errorf("%d packets were taken", sent)
 	}
 	// The other side tells that it has taken some: there is room again.

@@ -37,7 +37,7 @@ type Config struct {
 	// are not sent, and refused on arrival. Default 8 MiB.
 	MaxPacketBytes int
 	// WindowBytes bounds what is under way to one host and not yet taken by it, on each of
-	// the lanes: see actors.Lane. Default 1 MiB.
+	// the lanes: see actors.Lane. More than so much in a round trip does not cross. Default 2 MiB.
 	WindowBytes int
 	// MaxClients is how many clients in other processes (Dial) this host serves at a time.
 	// With TLS they have certificates as hosts do; so there must be a TLS.HostName, which
@@ -56,7 +56,7 @@ func (c Config) withDefaults() Config {
 		c.MaxPacketBytes = 8 << 20
 	}
 	if c.WindowBytes == 0 {
-		c.WindowBytes = 1 << 20
+		c.WindowBytes = 2 << 20
 	}
 	if c.MaxClientRequests == 0 {
 		c.MaxClientRequests = 8192
