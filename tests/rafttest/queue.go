@@ -181,15 +181,30 @@ type Process struct {
 	queue *Queue
 	name  string
 	dead  bool
-	rate  float64 // of its clock: 1.05 is one that goes 5 % too fast
-	ahead time.Duration
+	clock *queueClock
 	held  map[string]time.Duration
 	pace  func(kind string) time.Duration // how long a turn waits for the processor, or for the disk
 }
 
+// queueClock is the clock of a host. It need not go evenly.
+type queueClock struct {
+	rate  float64 // 1.05: it goes 5 % too fast
+	shown time.Duration
+	since time.Duration // when it showed that
+}
+
+func (c *queueClock) shows(now time.Duration) time.Duration {
+	return c.shown + time.Duration(float64(now-c.since)*c.rate)
+}
+
+// goes has the clock go on at another rate.
+func (c *queueClock) goes(now time.Duration, rate float64) {
+	c.shown, c.since, c.rate = c.shows(now), now, rate
+}
+
 // Process begins the life of a process. The name is for the trace.
 func (q *Queue) Process(name string) *Process {
-	return &Process{queue: q, name: name, rate: 1, held: map[string]time.Duration{}, pace: func(string) time.Duration { return q.between(0, 20*time.Microsecond) }}
+	return &Process{queue: q, name: name, clock: &queueClock{rate: 1}, held: map[string]time.Duration{}, pace: func(string) time.Duration { return q.between(0, 20*time.Microsecond) }}
 }
 
 // Kill ends the process, as kill -9 does: no turn and no timer of it happens any more.
@@ -229,7 +244,7 @@ func (p *Process) AfterFunc(d time.Duration, f func()) actors.Timer {
 
 // Now is for actors.Runtime: what the clock of the process shows, which is its own.
 func (p *Process) Now() time.Time {
-	return p.queue.began.Add(p.ahead + time.Duration(float64(p.queue.now)*p.rate))
+	return p.queue.began.Add(p.clock.shows(p.queue.now))
 }
 
 // turnsOf are the turns of one actor.
@@ -268,7 +283,7 @@ func (t *queueTimer) Stop() bool {
 func (t *queueTimer) Reset(d time.Duration) bool {
 	waited := t.Stop()
 	q := t.process.queue
-	d = time.Duration(float64(d) / t.process.rate)
+	d = time.Duration(float64(d) / t.process.clock.rate)
 	t.event = q.add(&queued{at: q.now + d + q.between(0, 50*time.Microsecond), process: t.process, what: "timer", do: t.do})
 	return waited
 }

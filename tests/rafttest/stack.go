@@ -93,10 +93,9 @@ func newStack(plan StackPlan, theirs *StateMachine, trace func(string)) *stack {
 	s.addGroups()
 	for i := range plan.Hosts {
 		id := raftcore.NodeID(i + 1)
-		h := &stackHost{stack: s, id: id, address: fmt.Sprintf("host-%d", id), rate: 1}
+		h := &stackHost{stack: s, id: id, address: fmt.Sprintf("host-%d", id), clock: queueClock{rate: 1}}
 		if d := plan.Drift; d > 0 {
-			h.rate += float64(s.queue.rng.IntN(2*d+1)-d) / 1000
-			h.ahead = s.queue.between(0, 200*time.Millisecond)
+			h.clock = queueClock{rate: 1 + float64(s.queue.rng.IntN(2*d+1)-d)/1000, shown: s.queue.between(0, 200*time.Millisecond)}
 		}
 		for _, g := range s.groups {
 			h.members = append(h.members, &stackMember{host: h, of: g, joins: i >= plan.Founders})
@@ -170,8 +169,7 @@ type stackHost struct {
 	address string
 	disk    *stackDisk
 	members []*stackMember // of the groups, in their order
-	rate    float64        // of its clock
-	ahead   time.Duration
+	clock   queueClock
 
 	// Of this life.
 	process  *Process // nil: it is down
@@ -291,6 +289,7 @@ func (s *stack) says(g *stackGroup, m *raftcore.Message) error {
 			return fmt.Errorf("election safety: nodes %d and %d both lead term %d of group %s", other, m.From, m.Term, g.name)
 		}
 		g.checker.leaders[m.Term] = m.From
+		g.led = max(g.led, m.Term)
 	}
 	return nil
 }
@@ -302,7 +301,7 @@ func (h *stackHost) start() {
 		return
 	}
 	p := s.queue.Process(h.address)
-	p.pace, p.rate, p.ahead = s.pace, h.rate, h.ahead
+	p.pace, p.clock = s.pace, &h.clock
 	h.process, h.starting, h.stopping, h.opened = p, true, false, false
 	for _, m := range h.members {
 		m.opening, m.stopping = false, false

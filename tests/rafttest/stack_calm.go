@@ -215,7 +215,7 @@ func (s *stack) breakAll() {
 
 // everybody makes all hosts voters, or has the autopilot make all of them members.
 func (s *stack) everybody(limit time.Duration) {
-	if s.plan.Change == 0 && s.plan.Remove == 0 {
+	if s.plan.Change+s.plan.Remove+s.plan.Split == 0 {
 		return
 	}
 	var all actors.Members

@@ -77,6 +77,8 @@ type stackOp struct {
 	maybe    bool   // a try may have had its way
 	over     bool
 	floor    raftcore.Index // a read must not be older
+	leads    raftcore.Term  // that of the member that was asked, or 0
+	led      raftcore.Term  // the newest in which anybody had led by then
 }
 
 // stackTry is one Request of an operation.
@@ -209,7 +211,9 @@ func (s *stack) again(c *stackClient) {
 		if s.quiet {
 			return
 		}
-		c.step()
+		if s.queue.now >= c.until || s.calm {
+			c.step()
+		}
 		s.again(c)
 	})
 }
@@ -321,6 +325,18 @@ func (c *stackClient) read() {
 			r.Consistency = actors.Lease
 		}
 	}
+	o := c.question(m, r)
+	c.asks = o
+	s.queue.At(s.queue.now+c.patience(), c.name+" waits no longer", func() {
+		if !o.over {
+			c.asks, o.over = nil, true
+		}
+	})
+}
+
+// question has a client ask a member something.
+func (c *stackClient) question(m *stackMember, r actors.Request) *stackOp {
+	s, rng := c.stack, c.stack.queue.rng
 	kind := []string{"get", "get", "sum", "what?"}[min(rng.IntN(50)/15, 3)]
 	o := c.begin(StackOp{Kind: kind, Key: c.key(), consistency: r.Consistency})
 	switch {
@@ -332,21 +348,16 @@ func (c *stackClient) read() {
 	default:
 		r.Data = []byte(strings.TrimSpace(o.Kind + " " + o.Key))
 	}
-	o.floor = c.of.seen.newest()
-	c.asks = o
+	o.floor, o.led, o.leads = c.of.seen.newest(), c.of.led, m.leads()
 	o.try(m, r, func(answer *actors.Response) { c.hasRead(m, o, &r, answer) })
-	s.queue.At(s.queue.now+c.patience(), c.name+" waits no longer", func() {
-		if !o.over {
-			c.asks, o.over = nil, true
-		}
-	})
+	return o
 }
 
 // hasRead holds an answer against what its consistency promises. What it says is held
 // against the log in the end.
 func (c *stackClient) hasRead(m *stackMember, o *stackOp, asked *actors.Request, r *actors.Response) {
 	s := c.stack
-	if !o.over {
+	if c.asks == o {
 		c.asks = nil
 	}
 	own := o.Kind == "look" && outcomeOf(r.Err) == ""
@@ -364,6 +375,9 @@ func (c *stackClient) hasRead(m *stackMember, o *stackOp, asked *actors.Request,
 		c.of.reads = append(c.of.reads, stackRead{index: r.Index, question: o.data, answer: bytes.Clone(r.Data), by: m})
 		answer = string(r.Data)
 	}
+	if c == s.operator() {
+		s.stats.Clung++
+	}
 	var floor raftcore.Index
 	switch asked.Consistency {
 	case actors.Linearizable:
@@ -372,7 +386,8 @@ func (c *stackClient) hasRead(m *stackMember, o *stackOp, asked *actors.Request,
 		floor, s.stats.Leased = o.floor, s.stats.Leased+1
 	case actors.BoundedStale:
 		// The host's clock says how old it is, and that may be slow.
-		floor, s.stats.Bounded = c.of.seen.before(at-time.Duration(float64(r.Age)/min(m.host.rate, 1))-time.Microsecond), s.stats.Bounded+1
+		slow := 1 - float64(s.plan.Drift)/1000
+		floor, s.stats.Bounded = c.of.seen.before(at-time.Duration(float64(r.Age)/slow)-time.Microsecond), s.stats.Bounded+1
 	case actors.Local:
 		floor, s.stats.Local = asked.After, s.stats.Local+1
 	}
@@ -381,6 +396,10 @@ func (c *stackClient) hasRead(m *stackMember, o *stackOp, asked *actors.Request,
 	}
 	if asked.Consistency == actors.Linearizable || asked.Consistency == actors.Lease {
 		c.of.seen.note(s.queue.now, r.Index)
+		// Even if nothing was acknowledged since: that it could have been is chance.
+		if o.leads != 0 && o.leads == m.leads() && o.leads < o.led {
+			s.fail("%s: %v leads term %d, and answers a read that is %v; when it was asked somebody led term %d", c.name, m, o.leads, asked.Consistency, o.led)
+		}
 	}
 	o.finish(Happened, answer, r.Index)
 }
@@ -434,7 +453,6 @@ func (d *stackDeals) step() {
 	c := d.client
 	s := c.stack
 	switch {
-	case s.queue.now < c.until && !s.calm:
 	case (d.ended || d.closing) && len(d.open) == 0:
 		if !s.calm {
 			*d = stackDeals{client: c}

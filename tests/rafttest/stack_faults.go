@@ -3,6 +3,7 @@ package rafttest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/castaway-go/castaway/actors"
@@ -54,6 +55,8 @@ func (s *stack) scheduleFaults() {
 		s.net.Refuse(from, to, true)
 		s.later(p.Heal, "a connection takes something", func() { s.net.Refuse(from, to, false) })
 	})
+	s.every(p.Split, "fault: a group is split", s.beginSplit)
+	s.every(p.Oust, "fault: the leader is cut off", s.oust)
 	s.every(p.Hold, "fault: hold", s.hold)
 	s.every(p.Full, "fault: a disk is full", func() {
 		s.stats.Fulls++
@@ -207,6 +210,116 @@ func (s *stack) partition() {
 		}
 	}
 	s.later(s.plan.Heal, "healed", s.net.Heal)
+}
+
+// oust cuts the leader off when others have reason to elect another, and has a client ask it
+// on: what a lease, or a round, allows it to answer must end before they can.
+func (s *stack) oust() {
+	rng, timeout := s.queue.rng, s.plan.ElectionTimeout
+	members := s.main().members()
+	at := slices.IndexFunc(members, func(m *stackMember) bool { return m.leads() != 0 })
+	if at < 0 {
+		return
+	}
+	m := members[at]
+	other := s.hosts[(at+1+rng.IntN(len(s.hosts)-1))%len(s.hosts)]
+	s.stats.Ousted++
+	s.clocksFavour(m.host)
+	var cutIn time.Duration
+	switch rng.IntN(5) {
+	case 0:
+		cutIn = s.handOver(other)
+	case 1: // it hears the others' answers late
+		m.host.process.Hold("", s.queue.now+s.queue.between(timeout/2, 3*timeout))
+		cutIn = s.queue.between(0, timeout/2)
+	case 2:
+		cutIn = s.forget(m.host, other)
+	}
+	term := m.leads()
+	s.queue.At(s.queue.now+cutIn, "fault: the leader is cut off", func() {
+		if s.calm || m.leads() != term {
+			return
+		}
+		s.queue.note(nil, "", "%v is cut off, which leads", m.host)
+		for _, h := range s.hosts {
+			s.sever(m.host, h)
+		}
+		s.cling(m, term, s.queue.now+4*timeout)
+		s.queue.At(s.queue.now+s.queue.between(timeout, 4*timeout), "healed", s.net.Heal)
+	})
+}
+
+// clocksFavour has a host's clock go slow, and those of the others fast, as far as they may.
+func (s *stack) clocksFavour(slow *stackHost) {
+	d := float64(s.plan.Drift) / 1000
+	for _, h := range s.hosts {
+		if h.clock.goes(s.queue.now, 1+d); h == slow {
+			h.clock.goes(s.queue.now, 1-d)
+		}
+	}
+}
+
+// handOver has the leader hand over to a host that may be late, so that it does not wait for
+// that any more. It returns when that one campaigns, or so.
+func (s *stack) handOver(to *stackHost) time.Duration {
+	timeout := s.plan.ElectionTimeout
+	s.stats.Transfers++
+	s.main().operate(actors.Request{Operation: actors.Transfer, To: to.id}, "transfer", func(error) {})
+	if s.queue.rng.IntN(2) == 0 {
+		return s.queue.between(0, timeout/10)
+	}
+	holds, late := s.queue.between(0, timeout/4), s.queue.between(timeout, 3*timeout)
+	s.queue.At(s.queue.now+holds, "fault: who is to lead is late", func() {
+		if to.process != nil && !to.stopping {
+			to.process.Hold("", s.queue.now+late)
+		}
+	})
+	return holds + late - s.queue.between(0, timeout/10)
+}
+
+// forget has somebody not hear from the leader for a while in which nothing happens, and then
+// most others forget that they have. It returns when that is.
+func (s *stack) forget(leader, other *stackHost) time.Duration {
+	timeout := s.plan.ElectionTimeout
+	cut := s.queue.between(0, timeout/2)
+	restart := cut + s.queue.between(timeout/2, 3*timeout/2)
+	for _, c := range s.clients {
+		c.until = max(c.until, s.queue.now+restart+timeout)
+	}
+	s.queue.At(s.queue.now+cut, "fault: somebody does not hear from the leader", func() {
+		if !s.calm {
+			s.sever(leader, other)
+		}
+	})
+	s.queue.At(s.queue.now+restart, "fault: some are killed, and are back at once", func() {
+		for _, h := range s.hosts {
+			if h != leader && h != other && !s.calm && h.up() && s.queue.rng.IntN(4) > 0 {
+				s.stats.Kills++
+				h.kill(true)
+				s.queue.At(s.queue.now+s.queue.between(0, timeout/20), "start", h.start)
+			}
+		}
+	})
+	return restart
+}
+
+// sever cuts two hosts off from each other.
+func (s *stack) sever(a, b *stackHost) {
+	s.net.Cut(a.address, b.address)
+	s.net.Cut(b.address, a.address)
+}
+
+// cling has a client read from a leader again and again.
+func (s *stack) cling(m *stackMember, term raftcore.Term, until time.Duration) {
+	if s.calm || s.queue.now > until || m.leads() != term {
+		return
+	}
+	r := actors.Request{Operation: actors.Read}
+	if s.plan.Leases {
+		r.Consistency = actors.Lease
+	}
+	s.operator().question(m, r)
+	s.queue.At(s.queue.now+s.queue.between(0, s.plan.ElectionTimeout/20), "asks on", func() { s.cling(m, term, until) })
 }
 
 // hold has a process stand still, or some of its actors: a disk that is slow, a machine

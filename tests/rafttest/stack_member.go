@@ -38,6 +38,7 @@ type stackGroup struct {
 	reads   []stackRead
 	seen    seen
 	leaves  *stackMember   // who is about to be removed
+	led     raftcore.Term  // the newest in which somebody was heard to lead
 	calm    raftcore.Index // what was applied up to here had time to have its effects
 	before  raftcore.Index // up to here the actors were there that do not come and go
 }
@@ -173,6 +174,7 @@ func (m *stackMember) open(then func()) {
 			s.queue.note(p, "", "group %s is open", m.of.name)
 		case errors.As(err, &removed) && removed.Incarnation != m.removed:
 			m.gone(removed.Incarnation)
+		case h.stopping && errors.Is(err, actors.ErrRejected): // it was told to stop meanwhile
 		default:
 			s.fail("%v cannot open its group: %v", m, err)
 		}
@@ -268,7 +270,11 @@ func (m *stackMember) gone(incarnation raftcore.Incarnation) {
 		s.queue.At(s.queue.now, "comes back", m.comeBack)
 		return
 	}
-	s.queue.At(s.queue.now+s.around(s.plan.Remove/2), "comes back", m.comeBack)
+	wait := s.around(s.plan.Remove / 2)
+	if m.of.leaves != nil {
+		wait = time.Millisecond
+	}
+	s.queue.At(s.queue.now+wait, "comes back", m.comeBack)
 }
 
 // comeBack has a member that was removed come back, with nothing.
@@ -288,6 +294,16 @@ func (m *stackMember) status() (st actors.Status) {
 		break
 	}
 	return st
+}
+
+// leads returns the term that the member says it leads in, or 0.
+func (m *stackMember) leads() raftcore.Term {
+	if m.up() {
+		if st := m.status(); st.State == actors.Running && st.Role == raftcore.Leader {
+			return st.Term
+		}
+	}
+	return 0
 }
 
 // isWitness reports whether the member has no data.
@@ -398,7 +414,7 @@ func (h *stackHost) dieOut() {
 // expects reports whether it was to be that a member is quarantined or faulted.
 func (m *stackMember) expects(message string, err error) bool {
 	var version *actors.VersionError
-	if p := m.of.stack.plan; errors.As(err, &version) && version.Needed > m.runs && p.Change+p.Remove > 0 {
+	if p := m.of.stack.plan; errors.As(err, &version) && version.Needed > m.runs && p.Change+p.Remove+p.Split > 0 {
 		return true // nobody has asked one that was no member at that time: an operator has to bring the new program
 	}
 	return strings.Contains(message, "is quarantined") && m.of.stack.plan.Poison && m.of == m.of.stack.main()

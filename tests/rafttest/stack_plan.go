@@ -65,6 +65,8 @@ type StackPlan struct {
 	BalanceNow time.Duration // and when they are told to
 	Mortal     time.Duration // actors that are monitored end, or begin
 	Witness    bool          // there is a group of which a founder is a witness
+	Split      time.Duration // most voters have to go, while the network parts them
+	Oust       time.Duration // the leader is cut off when it is worst, and asked on
 }
 
 // DrawStackPlan draws a plan from a seed.
@@ -95,7 +97,7 @@ func DrawStackPlan(seed uint64) StackPlan {
 		Keep:            number(-1, 10, 40),
 		Ballast:         number(0, 0, 0, 0, 300<<10),
 		Kill:            ms(0, 800, 2000),
-		Stop:            pick(0, 0.2),
+		Stop:            pick(0, 0.4),
 		Down:            ms(50, 500, 2000),
 		Partition:       ms(0, 1000, 2000),
 		Heal:            ms(100, 500, 1500),
@@ -123,7 +125,7 @@ func DrawStackPlan(seed uint64) StackPlan {
 	p.Effects, p.Upgrades = true, true
 	p.Askers = number(1, 1, 2)
 	p.Batches = r.IntN(2) == 0
-	p.Drift = number(0, 20, 50) // as much as MaxClockDrift allows for
+	p.Drift = number(0, 50, 50) // as much as MaxClockDrift allows for
 	if !p.Leases {
 		p.Drift = number(0, 50, 300)
 	}
@@ -135,7 +137,18 @@ func DrawStackPlan(seed uint64) StackPlan {
 	p.Mortal = ms(0, 200, 1000)
 	// Of three one may be the only one that has the data; that disk must not be wiped.
 	p.Witness = r.IntN(2) == 0 && (p.Wipe == 0 || p.Hosts > 3)
+	p.drawPartings(ms)
 	return p
+}
+
+// drawPartings draws the faults that are aimed at who leads, and who counts.
+func (p *StackPlan) drawPartings(ms func(...int) time.Duration) {
+	if p.Oust = ms(0, 0, 1000); p.Leases {
+		p.Oust = ms(200, 400)
+	}
+	if p.Wipe == 0 { // the disk might be that of the only one who stays
+		p.Split = ms(0, 500, 1000)
+	}
 }
 
 func (p StackPlan) String() string {
@@ -158,6 +171,8 @@ type StackStats struct {
 	Batches, Handed                                                           int // Handed are leaderships, for balance
 	Overtakes                                                                 int // packets that arrived before one that was sent earlier, on another lane
 	Witnesses                                                                 int // groups with one
+	Splits, Met                                                               int // Met are those who had to go, and met the others that were back
+	Ousted, Clung                                                             int // leaders that were cut off, and the answers that they gave all the same
 	Probes                                                                    int // commands of sessions that were sent again in the end, to each leader
 }
 
