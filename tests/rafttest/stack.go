@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"runtime"
 	"strings"
 	"testing"
@@ -347,6 +348,16 @@ func (h *stackHost) openNext() {
 	h.opened = true
 }
 
+// clocks returns what the clocks of the hosts show, at least and at most.
+func (s *stack) clocks() (earliest, latest time.Duration) {
+	earliest = math.MaxInt64
+	for _, h := range s.hosts {
+		shows := h.clock.shows(s.queue.now)
+		earliest, latest = min(earliest, shows), max(latest, shows)
+	}
+	return earliest, latest
+}
+
 func founders(n int) (ids []raftcore.NodeID) {
 	for i := range n {
 		ids = append(ids, raftcore.NodeID(i+1))
@@ -450,10 +461,17 @@ func (l *stackLog) Enabled(context.Context, slog.Level) bool { return true }
 func (l *stackLog) Handle(_ context.Context, r slog.Record) error {
 	var detail strings.Builder
 	var reason error
+	var version, index uint64
 	of := l.host.stack.main()
 	take := func(a slog.Attr) bool {
 		if a.Key != "stack" {
 			fmt.Fprintf(&detail, "%s=%v ", a.Key, a.Value)
+		}
+		switch a.Key {
+		case "version":
+			version = a.Value.Uint64()
+		case "index":
+			index = a.Value.Uint64()
 		}
 		for _, g := range l.host.stack.groups {
 			if a.Key == "group" && a.Value.String() == g.name {
@@ -475,6 +493,7 @@ func (l *stackLog) Handle(_ context.Context, r slog.Record) error {
 	}
 	if strings.Contains(r.Message, "is of another version") {
 		l.host.stack.stats.Raised++
+		l.host.members[of.number].raised(version, raftcore.Index(index))
 	}
 	gaveUp := strings.Contains(r.Message, "faulted") || strings.Contains(r.Message, "stays closed")
 	if m := l.host.members[of.number]; (gaveUp || strings.Contains(r.Message, "is quarantined")) && !m.expects(r.Message, reason) {

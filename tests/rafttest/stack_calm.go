@@ -351,7 +351,7 @@ func (s *stack) probe(h *stackHost, limit time.Duration) {
 	s.lastCommands(m, limit, func(d *stackDeals, a *actors.Response) {
 		switch {
 		case a.Err != nil:
-			d.ended = true
+			d.hasExpired()
 		case d.ended:
 			s.fail("%v carries out %v in a session that had ended", h, d.last.StackOp)
 		case string(a.Data) != d.last.Answer:

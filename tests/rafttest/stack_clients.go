@@ -444,9 +444,23 @@ type stackDeals struct {
 	next    uint64
 	done    uint64
 	open    []*stackOp
-	closing bool     // it was told to end, and may
-	ended   bool     // it has ended
-	last    *stackOp // the newest that was answered
+	closing bool          // it was told to end, and may
+	ended   bool          // it has ended
+	last    *stackOp      // the newest that was answered
+	alive   time.Duration // what some clock showed, at least, when it gave its newest sign of life
+}
+
+// lives notes a sign of life that was answered, and asked for when clocks showed that.
+func (d *stackDeals) lives(asked time.Duration) { d.alive = max(d.alive, asked) }
+
+// hasExpired demands that a session that has ended by itself gave no sign of life for its
+// timeout, by the clocks of those who may have led.
+func (d *stackDeals) hasExpired() {
+	s := d.client.stack
+	if _, latest := s.clocks(); !d.closing && !d.ended && latest-d.alive < s.plan.SessionTimeout-time.Millisecond {
+		s.fail("%s: session %d has expired, %v after it gave a sign of life, or less; its timeout is %v", d.client.name, d.id, latest-d.alive, s.plan.SessionTimeout)
+	}
+	d.ended = true
 }
 
 func (d *stackDeals) step() {
@@ -480,9 +494,16 @@ func (d *stackDeals) give(operation actors.Operation) {
 		in.Done = min(d.done, d.last.sequence-1)
 	}
 	id := d.id
+	asked, _ := d.client.stack.clocks()
 	o.try(d.client.of.some(), actors.Request{Operation: operation, Session: in}, func(r *actors.Response) {
-		if d.id == id && (errors.Is(r.Err, actors.ErrSessionExpired) || r.Err == nil && operation == actors.CloseSession) {
+		switch {
+		case d.id != id:
+		case errors.Is(r.Err, actors.ErrSessionExpired):
+			d.hasExpired()
+		case r.Err == nil && operation == actors.CloseSession:
 			d.ended = true
+		case r.Err == nil:
+			d.lives(asked)
 		}
 	})
 }
@@ -496,13 +517,14 @@ func (d *stackDeals) openSession() {
 	}
 	o := c.begin(StackOp{Kind: "open"})
 	d.opening = o
+	asked, _ := s.clocks()
 	o.try(m, actors.Request{Operation: actors.OpenSession, Timeout: s.plan.SessionTimeout}, func(r *actors.Response) {
 		if d.opening != o {
 			return // it will end by itself
 		}
 		d.opening = nil
 		if r.Err == nil {
-			d.id = r.Session
+			d.id, d.alive = r.Session, asked
 		}
 	})
 	s.queue.At(s.queue.now+c.patience(), c.name+" waits no longer", func() {
@@ -549,9 +571,14 @@ func (d *stackDeals) send(o *stackOp) {
 		return
 	}
 	answered, waits := false, true
+	id := d.id
+	asked, _ := s.clocks()
 	r := actors.Request{Operation: actors.Propose, Data: o.command(), Session: actors.InSession{ID: d.id, Sequence: o.sequence, Done: d.done}}
 	o.try(m, r, func(r *actors.Response) {
 		answered = true
+		if r.Err == nil && d.id == id {
+			d.lives(asked)
+		}
 		d.answered(o, r)
 		if !o.over && waits {
 			waits = false
@@ -588,7 +615,7 @@ func (d *stackDeals) answered(o *stackOp, r *actors.Response) {
 		d.last = o
 	case expired:
 		s.stats.Expired++
-		d.ended = true
+		d.hasExpired()
 		if outcome = Rejected; o.maybe || o.underWay() {
 			outcome = Unknown
 		}

@@ -2,6 +2,7 @@ package rafttest
 
 import (
 	"fmt"
+	"slices"
 	"syscall"
 
 	"github.com/castaway-go/castaway/persistence"
@@ -36,7 +37,8 @@ type keptLife struct {
 	life
 	hard    raftcore.HardState
 	longest raftcore.Index // how far its log went, at most
-	over    bool           // it was removed
+	confs   []raftcore.ConfigAt
+	over    bool // it was removed
 }
 
 const (
@@ -72,6 +74,7 @@ func (d *stackDisk) opens(group string, o *persistence.Opened) *keptLife {
 	kept := d.kept[l]
 	if kept == nil {
 		kept = &keptLife{life: l, hard: o.Recovered.HardState, longest: o.Recovered.Last}
+		kept.confs = append([]raftcore.ConfigAt{o.Recovered.BaseConf}, o.Recovered.Configs...)
 		d.kept[l] = kept
 	}
 	if kept.over {
@@ -86,10 +89,29 @@ func (k *keptLife) keeps(save *raftcore.Save) {
 	k.hard = save.HardState
 	if b := save.Base; b != nil {
 		k.longest = max(k.longest, b.Last.Index)
+		if save.Reset {
+			k.confs = []raftcore.ConfigAt{b.Conf}
+		}
 	}
 	if n := len(save.Entries); n > 0 {
 		k.longest = max(k.longest, save.Entries[n-1].Index)
+		k.confs = slices.DeleteFunc(k.confs, func(c raftcore.ConfigAt) bool { return c.Index >= save.Entries[0].Index })
 	}
+	for i := range save.Entries {
+		if e := &save.Entries[i]; e.Kind == raftcore.EntryConfig {
+			k.confs = append(k.confs, raftcore.ConfigAt{Index: e.Index, Conf: *e.Config})
+		}
+	}
+}
+
+// confAt returns the configuration that its log has in force at an entry.
+func (k *keptLife) confAt(index raftcore.Index) (conf raftcore.ConfState) {
+	for _, c := range k.confs {
+		if c.Index <= index {
+			conf = c.Conf
+		}
+	}
+	return conf
 }
 
 // killed lets go of what a process had open that was killed. What it had saved stays.

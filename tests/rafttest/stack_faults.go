@@ -228,7 +228,7 @@ func (s *stack) oust() {
 	var cutIn time.Duration
 	switch rng.IntN(5) {
 	case 0:
-		cutIn = s.handOver(other)
+		cutIn = s.handOver(m, other)
 	case 1: // it hears the others' answers late
 		m.host.process.Hold("", s.queue.now+s.queue.between(timeout/2, 3*timeout))
 		cutIn = s.queue.between(0, timeout/2)
@@ -259,22 +259,35 @@ func (s *stack) clocksFavour(slow *stackHost) {
 	}
 }
 
-// handOver has the leader hand over to a host that may be late, so that it does not wait for
-// that any more. It returns when that one campaigns, or so.
-func (s *stack) handOver(to *stackHost) time.Duration {
+// handOver has the leader hand over, in half of all cases to a host that hears of it when the
+// leader does not wait for that any more. It returns when that one campaigns, or so.
+func (s *stack) handOver(leader *stackMember, to *stackHost) time.Duration {
 	timeout := s.plan.ElectionTimeout
-	s.stats.Transfers++
-	s.main().operate(actors.Request{Operation: actors.Transfer, To: to.id}, "transfer", func(error) {})
+	order := func() {
+		s.stats.Transfers++
+		o := s.operator().begin(StackOp{Kind: "transfer"})
+		o.try(leader, actors.Request{Operation: actors.Transfer, To: to.id}, func(*actors.Response) {})
+	}
 	if s.queue.rng.IntN(2) == 0 {
+		order()
 		return s.queue.between(0, timeout/10)
 	}
-	holds, late := s.queue.between(0, timeout/4), s.queue.between(timeout, 3*timeout)
-	s.queue.At(s.queue.now+holds, "fault: who is to lead is late", func() {
-		if to.process != nil && !to.stopping {
+	late := s.queue.between(timeout, 2*timeout)
+	s.hush(timeout/2 + late)
+	s.queue.At(s.queue.now+timeout/2, "fault: who is to lead is late", func() {
+		if to.process != nil && !to.stopping && !s.calm {
 			to.process.Hold("", s.queue.now+late)
+			order()
 		}
 	})
-	return holds + late - s.queue.between(0, timeout/10)
+	return timeout/2 + late - s.queue.between(0, timeout/10)
+}
+
+// hush has all clients be silent for a while, so that everybody gets to have the whole log.
+func (s *stack) hush(d time.Duration) {
+	for _, c := range s.clients {
+		c.until = max(c.until, s.queue.now+d)
+	}
 }
 
 // forget has somebody not hear from the leader for a while in which nothing happens, and then
@@ -283,9 +296,7 @@ func (s *stack) forget(leader, other *stackHost) time.Duration {
 	timeout := s.plan.ElectionTimeout
 	cut := s.queue.between(0, timeout/2)
 	restart := cut + s.queue.between(timeout/2, 3*timeout/2)
-	for _, c := range s.clients {
-		c.until = max(c.until, s.queue.now+restart+timeout)
-	}
+	s.hush(restart + timeout)
 	s.queue.At(s.queue.now+cut, "fault: somebody does not hear from the leader", func() {
 		if !s.calm {
 			s.sever(leader, other)

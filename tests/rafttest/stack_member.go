@@ -306,6 +306,17 @@ func (m *stackMember) leads() raftcore.Term {
 	return 0
 }
 
+// raised demands of a member that goes on to a version at an entry that all who are members
+// there have a program for it.
+func (m *stackMember) raised(version uint64, index raftcore.Index) {
+	conf := m.host.disk.current[m.of.name].confAt(index)
+	for _, id := range conf.Members() {
+		if other := m.of.members()[id-1]; !conf.Witness(id) && other.runs < version {
+			m.of.stack.fail("versions: %v goes on to version %d at entry %d, and %v, which is a member there, can be of version %d at most", m, version, index, other, other.runs)
+		}
+	}
+}
+
 // isWitness reports whether the member has no data.
 func (m *stackMember) isWitness() bool { return m.host.id == m.of.witness }
 

@@ -92,7 +92,7 @@ func DrawStackPlan(seed uint64) StackPlan {
 		Disk:            ms(0, 1, 1, 5),
 		MaxPending:      number(0, 0, 0, 4),
 		TinyLimit:       r.IntN(3) == 0,
-		Leases:          r.IntN(3) == 0,
+		Leases:          r.IntN(2) == 0,
 		Snapshots:       number(15, 30, 30, 100),
 		Keep:            number(-1, 10, 40),
 		Ballast:         number(0, 0, 0, 0, 300<<10),
@@ -120,7 +120,7 @@ func DrawStackPlan(seed uint64) StackPlan {
 		p.Founders = 3
 		p.Autopilot = number(0, 3, min(p.Hosts, 5))
 	} else {
-		p.Wipe = pick(0, 0.3)
+		p.Wipe = pick(0, 0.6)
 	}
 	p.Effects, p.Upgrades = true, true
 	p.Askers = number(1, 1, 2)
@@ -144,7 +144,8 @@ func DrawStackPlan(seed uint64) StackPlan {
 // drawPartings draws the faults that are aimed at who leads, and who counts.
 func (p *StackPlan) drawPartings(ms func(...int) time.Duration) {
 	if p.Oust = ms(0, 0, 1000); p.Leases {
-		p.Oust = ms(200, 400)
+		// Clocks that drift allow for little: an election has to be quick, or they do no harm.
+		p.Oust, p.Delay, p.Disk = ms(100, 200), ms(0, 0, 1, 4), ms(0, 0, 1, 5)
 	}
 	if p.Wipe == 0 { // the disk might be that of the only one who stays
 		p.Split = ms(0, 500, 1000)

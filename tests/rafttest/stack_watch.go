@@ -129,8 +129,10 @@ func (w *watched) note(e actors.Entry, answer []byte) {
 	if kept := m.host.disk.current[m.of.name]; kept == nil || e.Index > kept.longest {
 		s.fail("durability: %v applies entry %d, and its disk does not hold it", m, e.Index)
 	}
-	first := r.entries[e.Index]
+	first, before := r.entries[e.Index], r.entries[now.before]
 	switch {
+	case before != nil && e.Time.Before(before.Time):
+		s.fail("log time: %v applies entry %d, of %v, after entry %d, of %v", m, e.Index, e.Time, now.before, before.Time)
 	case first == nil:
 		r.entries[e.Index] = now
 	case first.Version != now.Version:
