@@ -6,7 +6,7 @@
 //	go run ./tests/mutation -package persistence/journal    those of one package
 //	go run ./tests/mutation -list                           what there is
 //
-// A mutant is a small change of a package (mutants.go, witness.go, disk.go, observe.go, clients.go). Its files are not
+// A mutant is a small change of a package (mutants.go, witness.go, disk.go, observe.go, clients.go, storm.go). Its files are not
 // touched: the Go tool is given changed ones in their place. What runs against it
 // are the package's own tests, and, as long as nobody finds anything, the tests of
 // those that stand on it: for raftcore the random simulations of tests/sim, for
@@ -52,6 +52,7 @@ func suites() []suite {
 		store    = "./persistence/badgerstore"
 		contract = "./tests/rafttest"
 	)
+	storm := []string{"./tests/sim", "-run", "TestStack$", "-args", "-seeds", "100"}
 	return []suite{
 		{"raftcore", [][]string{{"./raftcore"}, {"./tests/sim", "-run", "TestSim$", "-args", "-seeds", fmt.Sprint(*seeds)}}, coreMutants},
 		{"raftcore", [][]string{{"./raftcore", "-run", "Witness|FuzzStep|ScriptsGet"}, {"./tests/sim", "-run", "TestSim", "-args", "-seeds", fmt.Sprint(*seeds)}}, witnessMutants},
@@ -61,6 +62,8 @@ func suites() []suite {
 		{"persistence/snapshots", [][]string{{"./persistence/snapshots"}}, slices.Concat(snapshotMutants, removedSnapshots)},
 		{"persistence/cmd/castaway-disk", [][]string{{"./persistence/cmd/castaway-disk", "-run", "Lineage|GroupsAreBegun"}}, toolMutants},
 		{"actors", [][]string{{"./actors"}, {"./tests/repair"}, {"./tests/sim", "-run", "TestStack$", "-args", "-seeds", "40"}}, slices.Concat(actorMutants, removedActors)},
+		{"raftcore", [][]string{storm}, stormCore},
+		{"actors", [][]string{storm}, stormActors},
 		{"raftcore", [][]string{{"./raftcore", "-run", "State|Input|Readable"}, {"./tests/sim", "-run", "TestSim$", "-args", "-seeds", "40"}}, recordMutants},
 		{"persistence/flight", [][]string{{"./persistence/flight"}, {"./tests/sim", "-run", "TestSim$", "-args", "-seeds", "40"}}, flightMutants},
 		{"actors", [][]string{{"./actors", "-run", "Witness|ADiskIs"}}, witnessActors},
