@@ -290,7 +290,7 @@ func (c *courier) answered(from raftcore.NodeID, a *SnapshotAnswer) {
 		c.pause(from, d.last)
 		return
 	}
-	if a.Outcome == SnapshotTaken && d.taken == d.next && c.host.pace.saves.Load() != d.saves {
+	if a.Outcome == SnapshotTaken && d.taken == d.next && c.host.logBusy(d.saves) {
 		now := c.host.now()
 		d.rests = now.Add(min(yielding*now.Sub(d.sent), c.host.cfg.Raft.ElectionTimeout/2))
 	}
@@ -305,7 +305,7 @@ func (c *courier) fill(from raftcore.NodeID, d *departing) {
 		return
 	}
 	now := c.host.now()
-	if busy := c.host.pace.saves.Load() != d.saves; busy && d.taken < d.next {
+	if busy := c.host.logBusy(d.saves); busy && d.taken < d.next {
 		return // a window at a time
 	} else if busy && now < d.rests {
 		c.goOnIn(d.rests.Sub(now))

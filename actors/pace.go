@@ -16,8 +16,13 @@ type pace struct {
 	saves atomic.Uint64 // that the host's log has begun: while there are some, snapshots yield
 }
 
-// yielding is how much longer than a window of chunks takes a snapshot rests after it, while
-// the log has something to do. Whatever it is that the two share, disk, processor or wire, a
+// logBusy reports whether the log has something to do, or has had since it had begun so many saves.
+func (h *Host) logBusy(since uint64) bool {
+	return h.saving.Load() != 0 || h.pace.saves.Load() != since
+}
+
+// yielding is how much longer than a window of chunks takes a snapshot rests after it, or than
+// it takes to write a megabyte, while the log has something to do. Whatever it is that the two share, disk, processor or wire, a
 // fifth of it is the most that the snapshot takes.
 const yielding = 4
 
@@ -37,3 +42,28 @@ func (p *pace) take(bytes, perSecond int, now raftcore.Instant) (wait time.Durat
 
 // paceSlack is how much time that was not taken can be taken later: timers are not exact.
 const paceSlack = 10 * time.Millisecond
+
+// share is what the writing of a snapshot takes of the disk and the processor.
+type share struct {
+	host  *Host
+	began raftcore.Instant // when it rested last
+	saves uint64
+	bytes int // written since
+}
+
+func (s *share) begin() { s.began, s.saves, s.bytes = s.host.now(), s.host.pace.saves.Load(), 0 }
+
+// wrote rests after some bytes, if the log has something to do: see yielding. Where turns must
+// not block, because they all have one goroutine, there is no rest.
+func (s *share) wrote(bytes int) {
+	if s.bytes += bytes; s.bytes < shareBytes {
+		return
+	}
+	if s.host.cfg.Runtime == s.host.dispatcher && s.host.logBusy(s.saves) {
+		time.Sleep(min(yielding*s.host.now().Sub(s.began), s.host.cfg.Raft.ElectionTimeout/2))
+	}
+	s.begin()
+}
+
+// shareBytes are written between two rests: now and then one of them has the disk write.
+const shareBytes = 1 << 20

@@ -2,6 +2,8 @@ package actors_test
 
 import (
 	"fmt"
+	"io"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -163,5 +165,50 @@ func TestSnapshotsYieldToTheLog(t *testing.T) {
 	}
 	if took[true] < 3*took[false] {
 		t.Errorf("while the log has much to do a snapshot takes %v, else %v", took[true], took[false])
+	}
+}
+
+// slow is a register that takes a millisecond for each tenth of a megabyte of a snapshot.
+type slow struct{ *register }
+
+func (s slow) Snapshot() (io.WriterTo, error) {
+	return piecemeal{slices.Clone(s.log), time.Millisecond}, nil
+}
+
+// So does a snapshot that a member writes of its own state: of what it does a fifth of the time
+// is left to it, for a disk and a processor that are busy with one are not with the other.
+func TestWhoWritesASnapshotYieldsToTheLog(t *testing.T) {
+	took := map[bool]time.Duration{}
+	for _, busy := range []bool{false, true} {
+		inWorld(t, 1, func(w *world) {
+			w.machine = func(h *hostUp) actors.StateMachine { return slow{&register{world: w, on: h.id}} }
+			w.compacting(1 << 20) // never by itself
+			l := w.settled()
+			big := strings.Repeat("x", 100_000)
+			for i := range 100 {
+				l.propose(fmt.Sprint(i, big))
+			}
+			done := make(chan error)
+			began := time.Now()
+			go func() { done <- l.group.TakeSnapshot(w.ctx) }()
+			var clients sync.WaitGroup
+			for written := false; !written; {
+				select {
+				case err := <-done:
+					if err != nil {
+						t.Fatal(err)
+					}
+					took[busy], written = time.Since(began), true
+				case <-time.After(time.Millisecond): // fake
+					if busy {
+						clients.Go(func() { l.propose("more") })
+					}
+				}
+			}
+			clients.Wait()
+		})
+	}
+	if idle := took[false]; idle < 100*time.Millisecond || idle > 110*time.Millisecond || took[true] < 4*idle || took[true] > 6*idle {
+		t.Errorf("while the log has much to do a snapshot takes %v to write, else %v", took[true], took[false])
 	}
 }

@@ -14,19 +14,24 @@ import (
 // leisurely is a register that takes its time to write a snapshot, and to read one.
 type leisurely struct{ *register }
 
-func (l leisurely) Snapshot() (io.WriterTo, error) { return piecemeal(slices.Clone(l.log)), nil }
+func (l leisurely) Snapshot() (io.WriterTo, error) {
+	return piecemeal{slices.Clone(l.log), 5 * time.Millisecond}, nil
+}
 
 func (l leisurely) Restore(from io.Reader) error {
 	return l.register.Restore(pausing{from})
 }
 
-type piecemeal []string
+type piecemeal struct {
+	log   []string
+	pause time.Duration // before each piece
+}
 
 func (p piecemeal) WriteTo(w io.Writer) (int64, error) {
-	all, err := json.Marshal([]string(p))
+	all, err := json.Marshal(p.log)
 	for piece := range slices.Chunk(all, 100_000) {
 		if err == nil {
-			time.Sleep(5 * time.Millisecond) // fake
+			time.Sleep(p.pause) // fake
 			_, err = w.Write(piece)
 		}
 	}

@@ -208,7 +208,7 @@ func (f *files) write(o *takeOrder, m *moving) (int64, error) {
 		return 0, err
 	}
 	if o.state != nil {
-		if err := writeState(o.state, &leavingWriter{f, w, m}); err != nil {
+		if err := writeState(o.state, newLeavingWriter(f, w, m)); err != nil {
 			return 0, err
 		}
 	}
@@ -225,11 +225,19 @@ func writeState(state io.WriterTo, w io.Writer) error {
 	return err
 }
 
-// leavingWriter ends the writing of a snapshot when the member stops.
+// leavingWriter ends the writing of a snapshot when the member stops, and has it yield to the
+// log.
 type leavingWriter struct {
 	files  *files
 	w      io.Writer
 	moving *moving
+	share  share
+}
+
+func newLeavingWriter(f *files, w io.Writer, m *moving) *leavingWriter {
+	l := &leavingWriter{files: f, w: w, moving: m, share: share{host: f.group.host}}
+	l.share.begin()
+	return l
 }
 
 func (l *leavingWriter) Write(p []byte) (int, error) {
@@ -238,6 +246,7 @@ func (l *leavingWriter) Write(p []byte) (int, error) {
 	}
 	n, err := l.w.Write(p)
 	l.moving.done.Add(int64(n))
+	l.share.wrote(n)
 	return n, err
 }
 

@@ -245,4 +245,35 @@ var yieldMutants = []mutant{
 	{"P5", "a snapshot does not know that the log works", []edit{
 		{"log.go", "\t\tl.host.pace.saves.Add(1)\n", ""},
 	}},
+	{"P5", "who writes a snapshot does not rest", []edit{
+		{"pace.go", "s.host.logBusy(s.saves) {", "false {"},
+	}},
+	{"P5", "who writes a snapshot rests although the log does nothing", []edit{
+		{"pace.go", "s.host.cfg.Runtime == s.host.dispatcher && s.host.logBusy(s.saves) {", "s.host.cfg.Runtime == s.host.dispatcher {"},
+	}},
+}
+
+// loadMutants are defects of how a peer that is far behind yields to the others.
+var loadMutants = []mutant{
+	{"P5", "a peer that is far behind does not yield", []edit{
+		{"progress.go", "case !l.patient:", "case true:"},
+	}},
+	{"P5", "a peer that is far behind rests as long as it has worked", []edit{
+		{"progress.go", "const yielding = 4", "const yielding = 1"},
+	}},
+	{"P5", "a peer that is far behind rests for any time", []edit{
+		{"progress.go", "min(yielding*n.now.Sub(l.began), n.cfg.HeartbeatInterval)", "yielding * n.now.Sub(l.began)"},
+	}},
+	{"P5", "loads overlap while others commit", []edit{
+		{"progress.go", "case p.inflight.count > 0:\n\t\treturn true", "case p.inflight.count > 0:\n\t\treturn false"},
+	}},
+	{"P5", "a peer yields to nobody", []edit{
+		{"progress.go", "case n.log.commit == l.commit:\n\t\treturn false", "case n.log.commit == l.commit && false:\n\t\treturn false"},
+	}},
+	{"P5", "a peer falls behind because it yields", []edit{
+		{"progress.go", "grew > 0 && came/2 >= grew", "grew > 0"},
+	}},
+	{"P5", "nobody wakes a leader that rests", []edit{
+		{"leader.go", "at = min(at, p.loads.until)", "_ = p"},
+	}},
 }
