@@ -138,7 +138,7 @@ func (n *Node) propose(in Propose) {
 // replicateAll sends what each peer needs. Entries take a round along, now and then: who
 // acknowledges them in time need not be sent heartbeats.
 func (n *Node) replicateAll() {
-	if n.now >= n.leader.opened[n.leader.round%rounds].Add(n.cfg.HeartbeatInterval/2) && n.anyPeer((*Node).takesEntries) {
+	if n.now >= n.leader.opened[n.leader.round%rounds].Add(n.cfg.HeartbeatInterval/2) && n.anyPeer(n.takesEntries) {
 		n.openedRound()
 	}
 	for i := range n.leader.peers {
@@ -411,7 +411,7 @@ func (n *Node) expireLeader() {
 			return
 		}
 	}
-	if n.anyPeer((*Node).heartbeatDue) {
+	if n.anyPeer(n.heartbeatDue) {
 		n.openedRound()
 		n.needWitnesses() // first: whether entries are about to be sent to one depends on it
 		for i := range n.leader.peers {
@@ -530,9 +530,9 @@ func (n *Node) leaderDeadline() Instant {
 }
 
 // anyPeer reports whether something is true of a peer.
-func (n *Node) anyPeer(is func(*Node, *progress) bool) bool {
+func (n *Node) anyPeer(is func(*progress) bool) bool {
 	for i := range n.leader.peers {
-		if is(n, &n.leader.peers[i]) {
+		if is(&n.leader.peers[i]) {
 			return true
 		}
 	}

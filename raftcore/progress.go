@@ -130,17 +130,11 @@ const yielding = 4
 // as they do.
 func (n *Node) yields(p *progress) bool {
 	l := &p.loads
-	switch {
-	case !l.patient:
-		return false
-	case p.inflight.count > 0:
-		return true // until it is clear how long it takes
-	case n.log.commit == l.commit:
-		return false
-	case l.until == 0:
+	arrived := p.inflight.count == 0 // or it is not clear yet how long it takes
+	if l.patient && arrived && l.until == 0 && n.log.commit > l.commit {
 		l.until = n.now.Add(min(yielding*n.now.Sub(l.began), n.cfg.HeartbeatInterval))
 	}
-	return n.now < l.until
+	return l.patient && (!arrived || n.now < l.until)
 }
 
 // load asks the disk for entries that have left the window.

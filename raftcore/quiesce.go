@@ -21,7 +21,8 @@ func (n *Node) fallSilent() {
 		n.leader.idleSince = n.now
 		return
 	}
-	if n.now < n.silentAt() || !n.allEchoed() {
+	echoes := n.anyPeer(func(p *progress) bool { return p.round != n.leader.round }) // one that is still to come would end it
+	if n.now < n.silentAt() || echoes {
 		return
 	}
 	for i := range n.leader.peers {
@@ -43,23 +44,9 @@ func (n *Node) idle() bool {
 		len(n.reads.waiting)+len(n.reads.confirming) > 0 || n.leader.change != nil || n.transfer.active() || n.members.current().Joint() {
 		return false
 	}
-	for i := range n.leader.peers {
-		if p := &n.leader.peers[i]; p.departing || p.state != ProgressReplicate || p.match != l.last || p.sentCommit != l.commit {
-			return false
-		}
-	}
-	return true
-}
-
-// allEchoed reports whether everybody has heard of the newest round: an echo that
-// is still to come would end the silence at once.
-func (n *Node) allEchoed() bool {
-	for i := range n.leader.peers {
-		if n.leader.peers[i].round != n.leader.round {
-			return false
-		}
-	}
-	return true
+	return !n.anyPeer(func(p *progress) bool {
+		return p.departing || p.state != ProgressReplicate || p.match != l.last || p.sentCommit != l.commit
+	})
 }
 
 // wakes reports whether an input is a request, which ends the silence. A message

@@ -163,7 +163,7 @@ var progressMutants = []mutant{
 		{"courier.go", "\t\tin.moving.done.Store(in.file.Offset())\n", ""},
 	}},
 	{"O1", "nobody sees how much of a snapshot is written", []edit{
-		{"snapshots.go", "\tl.moving.done.Add(int64(n))\n\treturn", "\treturn"},
+		{"snapshots.go", "\tl.moving.done.Add(int64(n))\n\tl.share", "\tl.share"},
 	}},
 	{"O1", "nobody sees how much of a snapshot is restored", []edit{
 		{"snapshots.go", "\t\tl.moving.done.Add(int64(n))\n\t}", "\t}"},
@@ -256,7 +256,7 @@ var yieldMutants = []mutant{
 // loadMutants are defects of how a peer that is far behind yields to the others.
 var loadMutants = []mutant{
 	{"P5", "a peer that is far behind does not yield", []edit{
-		{"progress.go", "case !l.patient:", "case true:"},
+		{"progress.go", "return l.patient && (", "return false && ("},
 	}},
 	{"P5", "a peer that is far behind rests as long as it has worked", []edit{
 		{"progress.go", "const yielding = 4", "const yielding = 1"},
@@ -265,10 +265,10 @@ var loadMutants = []mutant{
 		{"progress.go", "min(yielding*n.now.Sub(l.began), n.cfg.HeartbeatInterval)", "yielding * n.now.Sub(l.began)"},
 	}},
 	{"P5", "loads overlap while others commit", []edit{
-		{"progress.go", "case p.inflight.count > 0:\n\t\treturn true", "case p.inflight.count > 0:\n\t\treturn false"},
+		{"progress.go", "(!arrived || n.now", "(false || n.now"},
 	}},
 	{"P5", "a peer yields to nobody", []edit{
-		{"progress.go", "case n.log.commit == l.commit:\n\t\treturn false", "case n.log.commit == l.commit && false:\n\t\treturn false"},
+		{"progress.go", " && n.log.commit > l.commit {", " {"},
 	}},
 	{"P5", "a peer falls behind because it yields", []edit{
 		{"progress.go", "grew > 0 && came/2 >= grew", "grew > 0"},
