@@ -9,10 +9,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/castaway-go/castaway/actors"
 	"github.com/castaway-go/castaway/actors/dashboard"
@@ -196,6 +198,50 @@ const faint = `(() => {
 	}
 	return found.join("; ");
 })()`
+
+// Who looks at a follower is led to the leader's page, and sees there how far the others are.
+func TestAPageLeadsToTheLeadersInABrowser(t *testing.T) {
+	w := newWorld(t, 3, dashboard.Actions{})
+	w.open("this & that")
+	urls := map[raftcore.NodeID]string{}
+	for _, h := range w.hosts {
+		handler, err := dashboard.New(dashboard.Config{
+			Hosts: func() []*actors.Host { return []*actors.Host{h} }, Page: func(host raftcore.NodeID) string { return urls[host] },
+			Interval: 20 * time.Millisecond,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := httptest.NewServer(handler)
+		t.Cleanup(func() {
+			server.CloseClientConnections()
+			server.Close()
+		})
+		urls[h.ID()] = server.URL + "/"
+	}
+	led := w.visit("this+%26+that").leads()
+	follower := led%3 + 1
+	b := newBrowser(t, w.ctx)
+	b.goes(urls[follower] + "#this%20%26%20that")
+	b.until(fmt.Sprintf(`document.querySelectorAll("#pages a").length === 2 && document.querySelector("#pages a").textContent === "★ The leader's page: member %d"`, led))
+	for _, look := range []struct {
+		name          string
+		width, height int
+		scheme        string
+	}{{"follower", 1280, 800, "light"}, {"follower-phone", 360, 800, "dark"}} {
+		b.looks(look.name, look.width, look.height, look.scheme)
+		if found := b.run(faint); found != "" {
+			t.Errorf("%s: hard to read: %v", look.name, found)
+		}
+	}
+	b.goes(b.run(`document.querySelector("#pages a").href`).(string))
+	b.until(fmt.Sprintf(`[...document.querySelectorAll(".member")].find(m => m.getAttribute("aria-label") === "Member %d")?.textContent.includes("✓ has everything") &&
+		document.querySelector(".member.leader h3").textContent.startsWith("Member %d")`, follower, led))
+	b.looks("leader", 1280, 800, "light")
+	if len(b.errors) > 0 {
+		t.Errorf("the page has failed: %q", b.errors)
+	}
+}
 
 // What a person sees: who leads, and that another does after a button was pressed; on a large
 // screen and on a phone, light and dark.

@@ -16,7 +16,7 @@
 // It asks and listens through the public API of package actors, and only while somebody
 // looks. A visitor who is slow misses some of it, and is told so; nobody waits for one. What
 // is shown of a member that lives on another host is what the leader says of it, if the
-// leader is here.
+// leader is here; with Config.Page there is a link to the page over there.
 //
 // What an open page costs is hearing of every proposal, for the latencies: pages that show the
 // same group share that. Measured in turns on 2 cores, three hosts in one process, in memory, as
@@ -47,6 +47,11 @@ type Config struct {
 	// Hosts returns the hosts to show, of this process: mostly one. It is called again and
 	// again, from several goroutines. Required.
 	Hosts func() []*actors.Host
+	// Page returns the URL of the page of another host's process, as a visitor's browser finds
+	// it, absolute or relative to this one, and "" if there is none: the page leads to those of
+	// the members that are not here, to the leader's first, which knows more of the others. It
+	// is called again and again, from several goroutines. Default: no links.
+	Page func(host raftcore.NodeID) string
 	// Actions are what visitors may do. Default: nothing.
 	Actions Actions
 	// Interval is how often the page is told something new. Default: half a second.

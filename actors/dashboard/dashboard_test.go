@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/castaway-go/castaway/actors"
 	"github.com/castaway-go/castaway/actors/dashboard"
@@ -112,9 +113,11 @@ func TestThePageIsToldHowTheGroupIs(t *testing.T) {
 	}
 }
 
-// Where the leader is elsewhere, the page has what is here, and says so.
+// Where the leader is elsewhere, the page has what is here, says so, and leads to the others'
+// pages.
 func TestAHostShowsWhatItKnows(t *testing.T) {
-	w := newWorld(t, 3, dashboard.Actions{})
+	page := func(host raftcore.NodeID) string { return fmt.Sprintf("http://host-%d.test/", host) }
+	w := newWorldWith(t, 3, dashboard.Config{Page: page, Interval: 20 * time.Millisecond, MaxVisitors: 4})
 	w.open("group")
 	led := w.visit("group").leads()
 	i := int(led % 3) // one that follows
@@ -123,7 +126,7 @@ func TestAHostShowsWhatItKnows(t *testing.T) {
 	v := w.visit("group")
 	v.until("the others are shown", func(v *view) bool { return v.Group != nil && v.Group.Leader == led && len(v.Group.Members) == 3 })
 	for _, m := range v.view.Group.Members {
-		if here := m.ID == one[0].ID(); m.Seen != here || m.Lag != nil || here != (m.State == "running") {
+		if here := m.ID == one[0].ID(); m.Seen != here || m.Lag != nil || here != (m.State == "running") || here != (m.Page == "") || !here && m.Page != page(m.ID) {
 			t.Errorf("%+v", m)
 		}
 	}

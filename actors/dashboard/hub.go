@@ -141,6 +141,7 @@ func (h *hub) tell(ctx context.Context, feeds map[string]*feed) {
 		}
 		var lines []eventView
 		v.Group, lines = f.look(s, name)
+		v.Group.lead(h.cfg.Page)
 		body, err := json.Marshal(v)
 		if err != nil {
 			continue // it is all numbers and texts

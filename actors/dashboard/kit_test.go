@@ -205,7 +205,7 @@ type shownMember struct {
 	Seen                  bool
 	Lag                   *uint64
 	Applied, Commit, Last raftcore.Index
-	Class, Fault          string
+	Class, Fault, Page    string
 }
 
 // member returns what is shown of a member.

@@ -56,6 +56,7 @@ type memberView struct {
 	ID        raftcore.NodeID `json:"id"`
 	Kind      string          `json:"kind"`
 	Seen      bool            `json:"seen"` // here
+	Page      string          `json:"page"` // where more is known of it; "": nowhere, or here
 	State     string          `json:"state"`
 	Role      string          `json:"role"`
 	Term      raftcore.Term   `json:"term"`
@@ -179,6 +180,18 @@ func (s *sample) view(name string, all paces) *groupView {
 		v.Members = append(v.Members, *m)
 	}
 	return v
+}
+
+// lead adds where the pages are of the members that are not here.
+func (v *groupView) lead(page func(raftcore.NodeID) string) {
+	if v == nil || page == nil {
+		return
+	}
+	for i := range v.Members {
+		if m := &v.Members[i]; !m.Seen {
+			m.Page = page(m.ID)
+		}
+	}
 }
 
 // kind is what a member is in a configuration.

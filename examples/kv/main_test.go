@@ -93,6 +93,10 @@ func TestMistakesAreOneLine(t *testing.T) {
 		{"-id 1 -peers 1=127.0.0.1:0", `member 1 cannot be reached at "127.0.0.1:0"`, 2},
 		{"-id 1 -peers 1=127.0.0.1:1,1=127.0.0.1:2", "-peers has member 1 twice", 2},
 		{"-id 1 -peers 1=127.0.0.1:1,2=127.0.0.1:1", "-peers has 127.0.0.1:1 for members 1 and 2", 2},
+		{"-pages " + peers, "-pages needs -id", 2},
+		{"-id 1 -peers " + peers + " -pages 2=127.0.0.1:8082", "-pages has no address for member 1", 2},
+		{"-id 1 -peers " + peers + " -pages 1=:8081", `-pages: member 1 cannot be reached at ":8081"`, 2},
+		{"-id 1 -peers " + peers + " -pages 1=10.0.0.1:8081", "-pages 10.0.0.1:8081 can be reached by other machines", 2},
 		{"-redis 6380", `-redis "6380": not HOST:PORT`, 2},
 		{"-redis 127.0.0.1:99999", `"99999" is not a port`, 2},
 		{"-redis :6380", "can be reached by other machines", 2},
@@ -161,8 +165,8 @@ func TestHelpExplainsEveryFlag(t *testing.T) {
 		t.Errorf("-h: %v\n%s", err, out)
 	}
 	var o options
-	var peers string
-	o.flags(&peers).VisitAll(func(f *flag.Flag) {
+	var peers, pages string
+	o.flags(&peers, &pages).VisitAll(func(f *flag.Flag) {
 		if !strings.Contains(usage, "\n  -"+f.Name+" ") {
 			t.Errorf("the usage does not explain -%s", f.Name)
 		}

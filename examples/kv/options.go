@@ -50,7 +50,10 @@ same way.
   -http ADDR         Where to serve a page that shows all of it, live, with metrics for
                      Prometheus, and health. Default: nowhere. On the page the leadership
                      can be handed over; and learners come and go, when three members run
-                     in this process.
+                     in this process. Default with -pages: this member's address there.
+  -pages LIST        The addresses of all members' pages, for people's browsers:
+                     1=HOST:PORT,2=HOST:PORT,3=HOST:PORT. The same for every member. Then
+                     each page leads to the others, to the leader's first.
   -timeout D         How long a command may take, waiting for a leader included.
                      Default 5s.
   -election D        After how long without a sign of the leader the others elect
@@ -84,6 +87,7 @@ type options struct {
 	peers              map[raftcore.NodeID]string
 	dir, redis, listen string
 	http               string
+	pages              map[raftcore.NodeID]string // nil: the page leads nowhere
 	timeout, election  time.Duration
 	snapshot           int // 0: the library's default
 	insecure, verbose  bool
@@ -91,8 +95,8 @@ type options struct {
 	temporary          bool       // dir was not given
 }
 
-// flags returns the flags, to be read into o and peers.
-func (o *options) flags(peers *string) *flag.FlagSet {
+// flags returns the flags, to be read into o, peers and pages.
+func (o *options) flags(peers, pages *string) *flag.FlagSet {
 	f := flag.NewFlagSet("kv", flag.ContinueOnError)
 	f.SetOutput(io.Discard) // usage is ours
 	f.Uint64Var(&o.id, "id", 0, "")
@@ -101,6 +105,7 @@ func (o *options) flags(peers *string) *flag.FlagSet {
 	f.StringVar(&o.redis, "redis", "127.0.0.1:6380", "")
 	f.StringVar(&o.listen, "listen", "", "")
 	f.StringVar(&o.http, "http", "", "")
+	f.StringVar(pages, "pages", "", "")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Second, "")
 	f.DurationVar(&o.election, "election", time.Second, "")
 	f.IntVar(&o.snapshot, "snapshot", 0, "")
@@ -113,8 +118,8 @@ func (o *options) flags(peers *string) *flag.FlagSet {
 }
 
 func parseOptions(args []string) (o options, err error) {
-	var peers string
-	f := o.flags(&peers)
+	var peers, pages string
+	f := o.flags(&peers, &pages)
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -122,7 +127,12 @@ func parseOptions(args []string) (o options, err error) {
 		return o, fmt.Errorf("%q is not a flag", f.Arg(0))
 	}
 	if peers != "" {
-		if o.peers, err = parsePeers(peers); err != nil {
+		if o.peers, err = parseAddresses("-peers", peers); err != nil {
+			return o, err
+		}
+	}
+	if pages != "" {
+		if o.pages, err = parseAddresses("-pages", pages); err != nil {
 			return o, err
 		}
 	}
@@ -143,6 +153,10 @@ func (o *options) check(one bool) error {
 		return errors.New("-peers needs -id: which of them this member is")
 	case one && own == "":
 		return fmt.Errorf("-peers has no address for member %d, which is this one by -id", o.id)
+	case !one && o.pages != nil:
+		return errors.New("-pages needs -id: three members in one process have one page, by -http")
+	case o.pages != nil && o.http == "" && o.pages[raftcore.NodeID(o.id)] == "":
+		return fmt.Errorf("-pages has no address for member %d, which is this one by -id, and there is no -http", o.id)
 	case o.hasTLS() && (o.tls.CertFile == "" || o.tls.KeyFile == "" || o.tls.CAFile == ""):
 		return errors.New("-tls-cert, -tls-key and -tls-ca go together")
 	case o.timeout <= 0:
@@ -157,11 +171,15 @@ func (o *options) check(one bool) error {
 			o.listen = "127.0.0.1:7380"
 		}
 	}
+	page := "-http"
+	if o.http == "" {
+		page, o.http = "-pages", o.pages[raftcore.NodeID(o.id)]
+	}
 	if err := checkAddress("-redis", o.redis, o.insecure); err != nil {
 		return err
 	}
 	if o.http != "" {
-		if err := checkAddress("-http", o.http, o.insecure); err != nil {
+		if err := checkAddress(page, o.http, o.insecure); err != nil {
 			return err
 		}
 	}
@@ -193,28 +211,29 @@ func splitAddress(address string) (host string, port int, err error) {
 	return host, int(n), nil
 }
 
-func parsePeers(list string) (map[raftcore.NodeID]string, error) {
-	peers := map[raftcore.NodeID]string{}
+// parseAddresses reads the list of a flag: an address for each member.
+func parseAddresses(name, list string) (map[raftcore.NodeID]string, error) {
+	addresses := map[raftcore.NodeID]string{}
 	for item := range strings.SplitSeq(list, ",") {
 		number, address, found := strings.Cut(item, "=")
 		id, err := strconv.ParseUint(number, 10, 64)
 		if !found || err != nil || id == 0 {
-			return nil, fmt.Errorf("-peers: %q is not NUMBER=HOST:PORT", item)
+			return nil, fmt.Errorf("%s: %q is not NUMBER=HOST:PORT", name, item)
 		}
 		if host, port, err := splitAddress(address); err != nil || host == "" || port == 0 {
-			return nil, fmt.Errorf("-peers: member %d cannot be reached at %q", id, address)
+			return nil, fmt.Errorf("%s: member %d cannot be reached at %q", name, id, address)
 		}
-		if peers[raftcore.NodeID(id)] != "" {
-			return nil, fmt.Errorf("-peers has member %d twice", id)
+		if addresses[raftcore.NodeID(id)] != "" {
+			return nil, fmt.Errorf("%s has member %d twice", name, id)
 		}
-		for other, taken := range peers {
+		for other, taken := range addresses {
 			if taken == address {
-				return nil, fmt.Errorf("-peers has %s for members %d and %d", address, other, id)
+				return nil, fmt.Errorf("%s has %s for members %d and %d", name, address, other, id)
 			}
 		}
-		peers[raftcore.NodeID(id)] = address
+		addresses[raftcore.NodeID(id)] = address
 	}
-	return peers, nil
+	return addresses, nil
 }
 
 // members returns what the flags ask for, with the clients' ports taken.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/castaway-go/castaway/actors/dashboard"
+	"github.com/castaway-go/castaway/raftcore"
 )
 
 // pageServer serves the page that shows the members of this process; nil serves nothing.
@@ -32,7 +33,7 @@ func (p *pageServer) serve(c *crew) error {
 	if p == nil {
 		return nil
 	}
-	cfg := dashboard.Config{Hosts: c.hosts, Actions: dashboard.Actions{Transfer: c.transfer, Snapshot: c.snapshot}}
+	cfg := dashboard.Config{Hosts: c.hosts, Page: c.page, Actions: dashboard.Actions{Transfer: c.transfer, Snapshot: c.snapshot}}
 	if c.id == 0 {
 		cfg.Actions.AddLearner, cfg.Actions.RemoveLearner = c.addLearner, c.removeLearner
 	}
@@ -64,6 +65,14 @@ func (p *pageServer) local(handler http.Handler) http.Handler {
 		}
 		handler.ServeHTTP(w, r)
 	})
+}
+
+// page is where another member's page is, or "".
+func (o *options) page(id raftcore.NodeID) string {
+	if o.pages[id] == "" {
+		return ""
+	}
+	return fmt.Sprintf("http://%s/", o.pages[id])
 }
 
 // url is where the page is, or "".

@@ -80,6 +80,7 @@ func shown(t *testing.T, url string, wanted func(leader int, members string) boo
 					CaughtUp, Seen    bool
 					Applied, Last     int
 					Stalled, Newcomer bool
+					Page              string
 				}
 			}
 		}
@@ -91,6 +92,9 @@ func shown(t *testing.T, url string, wanted func(leader int, members string) boo
 			text := fmt.Sprint(m.ID, " ", m.Kind)
 			if m.CaughtUp {
 				text += " caught up"
+			}
+			if m.Page != "" {
+				text += " " + m.Page
 			}
 			members = append(members, text)
 		}
@@ -157,11 +161,12 @@ func TestThePageShowsAndChangesTheMembers(t *testing.T) {
 }
 
 // A web site that has its own name lead here is not let in; and one member of three has
-// buttons for what it can do alone.
+// buttons for what it can do alone, and leads to the others' pages.
 func TestThePageIsForThisMachine(t *testing.T) {
 	p := start(t, "-id", "1", "-redis", "127.0.0.1:0", "-listen", "127.0.0.1:0", "-http", "127.0.0.1:0",
-		"-peers", "1=127.0.0.1:1,2=127.0.0.1:2,3=127.0.0.1:3", "-dir", filepath.Join(t.TempDir(), "data"))
+		"-peers", "1=127.0.0.1:1,2=127.0.0.1:2,3=127.0.0.1:3", "-pages", "2=127.0.0.1:8082", "-dir", filepath.Join(t.TempDir(), "data"))
 	url := p.page(t)
+	shown(t, url, func(_ int, members string) bool { return members == "1 voter, 2 voter http://127.0.0.1:8082/, 3 voter" })
 	for host, code := range map[string]int{"elsewhere.example": 421, "elsewhere.example:80": 421, "localhost": 200, "localhost:8080": 200, "127.0.0.1": 200, "[::1]:80": 200} {
 		r := httpRequest(t, "GET", url+"healthz", "")
 		r.Host = host

@@ -68,6 +68,7 @@ function view(v) {
   const title = (g && g.troubles && g.troubles.some(t => t.bad) ? "✕ " : "") + (name || "no group") + " · Castaway";
   if (document.title !== title) document.title = title;
   verdict(v, g);
+  pages(g);
   members(g);
   plots(v.at, g);
   watchdog();
@@ -107,6 +108,20 @@ function verdict(v, g) {
   });
   const bad = g ? (g.troubles || []).filter(t => t.bad).length : 1; // to be read out: no figures that change all the time
   put($("alarm"), bad ? `${bad} ${bad === 1 ? "trouble" : "troubles"}` : `member ${g.leader} leads, nothing is known to be wrong`);
+}
+
+// pages leads to the members that are elsewhere, to the leader first.
+function pages(g) {
+  const all = (g ? g.members || [] : []).filter(m => m.page);
+  all.sort((a, b) => (b.id === g.leader) - (a.id === g.leader));
+  const box = $("pages");
+  show(box, all.length > 0);
+  while (box.children.length > all.length) box.lastChild.remove();
+  all.forEach((m, i) => {
+    if (!box.children[i]) box.append(el("a"));
+    put(box.children[i], m.id === g.leader ? `★ The leader's page: member ${m.id}` : `Member ${m.id}'s page`);
+    attr(box.children[i], "href", m.page + "#" + encodeURIComponent(g.name));
+  });
 }
 
 const cards = new Map();
