@@ -391,7 +391,11 @@ func cmdRaftGet(c *client, args [][]byte, r *reply) {
 	ctx, cancel := context.WithTimeout(c.server.life, c.server.timeout)
 	defer cancel()
 	question := appendBatch(appendQuestion(nil, 0), [][][]byte{{[]byte("get"), args[1]}})
-	answer, err := c.server.group.Do(ctx, &actors.Request{Operation: actors.Read, Consistency: actors.Local, Data: question})
+	var answer *actors.Response
+	g, err := c.server.reach(ctx)
+	if err == nil {
+		answer, err = g.Do(ctx, &actors.Request{Operation: actors.Read, Consistency: actors.Local, Data: question})
+	}
 	if err != nil {
 		text, _ := c.server.explain(err)
 		r.fail(text)

@@ -168,9 +168,9 @@ func (c *crew) open(ctx context.Context, id raftcore.NodeID) error {
 	if cfg.redis, err = net.Listen("tcp", net.JoinHostPort(host, "0")); err != nil {
 		return err
 	}
-	m, err := openMember(ctx, cfg)
-	if err != nil {
-		return errors.Join(err, cfg.redis.Close())
+	m := newMember(cfg)
+	if err := m.open(ctx); err != nil {
+		return errors.Join(err, m.close())
 	}
 	c.add(m)
 	say("member %d is here, a learner: redis %s", id, m.redis.Addr())

@@ -112,7 +112,11 @@ func keyspaceFacts(s *server) []fact {
 func raftFacts(s *server) []fact {
 	ctx, cancel := context.WithTimeout(s.life, time.Second)
 	defer cancel()
-	status, err := s.group.Status(ctx)
+	var status actors.Status
+	g, err := s.reach(ctx)
+	if err == nil {
+		status, err = g.Status(ctx)
+	}
 	facts := []fact{
 		{"member", s.id},
 		{"state", status.State},

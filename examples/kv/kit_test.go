@@ -164,7 +164,8 @@ func serveGroup(t testing.TB, g group, gauges *gauges) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newServer(1, ln, g, gauges, 10*time.Second)
+	s := newServer(1, ln, gauges, 10*time.Second)
+	s.open(g)
 	served := make(chan struct{})
 	go func() {
 		defer close(served)

@@ -100,12 +100,13 @@ func run(ctx context.Context, o options) error {
 func openMembers(ctx context.Context, configs []memberConfig) ([]*member, error) {
 	var members []*member
 	for _, c := range configs {
-		m, err := openMember(ctx, c)
-		if err != nil {
+		members = append(members, newMember(c)) // whose clients are told why they have to wait
+	}
+	for _, m := range members {
+		if err := m.open(ctx); err != nil {
 			_ = closeMembers(members)
 			return nil, err
 		}
-		members = append(members, m)
 	}
 	return members, nil
 }

@@ -46,6 +46,7 @@ type member struct {
 	host   *actors.Host
 	group  *actors.Group
 	server *server
+	life   context.Context // ends with close
 	end    context.CancelFunc
 	rest   sync.WaitGroup
 }
@@ -53,16 +54,28 @@ type member struct {
 // groupName is the one group's.
 const groupName = "kv"
 
-// openMember returns when the member serves clients. Whether there is a leader
-// is another matter.
-func openMember(ctx context.Context, cfg memberConfig) (*member, error) {
+// newMember returns a member that is yet to be opened. Its clients are heard: they may have
+// come while the disk is read, which can take long, and are not to wait for ever.
+func newMember(cfg memberConfig) *member {
+	m := &member{memberConfig: cfg}
+	m.life, m.end = context.WithCancel(context.Background())
+	m.server = newServer(cfg.id, cfg.redis, newGauges(), cfg.timeout)
+	m.rest.Go(m.server.serve)
+	return m
+}
+
+// open returns when the member serves clients. Whether there is a leader is another matter.
+// After an error the member is to be closed.
+func (m *member) open(ctx context.Context) error {
+	cfg := m.memberConfig
 	if err := cfg.claim(); err != nil {
-		return nil, err
+		return err
 	}
 	system := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 		return slog.New(slog.DiscardHandler) // protoactor tells everybody everything
 	}))
-	host, err := actors.Start(system, actors.HostConfig{
+	var err error
+	m.host, err = actors.Start(system, actors.HostConfig{
 		ID: cfg.id,
 		Store: badgerstore.Options{
 			Dir: filepath.Join(cfg.dir, "store"), Repair: true, Logger: cfg.logger,
@@ -77,24 +90,20 @@ func openMember(ctx context.Context, cfg memberConfig) (*member, error) {
 		Logger:  cfg.logger,
 	})
 	if err != nil {
-		return nil, cfg.explain(err)
+		return cfg.explain(err)
 	}
-	m := &member{memberConfig: cfg, host: host}
-	gauges := newGauges()
-	m.group, err = host.Open(ctx, actors.GroupConfig{
+	gauges := m.server.gauges
+	m.group, err = m.host.Open(ctx, actors.GroupConfig{
 		Name:    groupName,
 		Join:    cfg.learner,
 		Machine: func() actors.StateMachine { return newMachine(gauges) },
 	})
 	if err != nil {
-		m.stopHost()
-		return nil, cfg.explain(err)
+		return cfg.explain(err)
 	}
-	m.server = newServer(cfg.id, cfg.redis, m.group, gauges, cfg.timeout)
-	ctx, m.end = context.WithCancel(context.Background())
-	m.rest.Go(m.server.serve)
-	m.rest.Go(func() { expire(ctx, m.group, gauges) })
-	return m, nil
+	m.server.open(m.group)
+	m.rest.Go(func() { expire(m.life, m.group, gauges) })
+	return nil
 }
 
 // claim marks the directory as this member's. A member that came back with the
@@ -162,6 +171,9 @@ func (m *member) close() error {
 }
 
 func (m *member) stopHost() error {
+	if m.host == nil {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	return m.host.Stop(ctx)

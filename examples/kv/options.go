@@ -54,8 +54,9 @@ same way.
   -pages LIST        The addresses of all members' pages, for people's browsers:
                      1=HOST:PORT,2=HOST:PORT,3=HOST:PORT. The same for every member. Then
                      each page leads to the others, to the leader's first.
-  -timeout D         How long a command may take, waiting for a leader included.
-                     Default 5s.
+  -timeout D         How long a command may take, waiting for a leader included, and for
+                     this member, which may have to read its disk first. Default 5s. In a
+                     pipeline one command comes after the other.
   -election D        After how long without a sign of the leader the others elect
                      another. Default 1s; the same for every member.
   -snapshot N        After how many entries of the log a member writes a snapshot of all

@@ -28,7 +28,8 @@ type group interface {
 // the group finds the leader.
 type server struct {
 	id      raftcore.NodeID
-	group   group
+	group   group         // once it is open
+	opened  chan struct{} // closed then
 	gauges  *gauges
 	timeout time.Duration // of one request
 	started time.Time
@@ -53,9 +54,9 @@ const (
 )
 
 // newServer returns a server whose clients come through ln.
-func newServer(id raftcore.NodeID, ln net.Listener, g group, gauges *gauges, timeout time.Duration) *server {
+func newServer(id raftcore.NodeID, ln net.Listener, gauges *gauges, timeout time.Duration) *server {
 	s := &server{
-		id: id, ln: ln, group: g, gauges: gauges, timeout: timeout,
+		id: id, ln: ln, opened: make(chan struct{}), gauges: gauges, timeout: timeout,
 		started: time.Now(), clients: map[*client]struct{}{},
 	}
 	s.life, s.end = context.WithCancel(context.Background())
@@ -65,6 +66,24 @@ func newServer(id raftcore.NodeID, ln net.Listener, g group, gauges *gauges, tim
 
 // serve serves until close.
 func (s *server) serve() { _ = s.redcon.Serve(guardListener{s.ln}) }
+
+// open has the commands carried out that come, and those that wait.
+func (s *server) open(g group) {
+	s.group = g
+	close(s.opened)
+}
+
+// reach returns the group, when the member has it open.
+func (s *server) reach(ctx context.Context) (group, error) {
+	select {
+	case <-s.opened:
+		return s.group, nil
+	case <-ctx.Done():
+		return nil, errLoading
+	}
+}
+
+var errLoading = errors.New("the member has yet to read its disk")
 
 // close cuts the clients off.
 func (s *server) close() {
@@ -241,11 +260,13 @@ func (c *client) failed(run [][][]byte, err error) [][][]byte {
 
 // explain puts an error of the group into the words of Redis. Its first word is
 // what clients go by: those that know clusters try again after TRYAGAIN and
-// CLUSTERDOWN, and may, because nothing has happened. UNKNOWN they hand to the
+// CLUSTERDOWN, and LOADING, and may, because nothing has happened. UNKNOWN they hand to the
 // application, which alone knows whether doing it twice would hurt.
 func (s *server) explain(err error) (text string, unknown bool) {
 	why := oneLine(err)
 	switch {
+	case errors.Is(err, errLoading):
+		return fmt.Sprintf("LOADING not carried out: %s, and did not within %v", why, s.timeout), false
 	case errors.Is(err, actors.ErrUnknown):
 		if errors.Is(err, context.DeadlineExceeded) {
 			why = fmt.Sprintf("no answer within %v", s.timeout)
@@ -297,15 +318,19 @@ func (c *client) send(replies []byte) {
 func (s *server) ask(way kind, commands [][][]byte, size int) (count int, replies []byte, err error) {
 	ctx, cancel := context.WithTimeout(s.life, s.timeout)
 	defer cancel()
+	g, err := s.reach(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
 	var answer []byte
 	if way == read {
 		question := make([]byte, 0, size+16)
 		question = appendQuestion(question, time.Now().UnixMilli())
-		answer, err = s.group.Read(ctx, appendBatch(question, commands))
+		answer, err = g.Read(ctx, appendBatch(question, commands))
 	}
 	if way == write || err == nil && len(answer) == 0 {
 		// A write, or a question that depends on the time: see machine.
-		answer, err = s.group.Propose(ctx, appendBatch(make([]byte, 0, size+1), commands))
+		answer, err = g.Propose(ctx, appendBatch(make([]byte, 0, size+1), commands))
 	}
 	if err != nil {
 		return 0, nil, err

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -331,6 +333,47 @@ func TestBrowsersAreCutOff(t *testing.T) {
 	}
 	if got := dialServer(t, s).pipeline(t, "EXISTS k"); got != ":0" {
 		t.Errorf("EXISTS k: %s", got)
+	}
+}
+
+// A client that comes while the member reads its disk waits for that no longer than for anything
+// else, and is told that nothing has happened.
+func TestClientsThatComeBeforeTheMemberIsOpen(t *testing.T) {
+	address, err := freeAddress("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	redis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newMember(memberConfig{
+		id: 1, listen: address, peers: map[raftcore.NodeID]string{1: address}, redis: redis, dir: t.TempDir(),
+		timeout: 50 * time.Millisecond, election: 100 * time.Millisecond, logger: slog.New(slog.DiscardHandler),
+	})
+	t.Cleanup(func() {
+		if err := m.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	conn := dialServer(t, m.server)
+	for _, line := range []string{"SET k v", "GET k", "RAFT.GET k"} {
+		if got := conn.pipeline(t, line); got != "-LOADING not carried out: the member has yet to read its disk, and did not within 50ms" {
+			t.Errorf("%s: %s", line, got)
+		}
+	}
+	if got := conn.pipeline(t, "PING"); got != "+PONG" {
+		t.Errorf("PING: %s", got)
+	}
+	if err := m.open(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	got := conn.pipeline(t, "SET k v")
+	for strings.HasPrefix(got, "-CLUSTERDOWN") || strings.HasPrefix(got, "-UNKNOWN") { // it is a short time
+		got = conn.pipeline(t, "SET k v")
+	}
+	if got != "+OK" {
+		t.Errorf("SET: %s", got)
 	}
 }
 

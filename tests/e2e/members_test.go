@@ -353,7 +353,7 @@ func outcomeOf(err error) outcome {
 	case errors.As(err, &dial) && dial.Op == "dial":
 		return rejected // it was never sent
 	case errors.As(err, &answer):
-		for prefix, o := range map[string]outcome{"UNKNOWN ": unknown, "TRYAGAIN ": rejected, "CLUSTERDOWN ": rejected} {
+		for prefix, o := range map[string]outcome{"UNKNOWN ": unknown, "TRYAGAIN ": rejected, "CLUSTERDOWN ": rejected, "LOADING ": rejected} {
 			if strings.HasPrefix(answer.Error(), prefix) {
 				return o
 			}
