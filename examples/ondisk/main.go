@@ -40,6 +40,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -107,6 +108,18 @@ func say(format string, args ...any) { screen.Println(fmt.Sprintf(format, args..
 // run serves clients until ctx ends.
 func run(ctx context.Context, o settings) (err error) {
 	self := raftcore.NodeID(o.id)
+	var open atomic.Pointer[actors.Group]
+	go screen.Watch(ctx, func() []progress.Work { // from the beginning: there is a journal to read
+		group := open.Load()
+		if group == nil {
+			return nil
+		}
+		s, err := group.Status(ctx)
+		if err != nil {
+			return nil
+		}
+		return progress.Of(s)
+	})
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	system := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 		return slog.New(slog.DiscardHandler) // protoactor tells everybody everything
@@ -135,13 +148,7 @@ func run(ctx context.Context, o settings) (err error) {
 	if err != nil {
 		return err
 	}
-	go screen.Watch(ctx, func() []progress.Work {
-		s, err := group.Status(ctx)
-		if err != nil {
-			return nil
-		}
-		return progress.Of(s)
-	})
+	open.Store(group)
 	listener, err := net.Listen("tcp", o.http)
 	if err != nil {
 		return err
