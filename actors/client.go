@@ -310,7 +310,8 @@ func (c *Client) removedBy(r *Request) bool {
 }
 
 // Status returns a member's status, with the newest indexes if it is running: that of
-// this host's, if there is one.
+// this host's, if there is one. Then an error is that of ctx, and the indexes are older; from
+// another process it is one that any call may end with.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	if c.group != nil {
 		return c.group.status(ctx)

@@ -241,7 +241,9 @@ func (p *place) tell(message any) {
 }
 
 // Start opens the Store and starts a host in system. It returns when the host
-// can open groups, or the reason why it cannot.
+// can open groups, or the reason why it cannot: every mistake in cfg at once; that of the
+// Transport; or that of the Store, persistence.ErrLocked, ErrOtherHost, ErrDiskFull or a
+// *persistence.CorruptError, say. Nothing is left running then.
 func Start(system *actor.ActorSystem, cfg HostConfig) (*Host, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("castaway: bad host config: %w", err)
@@ -330,6 +332,12 @@ func (h *Host) System() *actor.ActorSystem { return h.system }
 // Open opens a group on this host. It returns when the member has recovered
 // from the disk, or waits for the others because its snapshot is damaged; who leads is
 // found out later. Founding a group that exists is the same as opening it.
+//
+// With an error and no Group nothing is open: cfg makes no sense; the group is open here
+// already, or being removed (ErrChangeInProgress), or was (ErrRemoved, with a
+// *persistence.RemovedError); the Store has failed for good (ErrFaulted); the host stops
+// (ErrStopped). An error with a Group is about one that is open, until it is stopped: it is
+// ErrFaulted, and says why; or ErrStopped; or that of ctx, and the member goes on recovering.
 func (h *Host) Open(ctx context.Context, cfg GroupConfig) (*Group, error) {
 	g, err := h.newGroup(cfg)
 	if err != nil {
@@ -434,7 +442,7 @@ func clusterID(cluster, group string, founders *raftcore.ConfState) raftcore.Clu
 
 // Stop stops all groups and lets go of the disk and the network. Calls that
 // wait end as with Group.Stop. It returns when everything has stopped, or when
-// ctx ends.
+// ctx ends, with its error; what takes longer stops later.
 func (h *Host) Stop(ctx context.Context) error {
 	lives := h.close()
 	h.system.Root.Stop(h.pid)

@@ -64,6 +64,8 @@ func (h *Host) nextPeers(addresses map[raftcore.NodeID]string) *peers {
 // group (Group.ChangeMembers), and until it is none any more: to the others it
 // would seem to be down. Calls that were sent to a host which is taken out, and
 // are not answered yet, end with ErrUnknown, or are asked anew if that is harmless.
+//
+// With an error, that of the addresses, ErrStopped, or that of ctx, the map may not be in force.
 func (h *Host) SetPeers(ctx context.Context, addresses map[raftcore.NodeID]string) error {
 	cfg := h.cfg
 	cfg.Peers = addresses

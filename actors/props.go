@@ -27,7 +27,8 @@ import (
 //
 // The Props may be spawned again when their actor has stopped, and it is the same Group. To
 // spawn them while it lives is an error, or a panic where protoactor's Spawn has none to
-// return. Host.Stop stops the member, wherever it is.
+// return; so is what Open refuses. Host.Stop stops the member, wherever it is. The error of
+// Props itself is that cfg makes no sense.
 func (h *Host) Props(cfg GroupConfig) (*Group, *actor.Props, error) {
 	g, err := h.newGroup(cfg)
 	if err != nil {

@@ -94,7 +94,7 @@ func (a Actions) names() (names []string) {
 //go:embed page
 var page embed.FS
 
-// New returns the handler.
+// New returns the handler; an error says what is wrong with cfg.
 func New(cfg Config) (http.Handler, error) {
 	switch {
 	case cfg.Hosts == nil:

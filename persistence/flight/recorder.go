@@ -89,7 +89,8 @@ func (r *Recorder) Rest() {
 	r.past, r.present, r.wait = part{}, part{}, 0
 }
 
-// Input is told that an input comes.
+// Input is told that an input comes. With Drain, Uint, Len and Data it makes a Recorder a
+// raftcore.Recorder: the node calls them, and nobody else need.
 func (r *Recorder) Input(n *raftcore.Node) { r.begin(n, false) }
 
 // Drain marks a Drain.
@@ -150,5 +151,5 @@ func (r *Recorder) Len(n int) int {
 	return n
 }
 
-// Data is not asked for: the commands are there.
+// Data is not called: it is for who reads back what was taken down.
 func (r *Recorder) Data(int) []byte { return nil }
