@@ -26,7 +26,9 @@ var stateMiB = flag.Int64("state", 1024, "MiB of state that BenchmarkSnapshot mo
 
 // BenchmarkSnapshot has a learner that knows nothing join a group whose state is a gigabyte,
 // while clients propose: on real disks, over real sockets. It reports proposals a second
-// before and meanwhile, their ratio, the elections, and how long it took. Once is enough:
+// before, while the state moves, while the learner catches up with what was proposed meanwhile,
+// and after; the ratios to those before and after, because a log that is never cut costs more the
+// longer it is; the elections; and how long the two took. Once is enough:
 //
 //	go test ./tests/bench -run '^$' -bench Snapshot -benchtime 1x -timeout 30m
 func BenchmarkSnapshot(b *testing.B) {
@@ -173,7 +175,7 @@ func moveState(b *testing.B, size int64) {
 		return !slices.ContainsFunc(groups, func(g *actors.Group) bool { return status(g).First < 500 })
 	})
 	leads := status(groups[0])
-	before := rate(func() { <-time.After(15 * time.Second) })
+	before := rate(func() { <-time.After(time.Minute) })
 	fmt.Fprintf(os.Stderr, "before: %.0f proposals/s\n", before)
 	for _, h := range all {
 		if err := h.SetPeers(ctx, peers); err != nil {
@@ -184,17 +186,24 @@ func moveState(b *testing.B, size int64) {
 	if err := groups[0].ChangeMembers(ctx, actors.Members{Voters: []raftcore.NodeID{1, 2, 3}, Learners: []raftcore.NodeID{4}}); err != nil {
 		b.Fatal(err)
 	}
-	var took time.Duration
+	var took, catchingUp time.Duration
 	meanwhile := rate(func() {
 		took = await("it moves", func() bool { return status(learner).First >= 500 })
 	})
-	after := rate(func() { <-time.After(10 * time.Second) })
+	caughtUp := rate(func() {
+		catchingUp = await("it catches up", func() bool { return status(learner).Last+1000 > status(groups[0]).Last })
+	})
+	after := rate(func() { <-time.After(time.Minute) })
 	now := status(groups[0])
 	b.ReportMetric(before, "before/s")
 	b.ReportMetric(meanwhile, "meanwhile/s")
+	b.ReportMetric(caughtUp, "catching-up/s")
 	b.ReportMetric(after, "after/s")
+	around := (before + after) / 2
 	b.ReportMetric(meanwhile/before, "meanwhile/before")
-	b.ReportMetric(meanwhile/max(1, (before+after)/2), "meanwhile/around")
+	b.ReportMetric(meanwhile/around, "meanwhile/around")
+	b.ReportMetric(caughtUp/around, "catching-up/around")
 	b.ReportMetric(float64(now.Term-leads.Term), "elections")
 	b.ReportMetric(took.Seconds(), "s/move")
+	b.ReportMetric(catchingUp.Seconds(), "s/catch-up")
 }
