@@ -23,9 +23,8 @@ func (h *Host) logBusy(since uint64) bool {
 
 // yielding is how much longer than a window of chunks takes a snapshot rests after it, or than
 // it takes to write a megabyte, while the log has something to do. Whatever it is that the two share, disk, processor or wire, a
-// ninth of it is the most that the snapshot takes. With a fifth it had clients lose up to a
-// quarter of what they got: the peer has its work with it, too.
-const yielding = 8
+// fifth of it is the most that the snapshot takes.
+const yielding = 4
 
 // take takes the time for a chunk of so many bytes, or returns how long to wait and ask again.
 func (p *pace) take(bytes, perSecond int, now raftcore.Instant) (wait time.Duration) {

@@ -234,7 +234,7 @@ var yieldMutants = []mutant{
 		{"courier.go", "d.rests = now.Add(min(yielding", "_ = (min(yielding"},
 	}},
 	{"P5", "a snapshot rests as long as it has worked", []edit{
-		{"pace.go", "const yielding = 8", "const yielding = 1"},
+		{"pace.go", "const yielding = 4", "const yielding = 1"},
 	}},
 	{"P5", "a snapshot rests for any time", []edit{
 		{"courier.go", "min(yielding*now.Sub(d.sent), c.host.cfg.Raft.ElectionTimeout/2)", "yielding*now.Sub(d.sent) + c.host.cfg.Raft.ElectionTimeout"},
@@ -271,7 +271,7 @@ var loadMutants = []mutant{
 		{"progress.go", " && n.log.commit > l.commit {", " {"},
 	}},
 	{"P5", "a peer falls behind because it yields", []edit{
-		{"progress.go", "came/2 >= grew", "came+1 > 0"},
+		{"progress.go", "grew > 0 && came/2 >= grew", "grew > 0"},
 	}},
 	{"P5", "nobody wakes a leader that rests", []edit{
 		{"leader.go", "at = min(at, p.loads.until)", "_ = p"},
