@@ -519,9 +519,6 @@ func (n *Node) leaderDeadline() Instant {
 		if p.state == ProgressReplicate && p.sentCommit < n.log.commit {
 			at = min(at, n.tellBy())
 		}
-		if p.loads.until > n.now && !p.loading {
-			at = min(at, p.loads.until)
-		}
 	}
 	if at > n.leader.quorumUntil {
 		n.leader.quorumUntil = n.quorumHeardAt().Add(n.cfg.ElectionTimeout)

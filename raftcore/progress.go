@@ -59,7 +59,6 @@ type progress struct {
 	probed   bool   // in probe: an answer is awaited
 	asked    uint64 // in probe: the first round that asked the present question
 	loading  bool   // a Load is under way
-	loads    loads
 	inflight inflight
 
 	snapshot   Index   // in snapshot: the last entry that it covers
@@ -111,39 +110,8 @@ func (p *progress) becomeSnapshot(last Index, by Instant) {
 	p.inflight.clear()
 }
 
-// loads is how fast a peer is sent what the leader has to read from its disk: a peer that is far
-// behind could otherwise have the disk, the processor and the wire to itself, while clients wait.
-type loads struct {
-	patient bool    // before the newest one the peer gained on the others
-	began   Instant // the newest one
-	match   Index   // as it was then
-	commit  Index
-	until   Instant // to rest; 0: that is not known yet
-}
-
-// yielding is how much longer than a load takes, until the peer has what it brings, the leader
-// rests after it.
-const yielding = 4
-
-// yields reports whether the next load for a peer waits. It does so while others commit without
-// the peer, and never where that keeps it from catching up: it comes twice as far in the same time
-// as they do.
-func (n *Node) yields(p *progress) bool {
-	l := &p.loads
-	arrived := p.inflight.count == 0 // or it is not clear yet how long it takes
-	if l.patient && arrived && l.until == 0 && n.log.commit > l.commit {
-		l.until = n.now.Add(min(yielding*n.now.Sub(l.began), n.cfg.HeartbeatInterval))
-	}
-	return l.patient && (!arrived || n.now < l.until)
-}
-
 // load asks the disk for entries that have left the window.
 func (n *Node) load(p *progress) {
-	if n.yields(p) {
-		return
-	}
-	came, grew := p.match-min(p.match, p.loads.match), n.log.commit-p.loads.commit
-	p.loads = loads{patient: grew > 0 && came/2 >= grew, began: n.now, match: p.match, commit: n.log.commit}
 	p.loading = true
 	n.out.Load = append(n.out.Load, Load{
 		For: p.id, Term: n.hard.Term, From: p.next, To: min(n.log.windowFirst()-1, n.lastFor(p)), MaxBytes: n.cfg.MaxAppendBytes,
