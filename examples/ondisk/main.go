@@ -145,7 +145,10 @@ func run(ctx context.Context, o settings) (err error) {
 		Name:    "ledger",
 		Machine: func() actors.StateMachine { return newLedger(filepath.Join(o.dir, "ledger"), say) },
 	})
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		return nil // stopped before it had started
+	case err != nil:
 		return err
 	}
 	open.Store(group)
