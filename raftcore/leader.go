@@ -247,6 +247,14 @@ func (n *Node) showSign(p *progress) {
 	n.sendAppendRequest(p.id, AppendRequest{Commit: n.log.commit, Round: n.leader.round, Urgent: true})
 }
 
+// load asks the disk for entries that have left the window.
+func (n *Node) load(p *progress) {
+	p.loading = true
+	n.out.Load = append(n.out.Load, Load{
+		For: p.id, Term: n.hard.Term, From: p.next, To: min(n.log.windowFirst()-1, n.lastFor(p)), MaxBytes: n.cfg.MaxAppendBytes,
+	})
+}
+
 // sendLoaded sends entries that were read from the disk, if they are still
 // what the peer needs.
 func (n *Node) sendLoaded(in Loaded) {

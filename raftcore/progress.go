@@ -110,14 +110,6 @@ func (p *progress) becomeSnapshot(last Index, by Instant) {
 	p.inflight.clear()
 }
 
-// load asks the disk for entries that have left the window.
-func (n *Node) load(p *progress) {
-	p.loading = true
-	n.out.Load = append(n.out.Load, Load{
-		For: p.id, Term: n.hard.Term, From: p.next, To: min(n.log.windowFirst()-1, n.lastFor(p)), MaxBytes: n.cfg.MaxAppendBytes,
-	})
-}
-
 // catchUp measures whether a learner could vote without holding up the others
 // (thesis §4.2.1). A round is over when the peer has what the leader's log had
 // when the round began.
