@@ -316,6 +316,9 @@ func (n *Node) appendReply(m *Message, r *AppendReply) {
 		return
 	}
 	if r.Match > p.match {
+		if p.match < p.snapshot && p.snapshot <= r.Match {
+			p.behind = n.log.last - r.Match // it has arrived
+		}
 		p.match, p.matchedIn = r.Match, n.leader.round
 		p.reachedAt = n.now
 		p.catchUp.grewAt = n.now

@@ -63,7 +63,10 @@ type progress struct {
 
 	snapshot   Index   // in snapshot: the last entry that it covers
 	snapshotBy Instant // in snapshot: when to think that it was lost
-	catchUp    catchUp
+	// behind is how much it lacked when its snapshot had arrived, or when the log was last cut
+	// and waited for it. It is 0 if the log does not wait.
+	behind  Index
+	catchUp catchUp
 
 	// round is the newest heartbeat round that the peer has echoed, and heardAt
 	// when it came.

@@ -85,8 +85,14 @@ func (n *Node) snapshotTaken(in SnapshotTaken) {
 		base = max(base, in.Index-keep)
 	}
 	for i := range n.leader.peers {
-		if p := &n.leader.peers[i]; p.state == ProgressSnapshot {
+		switch p := &n.leader.peers[i]; {
+		case p.state == ProgressSnapshot:
 			base = min(base, p.snapshot) // it needs what follows, or yet another snapshot
+		case n.log.last-p.match < p.behind: // the same: and it comes nearer, so the log does not grow
+			p.behind = n.log.last - p.match
+			base = min(base, p.match)
+		default:
+			p.behind = 0
 		}
 	}
 	n.compact(min(base, n.applying.sent, n.log.saved))

@@ -336,6 +336,66 @@ func TestS6_WhatFollowsASnapshotThatIsUnderWayIsKept(t *testing.T) {
 	}
 }
 
+// growsAndCuts has a leader and node 2 commit so many entries, and its machine take a snapshot of
+// all of them.
+func (n *stage) growsAndCuts(by int) {
+	n.t.Helper()
+	for range by {
+		n.steps(Propose{})
+	}
+	n.saves()
+	n.acknowledged(2, n.state.Last)
+	n.applies()
+	n.steps(SnapshotTaken{Index: n.applied, Time: n.time})
+	n.saves()
+}
+
+// Who has taken a snapshot in lacks what came after it was taken. A log that is cut meanwhile
+// waits for him as long as he comes nearer, or he would be sent one snapshot after the other.
+func TestS6_TheLogWaitsForWhoCatchesUpAfterASnapshot(t *testing.T) {
+	n := leading(t, compacts(100, 0))
+	n.rejected(3, EntryID{})
+	n.rejected(3, EntryID{})
+	n.growsAndCuts(20)
+	n.hears(3, 2, &AppendReply{Match: 10, Round: n.askedOf(2).Round}) // it has arrived
+	lacked := n.state.Last - 10
+	for match := Index(10); match+5 < n.state.Last; {
+		match += 5
+		n.acknowledged(3, match)
+		n.growsAndCuts(3)
+		if lacks := n.state.Last - match; lacks >= lacked {
+			t.Fatalf("%d entries are lacking, and %d were: this is no test", lacks, lacked)
+		} else {
+			lacked = lacks
+		}
+		if want := min(match, n.applied) + 1; n.state.First != want || n.peerState(3) != "replicate" {
+			t.Fatalf("it has %d of %d, and the log begins at %d; %v", match, n.state.Last, n.state.First, n.state.Peers)
+		}
+	}
+	if n.snapshotsTo(3) != 1 {
+		t.Errorf("%d snapshots were sent", n.snapshotsTo(3))
+	}
+}
+
+// Who comes no nearer has the log wait for nothing. It would grow without end.
+func TestS6_TheLogWaitsForNobodyWhoComesNoNearer(t *testing.T) {
+	n := leading(t, compacts(100, 0))
+	n.rejected(3, EntryID{})
+	n.rejected(3, EntryID{})
+	n.growsAndCuts(20)
+	n.hears(3, 2, &AppendReply{Match: 10, Round: n.askedOf(2).Round})
+	n.hears(3, 2, &AppendReply{Match: 15, Round: n.askedOf(2).Round})
+	n.growsAndCuts(5)
+	if n.state.First != n.applied+1 {
+		t.Errorf("it has 15 of %d, as far away as before, and the log begins at %d", n.state.Last, n.state.First)
+	}
+	n.hears(3, 2, &AppendReply{Match: n.state.Last, Round: n.askedOf(2).Round})
+	n.growsAndCuts(1)
+	if n.state.First != n.applied+1 {
+		t.Errorf("it has had everything, and the log begins at %d, and not at %d", n.state.First, n.applied+1)
+	}
+}
+
 // Who failed at once is not sent it again at once.
 func TestS6_AFailedTransferBeginsAgainWithTheNextHeartbeat(t *testing.T) {
 	n := sending(t)

@@ -177,6 +177,7 @@ func (p *progress) visit(a Archive) {
 	p.inflight.visit(a)
 	num(a, &p.snapshot)
 	num(a, &p.snapshotBy)
+	num(a, &p.behind)
 	num(a, &p.catchUp.target)
 	num(a, &p.catchUp.began)
 	flag(a, &p.catchUp.quick)

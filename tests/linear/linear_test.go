@@ -140,10 +140,13 @@ func spoil(t *testing.T, seed uint64, history []rafttest.StackOp) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	history = slices.DeleteFunc(slices.Clone(history), func(o rafttest.StackOp) bool { return !o.Linearizable() })
 	slices.SortStableFunc(history, func(a, b rafttest.StackOp) int { return cmp.Compare(a.Return, b.Return) })
-	i := rng.IntN(min(100, len(history)))
-	for history[i].Outcome != rafttest.Happened {
-		i = rng.IntN(min(100, len(history)))
+	var answered []int
+	for i := range history {
+		if history[i].Outcome == rafttest.Happened {
+			answered = append(answered, i)
+		}
 	}
+	i := answered[rng.IntN(min(100, len(answered)))]
 	history[i].Answer += "1"
 	told := history[i].Return
 	history = slices.DeleteFunc(history, func(o rafttest.StackOp) bool { return o.Call > told })

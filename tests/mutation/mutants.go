@@ -230,9 +230,8 @@ var coreMutants = []mutant{
 		{"follower.go", "if !n.log.has(r.Prev) || n.late(m) {", "if len(r.Entries) > 0 && !n.log.has(r.Prev) || n.late(m) {"},
 	}},
 	{"R3", "an echo advances match to what was sent", []edit{
-		{"leader.go", `if r.Match > p.match {
-		p.match, p.matchedIn = r.Match,`, `if p.next-1 > p.match {
-		p.match, p.matchedIn = p.next-1,`},
+		{"leader.go", "if r.Match > p.match {", "if p.next-1 > p.match {"},
+		{"leader.go", "p.match, p.matchedIn = r.Match,", "p.match, p.matchedIn = p.next-1,"},
 	}},
 	{"R3", "a follower acknowledges all of its log", []edit{
 		{"promise.go", "match := min(f.verified, n.log.saved)", "match := n.log.saved"},
@@ -591,6 +590,15 @@ var coreMutants = []mutant{
 	}},
 	{"S6", "the log is compacted under a transfer", []edit{
 		{"snapshot.go", "base = min(base, p.snapshot)", "_ = p"},
+	}},
+	{"S6", "the log is compacted under who catches up after a transfer", []edit{
+		{"snapshot.go", "base = min(base, p.match)", "_ = p"},
+	}},
+	{"S6", "the log waits for who comes no nearer", []edit{
+		{"snapshot.go", "case n.log.last-p.match < p.behind:", "case p.behind > 0:"},
+	}},
+	{"S6", "the log waits for who was near at first", []edit{
+		{"snapshot.go", "\t\t\tp.behind = n.log.last - p.match\n", ""},
 	}},
 	{"S7", "a snapshot that failed is never asked for again", []edit{
 		{"snapshot.go", `s.asked = false
