@@ -10,20 +10,16 @@ import (
 
 func (id EntryID) String() string { return fmt.Sprintf("%d/%d", id.Term, id.Index) }
 
-func (k EntryKind) String() string {
-	switch k {
-	case EntryNoop:
-		return "noop"
-	case EntryCommand:
-		return "command"
-	case EntryConfig:
-		return "config"
-	case EntryHost:
-		return "host"
-	case EntryMeta:
-		return "meta"
+// named returns the name of one of a few numbered things.
+func named[T ~uint8](what string, i T, names ...string) string {
+	if int(i) < len(names) {
+		return names[i]
 	}
-	return fmt.Sprintf("kind-%d", uint8(k))
+	return fmt.Sprintf("%s-%d", what, uint8(i))
+}
+
+func (k EntryKind) String() string {
+	return named("kind", k, "kind-0", "noop", "command", "config", "host", "meta")
 }
 
 func (e Entry) String() string {
@@ -42,17 +38,7 @@ func (e Entry) String() string {
 }
 
 func (r Role) String() string {
-	switch r {
-	case Follower:
-		return "follower"
-	case PreCandidate:
-		return "pre-candidate"
-	case Candidate:
-		return "candidate"
-	case Leader:
-		return "leader"
-	}
-	return fmt.Sprintf("role-%d", uint8(r))
+	return named("role", r, "follower", "pre-candidate", "candidate", "leader")
 }
 
 func (c ConfState) String() string {
@@ -71,45 +57,10 @@ func (c ConfState) String() string {
 }
 
 func (o Outcome) String() string {
-	switch o {
-	case Done:
-		return "done"
-	case NotLeader:
-		return "not leader"
-	case Busy:
-		return "busy"
-	case Overwritten:
-		return "overwritten"
-	case TooLarge:
-		return "too large"
-	case NotPristine:
-		return "not pristine"
-	case BadConfig:
-		return "bad configuration"
-	case ConfigChanged:
-		return "the configuration has changed"
-	case ChangeInProgress:
-		return "a change is in progress"
-	case NotReady:
-		return "not ready"
-	case NotCaughtUp:
-		return "not caught up"
-	case Transferring:
-		return "transferring"
-	case NotVoter:
-		return "not a voter"
-	case TimedOut:
-		return "timed out"
-	case CalledOff:
-		return "called off"
-	case LeadershipLost:
-		return "leadership lost"
-	case Compacted:
-		return "compacted"
-	case NotInPlace:
-		return "not in place"
-	}
-	return fmt.Sprintf("outcome-%d", uint8(o))
+	return named("outcome", o, "done", "not leader", "busy", "overwritten", "too large", "not pristine",
+		"bad configuration", "the configuration has changed", "a change is in progress", "not ready",
+		"not caught up", "transferring", "not a voter", "timed out", "called off", "leadership lost",
+		"compacted", "not in place")
 }
 
 func (m Message) String() string {
@@ -180,19 +131,11 @@ func (b *ReadReply) String() string {
 }
 
 func (s Stage) String() string {
-	names := [...]string{"none", "queued", "saved", "committed", "applied"}
-	if int(s) < len(names) {
-		return names[s]
-	}
-	return fmt.Sprintf("stage-%d", uint8(s))
+	return named("stage", s, "none", "queued", "saved", "committed", "applied")
 }
 
 func (s CommitStatus) String() string {
-	names := [...]string{"unknown", "in progress", "committed", "rejected"}
-	if int(s) < len(names) {
-		return names[s]
-	}
-	return fmt.Sprintf("status-%d", uint8(s))
+	return named("status", s, "unknown", "in progress", "committed", "rejected")
 }
 
 func (b *AppendReply) String() string {
@@ -264,11 +207,7 @@ func (s StageAt) String() string {
 func (r ReadReady) String() string { return fmt.Sprintf("Read tag=%d at %d", r.Tag, r.Index) }
 
 func (s SnapshotStatus) String() string {
-	names := [...]string{"none", "moving", "delivered", "failed"}
-	if int(s) < len(names) {
-		return names[s]
-	}
-	return fmt.Sprintf("snapshot-status-%d", uint8(s))
+	return named("snapshot-status", s, "none", "moving", "delivered", "failed")
 }
 
 func (p PeerStatus) String() string {

@@ -37,11 +37,7 @@ const (
 )
 
 func (k TraceKind) String() string {
-	names := [...]string{"none", "init", "role", "append", "commit", "config", "saved", "compact", "snapshot", "send", "receive"}
-	if int(k) < len(names) {
-		return names[k]
-	}
-	return "unknown"
+	return named("trace", k, "none", "init", "role", "append", "commit", "config", "saved", "compact", "snapshot", "send", "receive")
 }
 
 // Trace has hook told of every transition from now on, from within Step and
