@@ -247,14 +247,6 @@ func (n *Node) showSign(p *progress) {
 	n.sendAppendRequest(p.id, AppendRequest{Commit: n.log.commit, Round: n.leader.round, Urgent: true})
 }
 
-// load asks the disk for entries that have left the window.
-func (n *Node) load(p *progress) {
-	p.loading = true
-	n.out.Load = append(n.out.Load, Load{
-		For: p.id, Term: n.hard.Term, From: p.next, To: min(n.log.windowFirst()-1, n.lastFor(p)), MaxBytes: n.cfg.MaxAppendBytes,
-	})
-}
-
 // sendLoaded sends entries that were read from the disk, if they are still
 // what the peer needs.
 func (n *Node) sendLoaded(in Loaded) {
@@ -529,6 +521,9 @@ func (n *Node) leaderDeadline() Instant {
 		at = min(at, p.heartbeatAt)
 		if p.state == ProgressReplicate && p.sentCommit < n.log.commit {
 			at = min(at, n.tellBy())
+		}
+		if p.loads.rests > n.now && !p.loading {
+			at = min(at, p.loads.rests)
 		}
 	}
 	if at > n.leader.quorumUntil {

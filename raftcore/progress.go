@@ -1,7 +1,7 @@
 package raftcore
 
 import (
-	"fmt"
+	"math"
 	"time"
 )
 
@@ -21,13 +21,7 @@ const (
 	ProgressSnapshot
 )
 
-func (s ProgressState) String() string {
-	names := [...]string{"probe", "replicate", "snapshot"}
-	if int(s) < len(names) {
-		return names[s]
-	}
-	return fmt.Sprintf("progress-%d", uint8(s))
-}
+func (s ProgressState) String() string { return named("progress", s, "probe", "replicate", "snapshot") }
 
 // progress is a leader's view of one peer.
 type progress struct {
@@ -59,6 +53,7 @@ type progress struct {
 	probed   bool   // in probe: an answer is awaited
 	asked    uint64 // in probe: the first round that asked the present question
 	loading  bool   // a Load is under way
+	loads    loads
 	inflight inflight
 
 	snapshot   Index   // in snapshot: the last entry that it covers
@@ -111,6 +106,49 @@ func (p *progress) becomeSnapshot(last Index, by Instant) {
 	p.snapshot, p.snapshotBy = last, by
 	p.loading = false
 	p.inflight.clear()
+}
+
+// loads is how fast a peer is sent what the leader has to read from its disk: a peer that is far
+// behind could otherwise have the disk, the processor and the wire to itself, while clients wait.
+type loads struct {
+	began  Instant // the newest one
+	match  Index   // as it was then
+	commit Index
+	rests  Instant // until when; later than any instant: until it is clear how long the load takes
+}
+
+// yielding is how much longer than a load takes, until the peer has what it brings, the leader
+// rests after it.
+const yielding = 4
+
+// yields reports whether the next load for a peer waits. It does so while others commit without
+// the peer.
+func (n *Node) yields(p *progress) bool {
+	l := &p.loads
+	if l.rests == math.MaxInt64 && p.inflight.count == 0 {
+		l.rests = n.now
+		if n.log.commit > l.commit {
+			l.rests = n.now.Add(min(yielding*n.now.Sub(l.began), n.cfg.HeartbeatInterval))
+		}
+	}
+	return n.now < l.rests
+}
+
+// load asks the disk for entries that have left the window. Nobody rests after it who would not
+// catch up then: in the same time a peer comes twice as far as those who commit without it.
+func (n *Node) load(p *progress) {
+	if n.yields(p) {
+		return
+	}
+	came, grew := p.match-min(p.match, p.loads.match), n.log.commit-p.loads.commit
+	p.loads = loads{began: n.now, match: p.match, commit: n.log.commit}
+	if grew > 0 && came/2 >= grew {
+		p.loads.rests = math.MaxInt64
+	}
+	p.loading = true
+	n.out.Load = append(n.out.Load, Load{
+		For: p.id, Term: n.hard.Term, From: p.next, To: min(n.log.windowFirst()-1, n.lastFor(p)), MaxBytes: n.cfg.MaxAppendBytes,
+	})
 }
 
 // catchUp measures whether a learner could vote without holding up the others

@@ -71,6 +71,7 @@ func suites() []suite {
 		{"actors", [][]string{{"./actors", "-run", "O1_|FewWords|ASpan"}, {"-C", "tests/otel", "."}}, telemetryMutants},
 		{"actors", [][]string{{"./actors", "-run", "SnapshotsShow|HostLists"}}, progressMutants},
 		{"actors", [][]string{{"./actors", "-run", "SnapshotsYield|ASnapshotYields"}}, yieldMutants},
+		{"raftcore", [][]string{{"./raftcore", "-run", "APeerThat|APeerDoesNot|ARestIs"}}, loadMutants},
 		{"actors/dashboard", [][]string{{"./actors/dashboard"}}, dashboardMutants},
 		{"actors", [][]string{{"./actors", "-run", "AnotherProcess|NotUnderstood|AClientElsewhere|OwnHook|IsAskedAbout"}}, clientMutants},
 		{"actors", [][]string{{"./actors", "-run", "Learner"}}, learnerMutants},

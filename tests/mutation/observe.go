@@ -252,3 +252,28 @@ var yieldMutants = []mutant{
 		{"pace.go", "s.host.cfg.Runtime == s.host.dispatcher && s.host.logBusy(s.saves) {", "s.host.cfg.Runtime == s.host.dispatcher {"},
 	}},
 }
+
+// loadMutants are defects of how a peer that is far behind yields to the others.
+var loadMutants = []mutant{
+	{"P5", "a peer that is far behind does not yield", []edit{
+		{"progress.go", "return n.now < l.rests", "return false"},
+	}},
+	{"P5", "a peer that is far behind rests as long as it has worked", []edit{
+		{"progress.go", "const yielding = 4", "const yielding = 1"},
+	}},
+	{"P5", "a peer that is far behind rests for any time", []edit{
+		{"progress.go", "min(yielding*n.now.Sub(l.began), n.cfg.HeartbeatInterval)", "yielding * n.now.Sub(l.began)"},
+	}},
+	{"P5", "loads overlap while others commit", []edit{
+		{"progress.go", "l.rests == math.MaxInt64 && p.inflight.count == 0", "l.rests == math.MaxInt64"},
+	}},
+	{"P5", "a peer yields to nobody", []edit{
+		{"progress.go", "if n.log.commit > l.commit {", "if true {"},
+	}},
+	{"P5", "a peer falls behind because it yields", []edit{
+		{"progress.go", "grew > 0 && came/2 >= grew", "grew > 0"},
+	}},
+	{"P5", "nobody wakes a leader that rests", []edit{
+		{"leader.go", "at = min(at, p.loads.rests)", "_ = p"},
+	}},
+}
