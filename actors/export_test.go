@@ -2,6 +2,13 @@ package actors
 
 import "github.com/castaway-go/castaway/raftcore"
 
+const (
+	ResponseOK         = responseOK
+	ResponseRejected   = responseRejected
+	ResponseBadMembers = responseBadMembers
+	ResponseNotAllowed = responseNotAllowed
+)
+
 // Recording returns how many nodes of the host have a recording.
 func (h *Host) Recording() int64 { return h.recording.Active() }
 

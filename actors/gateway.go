@@ -40,9 +40,9 @@ type ClientRequest struct {
 
 // ClientResponse answers a ClientRequest.
 type ClientResponse struct {
-	// Outcome is ResponseOK, ResponseRejected, ResponseUnknown or ResponseQueryError.
+	// Outcome says whether it is done, never happened, may have happened, or is a query's
+	// error. Failure is why it is not done.
 	Outcome ResponseOutcome
-	// Failure is why, if it is not ResponseOK.
 	Failure Failure
 	Data    []byte
 	Index   raftcore.Index // see Response.Index; and the entry of a QuarantineError
@@ -70,27 +70,27 @@ type Failure struct {
 
 // causes are the errors that a client may test for.
 var causes = slices.Concat([]cause{
-	{ResponseNotLeader, ErrNotLeader},
-	{ResponseBusy, ErrBusy},
-	{ResponseTooLarge, ErrTooLarge},
-	{ResponseDiskFull, ErrDiskFull},
-	{ResponseOverwritten, ErrOverwritten},
-	{ResponseStopped, ErrStopped},
-	{ResponseFaulted, ErrFaulted},
-	{ResponseTooOld, ErrTooOld},
-	{ResponseBadRequest, ErrBadRequest},
-	{ResponseUnreachable, ErrUnreachable},
-	{ResponseGone, errGone},
-	{ResponseCatchingUp, errCatchingUp},
-	{ResponseRemoved, ErrRemoved},
-	{ResponseNoGroup, ErrNoGroup},
-	{ResponseSessionExpired, ErrSessionExpired},
-	{ResponseQuarantined, ErrQuarantined},
-	{ResponseSkipped, ErrSkipped},
-	{ResponseMachineFault, ErrMachineFault},
-	{ResponseStorageFault, ErrStorageFault},
-	{ResponseInvariantFault, ErrInvariantFault},
-	{ResponseWitness, ErrWitness},
+	{responseNotLeader, ErrNotLeader},
+	{responseBusy, ErrBusy},
+	{responseTooLarge, ErrTooLarge},
+	{responseDiskFull, ErrDiskFull},
+	{responseOverwritten, ErrOverwritten},
+	{responseStopped, ErrStopped},
+	{responseFaulted, ErrFaulted},
+	{responseTooOld, ErrTooOld},
+	{responseBadRequest, ErrBadRequest},
+	{responseUnreachable, ErrUnreachable},
+	{responseGone, errGone},
+	{responseCatchingUp, errCatchingUp},
+	{responseRemoved, ErrRemoved},
+	{responseNoGroup, ErrNoGroup},
+	{responseSessionExpired, ErrSessionExpired},
+	{responseQuarantined, ErrQuarantined},
+	{responseSkipped, ErrSkipped},
+	{responseMachineFault, ErrMachineFault},
+	{responseStorageFault, ErrStorageFault},
+	{responseInvariantFault, ErrInvariantFault},
+	{responseWitness, ErrWitness},
 }, leadResponses)
 
 // failure puts an error into words.
@@ -136,7 +136,7 @@ func (f *Failure) err(family error) *toldError {
 
 // clientResponse puts an outcome into words for a client.
 func (o outcome) clientResponse(r *Request) *ClientResponse {
-	out := &ClientResponse{Outcome: ResponseOK, Data: o.data, Index: o.index, Age: o.age}
+	out := &ClientResponse{Outcome: responseOK, Data: o.data, Index: o.index, Age: o.age}
 	if o.err != nil {
 		out.fail(o.err)
 		return out
@@ -157,12 +157,12 @@ func (o outcome) clientResponse(r *Request) *ClientResponse {
 
 // fail has the response be an error.
 func (r *ClientResponse) fail(err error) {
-	*r = ClientResponse{Outcome: ResponseQueryError, Failure: failure(err), Hosts: r.Hosts}
+	*r = ClientResponse{Outcome: responseQueryError, Failure: failure(err), Hosts: r.Hosts}
 	switch {
 	case errors.Is(err, ErrUnknown):
-		r.Outcome = ResponseUnknown
+		r.Outcome = responseUnknown
 	case errors.Is(err, ErrRejected):
-		r.Outcome = ResponseRejected
+		r.Outcome = responseRejected
 	}
 	var notLeader *NotLeaderError
 	var quarantined *QuarantineError
@@ -187,11 +187,11 @@ func Refused(why error) *ClientResponse {
 func (r *ClientResponse) err(o Operation) error {
 	var family error
 	switch r.Outcome {
-	case ResponseOK:
+	case responseOK:
 		return nil
-	case ResponseRejected:
+	case responseRejected:
 		family = ErrRejected
-	case ResponseQueryError:
+	case responseQueryError:
 	default: // of a later version, too
 		if family = ErrRejected; o.acts() {
 			family = ErrUnknown
@@ -199,11 +199,11 @@ func (r *ClientResponse) err(o Operation) error {
 	}
 	e := r.Failure.err(family)
 	switch has := func(o ResponseOutcome) bool { return slices.Contains(r.Failure.Reasons, o) }; {
-	case has(ResponseNotLeader):
+	case has(responseNotLeader):
 		e.as = &NotLeaderError{Leader: r.Leader}
-	case r.Busy != nil && has(ResponseBusy):
+	case r.Busy != nil && has(responseBusy):
 		e.as = r.Busy
-	case has(ResponseQuarantined):
+	case has(responseQuarantined):
 		e.as = &QuarantineError{Entry: r.Index}
 	}
 	return e
@@ -230,7 +230,7 @@ func (r *ClientResponse) outcome(op Operation) outcome {
 // Elsewhere reports whether another member may give a better answer: this one does not
 // lead and knows of no leader, is down, has gone, or was never there.
 func (r *ClientResponse) Elsewhere() bool {
-	return r.Outcome == ResponseRejected && elsewhere(r.Failure.err(ErrRejected))
+	return r.Outcome == responseRejected && elsewhere(r.Failure.err(ErrRejected))
 }
 
 // Ask makes one try of a client's request, at this host's member of the group. It does not
@@ -244,7 +244,7 @@ func (h *Host) Ask(ctx context.Context, r *ClientRequest, answer func(*ClientRes
 	}
 	switch {
 	case r.Operation == 0 && r.Hosts:
-		out := &ClientResponse{Outcome: ResponseOK}
+		out := &ClientResponse{Outcome: responseOK}
 		if g != nil {
 			s, _ := g.board.latest()
 			out.Leader = s.Leader

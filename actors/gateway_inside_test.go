@@ -74,7 +74,7 @@ func TestAResponseThatIsNotUnderstoodIsUnknown(t *testing.T) {
 	if err := r.outcome(Read).err; !errors.Is(err, ErrRejected) || errors.Is(err, ErrUnknown) {
 		t.Errorf("a read, which has no effect, ends with %v", err)
 	}
-	if err := (&ClientResponse{Outcome: ResponseOK}).outcome(GetStatus).err; !errors.Is(err, ErrRejected) {
+	if err := (&ClientResponse{Outcome: responseOK}).outcome(GetStatus).err; !errors.Is(err, ErrRejected) {
 		t.Errorf("an answer without the status that was asked for ends with %v", err)
 	}
 }
@@ -102,7 +102,7 @@ func fails(err error) func(*ClientRequest) (*ClientResponse, error) {
 
 // C1: what is asked again, and what is not, is the same for a client elsewhere.
 func TestC1_AClientElsewhereAsksAgainOnlyWhatIsSafe(t *testing.T) {
-	done := says(&ClientResponse{Outcome: ResponseOK, Data: []byte("done"), Index: 7})
+	done := says(&ClientResponse{Outcome: responseOK, Data: []byte("done"), Index: 7})
 	ctx := context.Background()
 	for name, c := range map[string]struct {
 		answers []func(*ClientRequest) (*ClientResponse, error)
@@ -138,8 +138,8 @@ func TestC1_AClientElsewhereAsksAgainOnlyWhatIsSafe(t *testing.T) {
 
 	// In a session it is asked again whatever came of it, as the same command.
 	s := &script{answers: []func(*ClientRequest) (*ClientResponse, error){
-		says(&ClientResponse{Outcome: ResponseOK, Session: 5}), fails(ErrUnknown), says(Refused(ErrBusy)), fails(ErrUnreachable), says(Refused(ErrUnknown)), done,
-		says(&ClientResponse{Outcome: ResponseOK}),
+		says(&ClientResponse{Outcome: responseOK, Session: 5}), fails(ErrUnknown), says(Refused(ErrBusy)), fails(ErrUnreachable), says(Refused(ErrUnknown)), done,
+		says(&ClientResponse{Outcome: responseOK}),
 	}}
 	session, err := NewClient("g", s).OpenSession(ctx, time.Hour)
 	if err != nil {
@@ -161,7 +161,7 @@ func TestC1_AClientElsewhereAsksAgainOnlyWhatIsSafe(t *testing.T) {
 	led := func(by raftcore.NodeID) func(*ClientRequest) (*ClientResponse, error) {
 		s := &Status{State: Running}
 		s.Leader = by
-		return says(&ClientResponse{Outcome: ResponseOK, Status: s})
+		return says(&ClientResponse{Outcome: responseOK, Status: s})
 	}
 	s = &script{answers: []func(*ClientRequest) (*ClientResponse, error){led(1), fails(ErrUnknown), led(raftcore.Nobody), led(2)}}
 	if err := NewClient("g", s).Transfer(ctx, raftcore.Nobody); err != nil || len(s.answers) > 0 {
@@ -190,7 +190,7 @@ func sessionElsewhere(t *testing.T) {
 		case closed.Load():
 			return nil, ErrStopped
 		case r.Operation == OpenSession:
-			return &ClientResponse{Outcome: ResponseOK, Session: 5}, nil
+			return &ClientResponse{Outcome: responseOK, Session: 5}, nil
 		case r.Operation == KeepSession && stopped.Load():
 			select {
 			case signs <- true:
@@ -204,7 +204,7 @@ func sessionElsewhere(t *testing.T) {
 			default:
 			}
 		}
-		return &ClientResponse{Outcome: ResponseOK}, nil
+		return &ClientResponse{Outcome: responseOK}, nil
 	})
 	ctx := context.Background()
 	session, err := NewClient("g", asker).OpenSession(ctx, 3*time.Second)

@@ -38,7 +38,7 @@ func TestAnUnknownOutcomeSaysWhy(t *testing.T) {
 		"the caller's time is over":      waited,
 		"its actor has stopped":          left,
 		"its leader does not lead":       n.refusal(raftcore.Reply{MaybeHappened: true}),
-		"another host does not know":     responseOutcome(&GroupResponse{Outcome: ResponseUnknown}).err,
+		"another host does not know":     responseOutcome(&GroupResponse{Outcome: responseUnknown}).err,
 		"another host is of a later one": responseOutcome(&GroupResponse{Outcome: 255}).err,
 	} {
 		if !errors.Is(err, ErrUnknown) || errors.Is(err, ErrRejected) || err.Error() == ErrUnknown.Error() {

@@ -164,16 +164,16 @@ type cause struct {
 
 // leadResponses are what such an outcome is called on the wire.
 var leadResponses = []cause{
-	{ResponseBadMembers, ErrBadMembers},
-	{ResponseConfigChanged, ErrConfigChanged},
-	{ResponseChangeInProgress, ErrChangeInProgress},
-	{ResponseNotCaughtUp, ErrNotCaughtUp},
-	{ResponseNotVoter, ErrNotVoter},
-	{ResponseNotInPlace, ErrNotInPlace},
-	{ResponseTransferFailed, ErrTransferFailed},
-	{ResponseNotReady, errNotReady},
-	{ResponseNotQuarantined, ErrNotQuarantined},
-	{ResponseNotAllowed, ErrNotAllowed},
+	{responseBadMembers, ErrBadMembers},
+	{responseConfigChanged, ErrConfigChanged},
+	{responseChangeInProgress, ErrChangeInProgress},
+	{responseNotCaughtUp, ErrNotCaughtUp},
+	{responseNotVoter, ErrNotVoter},
+	{responseNotInPlace, ErrNotInPlace},
+	{responseTransferFailed, ErrTransferFailed},
+	{responseNotReady, errNotReady},
+	{responseNotQuarantined, ErrNotQuarantined},
+	{responseNotAllowed, ErrNotAllowed},
 }
 
 // leadResponse returns what err is called on the wire, or zero if it is none of these.

@@ -20,12 +20,12 @@ func TestP10_NumbersAreWhatTheyWere(t *testing.T) {
 		is   ResponseOutcome
 		want uint8
 	}{
-		{ResponseOK, 1}, {ResponseNotLeader, 2}, {ResponseRejected, 3}, {ResponseBusy, 4}, {ResponseTooLarge, 5}, {ResponseUnknown, 6}, {ResponseQueryError, 7}, {ResponseDiskFull, 8},
-		{ResponseBadMembers, 16}, {ResponseConfigChanged, 17}, {ResponseChangeInProgress, 18}, {ResponseNotCaughtUp, 19}, {ResponseNotVoter, 20}, {ResponseTransferFailed, 21},
-		{ResponseNotReady, 22}, {ResponseNotQuarantined, 23}, {ResponseNotInPlace, 24},
-		{ResponseSessionExpired, 32}, {ResponseQuarantined, 33}, {ResponseSkipped, 34}, {ResponseNotAllowed, 35},
-		{ResponseOverwritten, 64}, {ResponseStopped, 65}, {ResponseFaulted, 66}, {ResponseTooOld, 67}, {ResponseBadRequest, 68}, {ResponseUnreachable, 69}, {ResponseGone, 70},
-		{ResponseCatchingUp, 71}, {ResponseRemoved, 72}, {ResponseNoGroup, 73}, {ResponseMachineFault, 74}, {ResponseStorageFault, 75}, {ResponseInvariantFault, 76}, {ResponseWitness, 77},
+		{responseOK, 1}, {responseNotLeader, 2}, {responseRejected, 3}, {responseBusy, 4}, {responseTooLarge, 5}, {responseUnknown, 6}, {responseQueryError, 7}, {responseDiskFull, 8},
+		{responseBadMembers, 16}, {responseConfigChanged, 17}, {responseChangeInProgress, 18}, {responseNotCaughtUp, 19}, {responseNotVoter, 20}, {responseTransferFailed, 21},
+		{responseNotReady, 22}, {responseNotQuarantined, 23}, {responseNotInPlace, 24},
+		{responseSessionExpired, 32}, {responseQuarantined, 33}, {responseSkipped, 34}, {responseNotAllowed, 35},
+		{responseOverwritten, 64}, {responseStopped, 65}, {responseFaulted, 66}, {responseTooOld, 67}, {responseBadRequest, 68}, {responseUnreachable, 69}, {responseGone, 70},
+		{responseCatchingUp, 71}, {responseRemoved, 72}, {responseNoGroup, 73}, {responseMachineFault, 74}, {responseStorageFault, 75}, {responseInvariantFault, 76}, {responseWitness, 77},
 	} {
 		if uint8(n.is) != n.want {
 			t.Errorf("outcome %d was %d", n.is, n.want)

@@ -16,32 +16,32 @@ func response(id uint64, o outcome) GroupResponse {
 	var busy *BusyError
 	switch {
 	case o.err == nil:
-		r.Outcome = ResponseOK
+		r.Outcome = responseOK
 	case errors.As(o.err, &notLeader):
-		r.Outcome, r.Leader = ResponseNotLeader, notLeader.Leader
+		r.Outcome, r.Leader = responseNotLeader, notLeader.Leader
 	case errors.Is(o.err, ErrBusy):
-		r.Outcome = ResponseBusy
+		r.Outcome = responseBusy
 		if errors.As(o.err, &busy) {
 			r.Message = busy.What
 		}
 	case errors.Is(o.err, ErrDiskFull):
-		r.Outcome = ResponseDiskFull
+		r.Outcome = responseDiskFull
 	case errors.Is(o.err, ErrTooLarge):
-		r.Outcome = ResponseTooLarge
+		r.Outcome = responseTooLarge
 	case errors.Is(o.err, ErrSessionExpired):
-		r.Outcome = ResponseSessionExpired
+		r.Outcome = responseSessionExpired
 	case errors.As(o.err, &quarantined) && errors.Is(o.err, ErrRejected):
-		r.Outcome, r.Index = ResponseQuarantined, quarantined.Entry
+		r.Outcome, r.Index = responseQuarantined, quarantined.Entry
 	case errors.Is(o.err, ErrSkipped):
-		r.Outcome = ResponseSkipped
+		r.Outcome = responseSkipped
 	case leadResponse(o.err) != 0:
 		r.Outcome, r.Message = leadResponse(o.err), detail(o.err)
 	case errors.Is(o.err, ErrUnknown):
-		r.Outcome = ResponseUnknown
+		r.Outcome = responseUnknown
 	case errors.Is(o.err, ErrRejected):
-		r.Outcome = ResponseRejected
+		r.Outcome = responseRejected
 	default:
-		r.Outcome, r.Message = ResponseQueryError, o.err.Error()
+		r.Outcome, r.Message = responseQueryError, o.err.Error()
 		r.Message = r.Message[:min(len(r.Message), maxMessage)]
 	}
 	return r
@@ -51,28 +51,28 @@ func response(id uint64, o outcome) GroupResponse {
 func responseOutcome(r *GroupResponse) outcome {
 	o := outcome{data: r.Data, index: r.Index}
 	switch r.Outcome {
-	case ResponseOK:
-	case ResponseNotLeader:
+	case responseOK:
+	case responseNotLeader:
 		o.err = &NotLeaderError{Leader: r.Leader}
-	case ResponseBusy:
+	case responseBusy:
 		if o.err = ErrBusy; r.Message != "" {
 			o.err = &BusyError{What: "the leader's host: " + r.Message}
 		}
-	case ResponseDiskFull:
+	case responseDiskFull:
 		o.err = ErrDiskFull
-	case ResponseQuarantined:
+	case responseQuarantined:
 		o.err = fmt.Errorf("%w: %w", ErrRejected, &QuarantineError{Entry: r.Index})
-	case ResponseSkipped:
+	case responseSkipped:
 		o.err = ErrSkipped
-	case ResponseSessionExpired:
+	case responseSessionExpired:
 		o.err = errNoSession
-	case ResponseTooLarge:
+	case responseTooLarge:
 		o.err = ErrTooLarge
-	case ResponseRejected:
+	case responseRejected:
 		o.err = errGone
-	case ResponseUnknown:
+	case responseUnknown:
 		o.err = errElsewhere
-	case ResponseQueryError:
+	case responseQueryError:
 		o.err = errors.New(r.Message)
 	default:
 		if o.err = leadError(r); o.err == nil {

@@ -144,10 +144,10 @@ type GroupRequest struct {
 type GroupResponse struct {
 	ID      uint64
 	Data    []byte
-	Index   raftcore.Index // for ResponseOK, see Response.Index; and for ResponseQuarantined
+	Index   raftcore.Index // of what is done, see Response.Index; or which a machine is quarantined at
 	Outcome ResponseOutcome
-	Leader  raftcore.NodeID // for ResponseNotLeader
-	Message string          // for ResponseQueryError, and those from ResponseBadMembers on
+	Leader  raftcore.NodeID // where the sender should have asked
+	Message string          // of a query's error, and of what concerns members, sessions and machines
 }
 
 // SnapshotPart is a piece of a snapshot's way from one host to another: an offer or
@@ -189,56 +189,57 @@ const (
 	SnapshotRefused                            // give it up
 )
 
-// ResponseOutcome is how a request ended on another host.
+// ResponseOutcome is how a request ended on another host. A Transport carries it as the number
+// that it is, which remote/PROTOCOL.md explains, and a caller is told an error.
 type ResponseOutcome uint8
 
 // The outcomes of a GroupRequest.
 const (
-	ResponseOK ResponseOutcome = iota + 1
-	ResponseNotLeader
-	ResponseRejected
-	ResponseBusy
-	ResponseTooLarge
-	ResponseUnknown
-	ResponseQueryError // Query returned an error
-	ResponseDiskFull
+	responseOK ResponseOutcome = iota + 1
+	responseNotLeader
+	responseRejected
+	responseBusy
+	responseTooLarge
+	responseUnknown
+	responseQueryError // Query returned an error
+	responseDiskFull
 )
 
 // The outcomes of a GroupRequest to change the members, or the leader, or to skip an entry.
 const (
-	ResponseBadMembers ResponseOutcome = iota + 16
-	ResponseConfigChanged
-	ResponseChangeInProgress
-	ResponseNotCaughtUp
-	ResponseNotVoter
-	ResponseTransferFailed
-	ResponseNotReady
-	ResponseNotQuarantined // to SkipEntry: the leader's state machine is not, at that entry
-	ResponseNotInPlace
+	responseBadMembers ResponseOutcome = iota + 16
+	responseConfigChanged
+	responseChangeInProgress
+	responseNotCaughtUp
+	responseNotVoter
+	responseTransferFailed
+	responseNotReady
+	responseNotQuarantined // to SkipEntry: the leader's state machine is not, at that entry
+	responseNotInPlace
 )
 
 // Other outcomes of a GroupRequest.
 const (
-	ResponseSessionExpired ResponseOutcome = iota + 32 // it is not open, or not any more
-	ResponseQuarantined                                // the leader's state machine is, at the entry that Index says
-	ResponseSkipped                                    // it was decided not to carry the command out
-	ResponseNotAllowed                                 // Message says why
+	responseSessionExpired ResponseOutcome = iota + 32 // it is not open, or not any more
+	responseQuarantined                                // the leader's state machine is, at the entry that Index says
+	responseSkipped                                    // it was decided not to carry the command out
+	responseNotAllowed                                 // Message says why
 )
 
 // What else a Failure may have for a reason, and who asked for another host is not told.
 const (
-	ResponseOverwritten ResponseOutcome = iota + 64
-	ResponseStopped
-	ResponseFaulted
-	ResponseTooOld
-	ResponseBadRequest
-	ResponseUnreachable
-	ResponseGone // the member is restarting
-	ResponseCatchingUp
-	ResponseRemoved
-	ResponseNoGroup
-	ResponseMachineFault
-	ResponseStorageFault
-	ResponseInvariantFault
-	ResponseWitness
+	responseOverwritten ResponseOutcome = iota + 64
+	responseStopped
+	responseFaulted
+	responseTooOld
+	responseBadRequest
+	responseUnreachable
+	responseGone // the member is restarting
+	responseCatchingUp
+	responseRemoved
+	responseNoGroup
+	responseMachineFault
+	responseStorageFault
+	responseInvariantFault
+	responseWitness
 )

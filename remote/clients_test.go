@@ -45,15 +45,15 @@ func clientResponses() []*actors.ClientResponse {
 		Snapshots: []actors.SnapshotProgress{{Stage: actors.SnapshotSending, Peer: 2, Index: 8, Done: 1, Size: 1 << 40, At: 99}},
 	}
 	return []*actors.ClientResponse{
-		{Outcome: actors.ResponseOK},
-		{Outcome: actors.ResponseOK, Data: []byte("answer"), Index: 1 << 50, Age: time.Millisecond, Leader: 3, Hosts: map[raftcore.NodeID]string{1: "a:1", 2: "b:2", 300: "[::1]:3"}},
-		{Outcome: actors.ResponseOK, Session: 99},
-		{Outcome: actors.ResponseOK, Status: status},
-		{Outcome: actors.ResponseOK, Status: &actors.Status{Group: "h"}, StatusFault: &actors.Failure{Message: "disk", Reasons: []actors.ResponseOutcome{actors.ResponseStorageFault}}},
-		{Outcome: actors.ResponseRejected, Failure: actors.Failure{Message: "full", Reasons: []actors.ResponseOutcome{actors.ResponseBusy}},
+		{Outcome: outcomeOK},
+		{Outcome: outcomeOK, Data: []byte("answer"), Index: 1 << 50, Age: time.Millisecond, Leader: 3, Hosts: map[raftcore.NodeID]string{1: "a:1", 2: "b:2", 300: "[::1]:3"}},
+		{Outcome: outcomeOK, Session: 99},
+		{Outcome: outcomeOK, Status: status},
+		{Outcome: outcomeOK, Status: &actors.Status{Group: "h"}, StatusFault: &actors.Failure{Message: "disk", Reasons: []actors.ResponseOutcome{outcomeStorageFault}}},
+		{Outcome: outcomeRejected, Failure: actors.Failure{Message: "full", Reasons: []actors.ResponseOutcome{outcomeBusy}},
 			Busy: &actors.BusyError{What: "bytes", Used: 10, Limit: 9, RetryAfter: time.Second}},
-		{Outcome: actors.ResponseUnknown, Failure: actors.Failure{Message: "perhaps"}},
-		{Outcome: actors.ResponseQueryError, Failure: actors.Failure{Message: "no such key"}},
+		{Outcome: outcomeUnknown, Failure: actors.Failure{Message: "perhaps"}},
+		{Outcome: outcomeQueryError, Failure: actors.Failure{Message: "no such key"}},
 	}
 }
 

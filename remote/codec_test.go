@@ -19,6 +19,22 @@ import (
 	"github.com/castaway-go/castaway/remote/raftpb"
 )
 
+// Outcomes, as PROTOCOL.md numbers them.
+const (
+	outcomeOK           = 1
+	outcomeNotLeader    = 2
+	outcomeRejected     = 3
+	outcomeBusy         = 4
+	outcomeUnknown      = 6
+	outcomeQueryError   = 7
+	outcomeBadMembers   = 16
+	outcomeNotVoter     = 20
+	outcomeNotInPlace   = 24
+	outcomeBadRequest   = 68
+	outcomeNoGroup      = 73
+	outcomeStorageFault = 75
+)
+
 // everything is a packet with one of each.
 func everything() *actors.Packet {
 	message := func(body raftcore.Body) actors.GroupMessage {
@@ -61,11 +77,11 @@ func everything() *actors.Packet {
 			{Group: 5, ID: 82, Operation: 255}, // the host will refuse it
 		},
 		Responses: []actors.GroupResponse{
-			{ID: 77, Outcome: actors.ResponseOK, Data: []byte("2"), Index: 43},
-			{ID: 78, Outcome: actors.ResponseNotLeader, Leader: 3},
-			{ID: 79, Outcome: actors.ResponseQueryError, Message: "no such key"},
-			{ID: 80, Outcome: actors.ResponseBadMembers, Message: "nobody votes"},
-			{ID: 81, Outcome: actors.ResponseNotVoter},
+			{ID: 77, Outcome: outcomeOK, Data: []byte("2"), Index: 43},
+			{ID: 78, Outcome: outcomeNotLeader, Leader: 3},
+			{ID: 79, Outcome: outcomeQueryError, Message: "no such key"},
+			{ID: 80, Outcome: outcomeBadMembers, Message: "nobody votes"},
+			{ID: 81, Outcome: outcomeNotVoter},
 		},
 	}
 }
@@ -113,7 +129,7 @@ func witnessed() *actors.Packet {
 		Requests: []actors.GroupRequest{{Group: 5, ID: 80, Operation: actors.ChangeMembers, Members: &actors.Members{
 			Voters: []raftcore.NodeID{1, 2, 3}, Witnesses: []raftcore.NodeID{3}, Expect: 46,
 		}}},
-		Responses: []actors.GroupResponse{{ID: 80, Outcome: actors.ResponseNotInPlace}},
+		Responses: []actors.GroupResponse{{ID: 80, Outcome: outcomeNotInPlace}},
 	}
 }
 
@@ -206,7 +222,7 @@ func TestWhatIsEncodedIsDecoded(t *testing.T) {
 // protobuf does not write a text that is not UTF-8: one such error of a Query
 // would take along everything else in its packet.
 func TestAnErrorMayHoldAnyBytes(t *testing.T) {
-	p := &actors.Packet{From: 1, Responses: []actors.GroupResponse{{ID: 1, Outcome: actors.ResponseQueryError, Message: "no key \xff"}}}
+	p := &actors.Packet{From: 1, Responses: []actors.GroupResponse{{ID: 1, Outcome: outcomeQueryError, Message: "no key \xff"}}}
 	if got := roundTrip(t, p).Responses[0].Message; got != "no key \uFFFD" {
 		t.Errorf("it arrives as %q", got)
 	}

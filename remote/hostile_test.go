@@ -218,14 +218,14 @@ func TestP6_ClientsOfNoGoodWillChangeNothing(t *testing.T) {
 			t.Fatal(name, err)
 		}
 		a := answers(t, stream)
-		if len(a) != 1 || a[0].Id != 1 || a[0].Outcome != uint32(actors.ResponseRejected) || a[0].Failure.GetReasons()[0] != uint32(actors.ResponseBadRequest) {
+		if len(a) != 1 || a[0].Id != 1 || a[0].Outcome != outcomeRejected || a[0].Failure.GetReasons()[0] != outcomeBadRequest {
 			t.Errorf("%s is answered with %v", name, a)
 		}
 	}
 	if err := stream.Send(batch(asked(t, &raftpb.ClientRequest{Version: 1, Id: 1, Group: "sum", Cluster: "other", Operation: 1}))); err != nil {
 		t.Fatal(err)
 	}
-	if a := answers(t, stream); len(a) != 1 || a[0].Failure.GetReasons()[0] != uint32(actors.ResponseNoGroup) {
+	if a := answers(t, stream); len(a) != 1 || a[0].Failure.GetReasons()[0] != outcomeNoGroup {
 		t.Errorf("a request of another cluster is answered with %v", a)
 	}
 	waits := &raftpb.ClientRequest{Version: 1, Id: 5, Group: "sum", Operation: 2, Consistency: 3, After: 1 << 40}
@@ -257,7 +257,7 @@ func TestP5_WhatClientsHaveUnderWayIsBounded(t *testing.T) {
 	busy := map[uint64]bool{}
 	for len(busy) < 200 {
 		for _, a := range answers(t, flood) {
-			if a.Outcome != uint32(actors.ResponseRejected) || a.Busy.GetLimit() != 100 || a.Busy.GetRetryAfter() == 0 {
+			if a.Outcome != outcomeRejected || a.Busy.GetLimit() != 100 || a.Busy.GetRetryAfter() == 0 {
 				t.Fatalf("request %d is answered with %v", a.Id, a)
 			}
 			busy[a.Id] = true
@@ -287,7 +287,7 @@ func TestP5_WhatClientsHaveUnderWayIsBounded(t *testing.T) {
 	if err := flood.Send(batch(asked(t, &raftpb.ClientRequest{Version: 1, Id: 7, Cancel: true}))); err != nil {
 		t.Fatal(err)
 	}
-	if a := answers(t, flood); len(a) != 1 || a[0].Id != 7 || a[0].Outcome != uint32(actors.ResponseRejected) {
+	if a := answers(t, flood); len(a) != 1 || a[0].Id != 7 || a[0].Outcome != outcomeRejected {
 		t.Errorf("a request that is withdrawn is answered with %v", a)
 	}
 	if err := flood.CloseSend(); err != nil {

@@ -45,7 +45,7 @@ var clientMutants = []mutant{
 		{"gateway.go", "if family = ErrRejected; o.acts() {", "if family = ErrRejected; false {"},
 	}},
 	{"C4", "what may have happened is called rejected in another process", []edit{
-		{"gateway.go", "r.Outcome = ResponseUnknown", "r.Outcome = ResponseRejected"},
+		{"gateway.go", "r.Outcome = responseUnknown", "r.Outcome = responseRejected"},
 	}},
 	{"C5", "a client that was closed asks on", []edit{
 		{"client.go", "errors.As(err, new(*toldError)) && elsewhere(err)", "elsewhere(err)"},

@@ -462,7 +462,7 @@ func TestTheSpanOfWhatIsWithdrawnEnds(t *testing.T) {
 		w.hosts[l].Ask(ctx, r, func(r *actors.ClientResponse) { answers <- r })
 		time.Sleep(10 * time.Millisecond) // fake: it is in the log
 		cancel()
-		if answer := <-answers; answer.Outcome != actors.ResponseUnknown {
+		if answer := <-answers; answer.Outcome != actors.Refused(actors.ErrUnknown).Outcome {
 			t.Errorf("it ends with %v", answer.Failure)
 		}
 		spans := exporter.GetSpans()
