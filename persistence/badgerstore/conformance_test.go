@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/castaway-go/castaway/persistence"
 	"github.com/castaway-go/castaway/persistence/journal/journaltest"
@@ -19,16 +20,19 @@ import (
 // disk, where a crash is that of the process, and on a simulated one that loses
 // power and fails.
 func TestStoreKeepsTheContract(t *testing.T) {
-	t.Run("disk", func(t *testing.T) { rafttest.TestStore(t, onDisk) })
+	t.Run("disk", func(t *testing.T) { rafttest.TestStore(t, onDisk(0)) })
+	t.Run("disk, with a Badger that rests", func(t *testing.T) { rafttest.TestStore(t, onDisk(time.Millisecond)) })
 	t.Run("simulated", func(t *testing.T) { rafttest.TestStore(t, onSimulatedDisk) })
 }
 
 // onDisk is a directory. A crash leaves it as it is, and a copy is used from then
 // on: the Store that had it open may go on with the old one.
-func onDisk(t testing.TB, _ uint64) rafttest.StorePlace {
-	d := &crashingDir{t: t, dir: t.TempDir()}
-	_, d.disk = crowded(Options{})
-	return rafttest.StorePlace{Opener: d, Crash: d.crash, Limit: d.limit}
+func onDisk(restAfter time.Duration) func(testing.TB, uint64) rafttest.StorePlace {
+	return func(t testing.TB, _ uint64) rafttest.StorePlace {
+		d := &crashingDir{t: t, dir: t.TempDir(), restAfter: restAfter}
+		_, d.disk = crowded(Options{})
+		return rafttest.StorePlace{Opener: d, Crash: d.crash, Limit: d.limit}
+	}
 }
 
 type crashingDir struct {
@@ -36,6 +40,8 @@ type crashingDir struct {
 	dir  string
 	disk *crowdedFS
 	s    persistence.Store
+
+	restAfter time.Duration
 }
 
 // limit has the disk full of what others have on it.
@@ -48,7 +54,7 @@ func (d *crashingDir) limit(bytes int64) {
 
 func (d *crashingDir) Open() (persistence.Store, error) {
 	o := quiet(d.dir)
-	o.hooks.fs = d.disk
+	o.hooks.fs, o.hooks.restAfter = d.disk, d.restAfter
 	s, err := o.Open()
 	if err == nil {
 		d.s = s
@@ -121,6 +127,9 @@ func (h *handingStore) Save(saves []persistence.Save) error {
 		if err := h.handOver(oldest); err != nil && !errors.Is(err, errNoRoomYet) {
 			return h.fail(err)
 		}
+	}
+	if h.rng.IntN(3) == 0 {
+		h.table.(*restingTable).rest()
 	}
 	return h.store.Save(saves)
 }

@@ -22,6 +22,14 @@
 //	                     ▼
 //	                  Badger: groups, chunks of entries, the root
 //
+// # Rest
+//
+// Badger looks for something to do all the time, and most of the time nobody asks it for
+// anything. So it is closed after ten seconds in which nobody did, and opened again by the
+// next handover, or by who loads entries that it has: that one waits for some tens of
+// milliseconds (rest.go). Not being there to be read is no fault while the disk is too full
+// to open it.
+//
 // # Opening
 //
 // Badger is read first, then the journal over it, oldest record first (open.go).

@@ -190,7 +190,7 @@ func wantNothingElse(t *testing.T, s *store, g *group) (pieces int) {
 	t.Helper()
 	base, held := g.log.Base.Index, g.held
 	var chunks []raftcore.Index
-	for _, key := range s.table.(*logTable).keys {
+	for _, key := range logTableOf(s).keys {
 		switch first := firstOf([]byte(key)); {
 		case strings.HasPrefix(key, string(chunksOf(g.number))):
 			chunks = append(chunks, first)
@@ -230,7 +230,7 @@ func TestP4_SmallChunksArePutTogether(t *testing.T) {
 		}
 	}
 	chunks := 0
-	for _, key := range s.table.(*logTable).keys {
+	for _, key := range logTableOf(s).keys {
 		if strings.HasPrefix(key, string(chunksOf(1))) {
 			chunks++
 		}

@@ -148,7 +148,10 @@ func (s *store) Own(host raftcore.NodeID) error {
 
 // openParts opens Badger and the journal, and reads what they have.
 func (s *store) openParts(m *marker) error {
-	t, err := s.o.hooks.openTable(s.path(badgerName), s.logger, func(err error) { s.fail(err) })
+	failed := func(err error) error { return s.fail(s.notice(err)) }
+	t, err := newRestingTable(s.o.hooks.restAfter, func() error { return s.roomForBadger(0) }, failed, func() (table, error) {
+		return s.o.hooks.openTable(s.path(badgerName), s.logger, func(err error) { s.fail(err) })
+	})
 	if err != nil {
 		return err
 	}

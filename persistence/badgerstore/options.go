@@ -71,6 +71,7 @@ type hooks struct {
 	dropBytes   int64 // instead of dropBytes
 	badgerRoom  int64 // instead of badgerRoom
 	closeWait   time.Duration
+	restAfter   time.Duration
 	roomPause   time.Duration
 	onWait      func() // a Save waits for room
 }
@@ -138,6 +139,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.hooks.closeWait == 0 {
 		o.hooks.closeWait = closeWait
+	}
+	if o.hooks.restAfter == 0 {
+		o.hooks.restAfter = restAfter
 	}
 	if o.hooks.roomPause == 0 {
 		o.hooks.roomPause = roomPause

@@ -365,7 +365,7 @@ func replayOverAnOldValue(t *testing.T, lostEnd bool) {
 	disk := journaltest.New(1)
 	o := simulated(disk)
 	s := mustOpen(t, o).(*store)
-	tab := s.table.(*logTable)
+	tab := logTableOf(s)
 	a := mustOpenGroup(t, s, "a")
 	mustSave(t, s, saveOf(a, 1, commands(1, 1, 100)...))
 	handAllOver(t, s, a)
@@ -484,7 +484,7 @@ func TestP1_PiecesOfTwoEntriesMakeNone(t *testing.T) {
 	disk := journaltest.New(1)
 	o := simulated(disk)
 	s := mustOpen(t, o).(*store)
-	tab := s.table.(*logTable)
+	tab := logTableOf(s)
 	a := mustOpenGroup(t, s, "a")
 	large := func(term raftcore.Term, text string) raftcore.Entry {
 		return command(term, 4, strings.Repeat(text, 2*maxPieceBytes))
@@ -600,7 +600,7 @@ func TestD9P1_GroupsAreNotMixedUpByASecondRepair(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		tab := s.table.(*logTable)
+		tab := logTableOf(s)
 		if err := tab.commit([]write{{key: groupKey(2)}}); err != nil {
 			t.Fatal(err)
 		}

@@ -166,7 +166,7 @@ func TestM18_ARemovedGroupStaysSoWhenTheStoreIsRepaired(t *testing.T) {
 			}
 			if lost != "journal" {
 				disk.Delete("d/badger/log")
-				disk.Put("d/badger/log", encodeTransaction([]write{{key: groupKey(1), value: s.table.(*logTable).data[string(groupKey(1))]}}))
+				disk.Put("d/badger/log", encodeTransaction([]write{{key: groupKey(1), value: logTableOf(s).data[string(groupKey(1))]}}))
 			}
 			o := simulated(disk)
 			o.Repair = true
@@ -368,7 +368,7 @@ func TestTombstonesAreSmall(t *testing.T) {
 	handFullOver(t, s)
 	for _, g := range s.groups[1:] {
 		key := groupKey(g.number)
-		if value := s.table.(*logTable).data[string(key)]; len(value) == 0 || len(value) > 80 {
+		if value := logTableOf(s).data[string(key)]; len(value) == 0 || len(value) > 80 {
 			t.Fatalf("the value of group %d has %d bytes", g.number, len(value))
 		}
 		if g.extents != nil || g.log.Runs != nil || g.log.Configs != nil {

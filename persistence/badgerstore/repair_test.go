@@ -153,7 +153,7 @@ func (h *history) use(s *store, n int) error {
 // then it ends between two of them, as when the store is closed.
 func (h *history) handOver(s *store) error {
 	stop := h.rng.IntN(4) == 0
-	s.table.(*logTable).between = func() error {
+	logTableOf(s).between = func() error {
 		for range h.rng.IntN(3) {
 			if err := h.save(s); err != nil {
 				return err
@@ -164,7 +164,7 @@ func (h *history) handOver(s *store) error {
 		}
 		return nil
 	}
-	defer func() { s.table.(*logTable).between = nil }()
+	defer func() { logTableOf(s).between = nil }()
 	oldest, _ := s.journal.Segments()
 	if err := s.handOver(oldest); err != nil && !errors.Is(err, errQuit) {
 		return err

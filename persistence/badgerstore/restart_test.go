@@ -125,7 +125,7 @@ func use(m *rafttest.StoreModel, s *store) error {
 // handOver hands the oldest segment over, and lets other things happen between
 // its transactions.
 func handOver(m *rafttest.StoreModel, s *store) error {
-	s.table.(*logTable).between = func() error {
+	logTableOf(s).between = func() error {
 		for range m.Rand.IntN(3) {
 			if err := m.Step(s); err != nil {
 				return err
@@ -133,10 +133,13 @@ func handOver(m *rafttest.StoreModel, s *store) error {
 		}
 		return nil
 	}
-	defer func() { s.table.(*logTable).between = nil }()
+	defer func() { logTableOf(s).between = nil }()
 	oldest, _ := s.journal.Segments()
 	if err := s.handOver(oldest); err != nil {
 		return s.fail(err)
 	}
 	return nil
 }
+
+// logTableOf returns a store's table, which is open.
+func logTableOf(s *store) *logTable { return s.table.(*restingTable).table.(*logTable) }

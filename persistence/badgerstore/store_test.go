@@ -86,6 +86,7 @@ type failingTable struct {
 	commit_ func() error
 	hang    chan struct{}
 	hanging chan struct{} // closed when it does
+	closing error
 }
 
 func (f *failingTable) commit(writes []write) error {
@@ -111,7 +112,7 @@ func (f *failingTable) close() error {
 		close(f.hanging)
 		<-f.hang
 	}
-	return f.table.close()
+	return errors.Join(f.table.close(), f.closing)
 }
 
 // withFailingTable puts a failingTable around the store's.
@@ -366,7 +367,7 @@ func TestP1_ATransactionLostInTheMiddleIsNoticed(t *testing.T) {
 		s.Close()
 		lost := 1 + m.Rand.IntN(len(history)-2)
 		// Badger as it is without one of them.
-		tab := s.table.(*logTable)
+		tab := logTableOf(s)
 		clear(tab.data)
 		var kept []write
 		first := ticketKey(1)

@@ -35,7 +35,7 @@ func TestP1_BadgerIsToldToSync(t *testing.T) {
 func TestP1_AGroupInAnOlderStateIsNoticed(t *testing.T) {
 	disk := journaltest.New(1)
 	s := mustOpen(t, simulated(disk)).(*store)
-	tab := s.table.(*logTable)
+	tab := logTableOf(s)
 	a, b := mustOpenGroup(t, s, "a"), mustOpenGroup(t, s, "b")
 	key := string(groupKey(1))
 	var states [][]byte

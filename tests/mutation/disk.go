@@ -363,6 +363,36 @@ var storeMutants = []mutant{
 	{"D13", "a directory that is in use until there is room is taken for one that stays so", []edit{
 		{"open.go", "if full := s.roomForBadger(0); errors.Is(full, persistence.ErrDiskFull) {", "if full := error(nil); full != nil {"},
 	}},
+	{"D13", "Badger is closed on a full disk", []edit{
+		{"rest.go", "if r.room() != nil {\n\t\tr.timer", "if false {\n\t\tr.timer"},
+	}},
+	{"D13", "Badger is opened on a full disk", []edit{
+		{"rest.go", "if err := r.room(); err != nil {", "if err := r.room(); err != nil && false {"},
+	}},
+	{"D13", "a Badger that cannot be opened on a full disk poisons the store", []edit{
+		{"rest.go", "return nil, noRoomYet(err)", "return nil, r.failed(err)"},
+	}},
+	{"D13", "a Badger that could not be closed on a full disk never rests", []edit{
+		{"rest.go", "\t\tr.timer.Reset(r.after)\n\t\treturn\n", "\t\treturn\n"},
+	}},
+	{"D9", "a Badger that cannot be opened again poisons nothing", []edit{
+		{"rest.go", "r.gone = r.failed(err)\n\t\t}\n", "return nil, err\n\t\t}\n"},
+	}},
+	{"D9", "a Badger that cannot be closed is taken for one that rests", []edit{
+		{"rest.go", "r.gone = r.failed(fmt.Errorf(\"closing badger: %w\", err))", "_ = fmt.Errorf"},
+	}},
+	{"D9", "damage that opening Badger again has met is forgotten", []edit{
+		{"open.go", "return s.fail(s.notice(err))", "return s.fail(err)"},
+	}},
+	{"P3", "Badger rests while it is read", []edit{
+		{"rest.go", "r.users > 0 ||", ""},
+	}},
+	{"P3", "Badger never rests again", []edit{
+		{"rest.go", "if r.users--; r.users == 0 &&", "if r.users--; false &&"},
+	}},
+	{"P3", "a Badger that takes long to open rests at once", []edit{
+		{"rest.go", "r.after = max(r.after, 100*time.Since(began))", "_ = began"},
+	}},
 	{"D13", "a full disk is opened", []edit{
 		{"open.go", "if err := s.roomForBadger(0); err != nil {", "if err := s.roomForBadger(0); err != nil && false {"},
 	}},
