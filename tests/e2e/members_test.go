@@ -32,14 +32,18 @@ var build = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	binary := filepath.Join(dir, "kv")
+	return buildIn("../..", filepath.Join(dir, "kv"))
+})
+
+// buildIn builds the program of a source tree.
+func buildIn(tree, binary string) (string, error) {
 	cmd := exec.Command("go", "build", "-o", binary, "./examples/kv")
-	cmd.Dir = "../.."
+	cmd.Dir = tree
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return binary, fmt.Errorf("building examples/kv: %w\n%s", err, out)
+		return binary, fmt.Errorf("building examples/kv in %s: %w\n%s", tree, err, out)
 	}
 	return binary, nil
-})
+}
 
 func TestMain(m *testing.M) {
 	redis.SetLogger(silence{})
@@ -59,7 +63,6 @@ func (silence) Printf(context.Context, string, ...any) {}
 type cluster struct {
 	t       *testing.T
 	dir     string
-	binary  string
 	flags   []string  // more of them, for every member
 	members []*member // by ID - 1
 	began   time.Time
@@ -72,6 +75,8 @@ type member struct {
 	redis string
 	dir   string
 	in    []string // what its command begins with
+
+	binary string
 
 	process *exec.Cmd
 	exited  chan struct{}
@@ -98,9 +103,9 @@ func prepareCluster(t *testing.T, raft, redis []string) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{t: t, dir: dir, binary: binary, began: time.Now()}
+	c := &cluster{t: t, dir: dir, began: time.Now()}
 	for i := range 3 {
-		c.members = append(c.members, &member{cluster: c, id: i + 1, raft: raft[i], redis: redis[i], dir: filepath.Join(dir, strconv.Itoa(i+1))})
+		c.members = append(c.members, &member{cluster: c, id: i + 1, raft: raft[i], redis: redis[i], dir: filepath.Join(dir, strconv.Itoa(i+1)), binary: binary})
 	}
 	t.Cleanup(c.close)
 	return c

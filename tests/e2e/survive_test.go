@@ -133,7 +133,7 @@ func (n *nemesis) checkDoubleStart(m *member) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	second := exec.CommandContext(ctx, n.binary, append(args, "-listen", "127.0.0.1:0")...)
+	second := exec.CommandContext(ctx, m.binary, append(args, "-listen", "127.0.0.1:0")...)
 	second.Stdout = io.Discard
 	var stderr strings.Builder
 	second.Stderr = &stderr
