@@ -167,7 +167,7 @@ func TestD14_AFailedHandoverPoisonsTheStoreAndWakesWhoWaits(t *testing.T) {
 func TestWhatBadgerComplainsOfInTheBackgroundPoisonsTheStore(t *testing.T) {
 	s := mustOpen(t, quiet(t.TempDir()))
 	a := mustOpenGroup(t, s, "a")
-	s.(*store).table.(*badgerTable).log.Errorf("error flushing memtable to disk: %v, retrying", syscall.EIO)
+	s.(*store).table.(*restingTable).table.(*badgerTable).log.Errorf("error flushing memtable to disk: %v, retrying", syscall.EIO)
 	if err := s.Save(nil); !errors.Is(err, persistence.ErrPoisoned) || !strings.Contains(err.Error(), "flushing memtable") {
 		t.Errorf("Save ended with %v", err)
 	}

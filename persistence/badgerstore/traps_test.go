@@ -24,7 +24,7 @@ import (
 // does not sync.
 func TestP1_BadgerIsToldToSync(t *testing.T) {
 	s := mustOpen(t, quiet(t.TempDir())).(*store)
-	if !s.table.(*badgerTable).db.Opts().SyncWrites {
+	if !s.table.(*restingTable).table.(*badgerTable).db.Opts().SyncWrites {
 		t.Error("it is not: transactions that were handed over can be lost")
 	}
 }
