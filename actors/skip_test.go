@@ -292,6 +292,8 @@ func (w *world) lucky(snapshot bool) (lucky *hostUp, others []*hostUp, want stri
 		lucky.propose("more")
 		want += " more"
 	}
+	lucky.propose("more") // what is acknowledged is saved, and with it what was to be saved before
+	want += " more"
 	lucky.stop()
 	return lucky, others, want
 }
