@@ -799,7 +799,7 @@ func TestOpenSaysHowFarItHasCome(t *testing.T) {
 		t.Errorf("it has said %d times how far it has come", len(all))
 	}
 	for i, s := range all[1:] {
-		if s.done <= all[i].done || s.total != first.total {
+		if s.done <= all[i].done || s.done > all[i].done+3<<19 || s.total != first.total { // the empty end of the last segment is read, too
 			t.Errorf("after %v it has said %v", all[i], s)
 		}
 	}

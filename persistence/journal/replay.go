@@ -97,6 +97,13 @@ func (r *replayer) read(numbers []uint32) error {
 	return r.checkMark()
 }
 
+// passed tells whoever wants to know, now and then, how much of a segment was read.
+func (r *replayer) passed(at int64) {
+	if r.past+at >= r.said+sayEvery {
+		r.say(r.past + at)
+	}
+}
+
 // say tells whoever wants to know how much was read.
 func (r *replayer) say(done int64) {
 	if reading := r.j.o.Reading; reading != nil {
@@ -214,9 +221,7 @@ func (r *replayer) segment(s *segment, h, next *segmentHeader) error {
 		r.hold(s, at, batch)
 		j.sequence++
 		at += roundUp(int64(len(batch)), block)
-		if r.past+at >= r.said+sayEvery {
-			r.say(r.past + at)
-		}
+		r.passed(at)
 	}
 	r.end = at
 	if next != nil && j.sequence < next.first || next == nil && j.sequence <= h.durable {
@@ -291,6 +296,7 @@ func intact(batch []byte, h *batchHeader) bool {
 // batch was durable once.
 func (r *replayer) checkTail(in *scanner, s *segment, at int64) error {
 	for later := at; later < s.size; later += block {
+		r.passed(later)
 		head, err := in.bytes(later, batchHeaderSize)
 		if err != nil {
 			return err
