@@ -243,6 +243,38 @@ func TestAPageLeadsToTheLeadersInABrowser(t *testing.T) {
 	}
 }
 
+// Who opens the page while a host reads its disk sees how far that is, and then the group.
+func TestAHostThatReadsItsDiskInABrowser(t *testing.T) {
+	var opening dashboard.Opening
+	w := newWorldWith(t, 1, dashboard.Config{Interval: 20 * time.Millisecond, Opening: &opening})
+	w.shown.Store(&[]*actors.Host{})
+	reading := opening.Host(1)
+	reading(10<<20, 400<<20)
+	b := newBrowser(t, w.ctx)
+	b.goes(w.url("/"))
+	b.until(`document.querySelector("#opening label")?.textContent.startsWith("Host 1 reads its disk: 10.0 MiB of 400.0 MiB")`)
+	reading(100<<20, 400<<20)
+	b.until(`document.querySelector("#opening progress").value === 100 * 1048576 && / left$/.test(document.querySelector("#opening label").textContent)`)
+	b.until(`document.querySelector("#verdict .trouble.warn").textContent === "groups are open when their hosts have read their disks"`)
+	for _, look := range []struct {
+		name          string
+		width, height int
+		scheme        string
+	}{{"opening", 1280, 800, "light"}, {"opening-phone", 360, 800, "dark"}} {
+		b.looks(look.name, look.width, look.height, look.scheme)
+		if found := b.run(faint); found != "" {
+			t.Errorf("%s: hard to read: %v", look.name, found)
+		}
+	}
+	reading(400<<20, 400<<20)
+	w.shown.Store(&w.hosts)
+	w.open("group")
+	b.until(`document.querySelector("#opening").hidden && document.querySelector(".member.leader h3")?.textContent.startsWith("Member 1")`)
+	if len(b.errors) > 0 {
+		t.Errorf("the page has failed: %q", b.errors)
+	}
+}
+
 // What a person sees: who leads, and that another does after a button was pressed; on a large
 // screen and on a phone, light and dark.
 func TestInABrowser(t *testing.T) {

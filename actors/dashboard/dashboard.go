@@ -47,6 +47,10 @@ type Config struct {
 	// Hosts returns the hosts to show, of this process: mostly one. It is called again and
 	// again, from several goroutines. Required.
 	Hosts func() []*actors.Host
+	// Opening is what the stores of hosts tell that read their disks, so that the handler can be
+	// served before actors.Start returns: the page shows how far they are, and /readyz says that
+	// this is what there is to wait for. Default: nothing is known.
+	Opening *Opening
 	// Page returns the URL of the page of another host's process, as a visitor's browser finds
 	// it, absolute or relative to this one, and "" if there is none: the page leads to those of
 	// the members that are not here, to the leader's first, which knows more of the others. It

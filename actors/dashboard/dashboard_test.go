@@ -228,6 +228,38 @@ func TestReadiness(t *testing.T) {
 	}
 }
 
+// A host that reads its disk is none yet, and is shown; who looks at the page then sees its
+// groups, when they are open.
+func TestAHostThatReadsItsDisk(t *testing.T) {
+	var opening dashboard.Opening
+	w := newWorldWith(t, 1, dashboard.Config{Interval: 20 * time.Millisecond, Opening: &opening})
+	w.shown.Store(&[]*actors.Host{})
+	if body, code := w.get("/readyz"); code != http.StatusServiceUnavailable || body != "not ok\nno group is open\n" {
+		t.Errorf("before: %d %q", code, body)
+	}
+	reading := opening.Host(1)
+	reading(0, 4000)
+	v := w.visit("")
+	v.until("it reads", func(v *view) bool { return len(v.Opening) == 1 && v.Opening[0].Peer == 1 && v.Opening[0].Size == 4000 })
+	reading(1000, 4000)
+	v.until("it has read some", func(v *view) bool {
+		return len(v.Opening) == 1 && v.Opening[0].Done == 1000 && v.Opening[0].Rate != nil && v.Opening[0].Left != nil
+	})
+	if body, code := w.get("/readyz"); code != http.StatusServiceUnavailable || body != "not ok\nhost 1 reads its disk: 25 %\n" {
+		t.Errorf("meanwhile: %d %q", code, body)
+	}
+	if body, code := w.get("/healthz"); code != http.StatusOK {
+		t.Errorf("a new process would have to read it, too: %d %q", code, body)
+	}
+	reading(4000, 4000)
+	w.shown.Store(&w.hosts)
+	w.open("group")
+	v.until("the group is shown", func(v *view) bool { return len(v.Opening) == 0 && v.Group != nil && v.Group.Leader == 1 })
+	if body, code := w.get("/readyz"); code != http.StatusOK {
+		t.Errorf("after: %d %q", code, body)
+	}
+}
+
 // What is asked for by the button must be allowed, and come from the page itself.
 func TestActions(t *testing.T) {
 	var calls []string

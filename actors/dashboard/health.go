@@ -13,7 +13,7 @@ import (
 // members here and every one of them is out of service, or does not answer. One that comes
 // back by itself, or others that work, would only be disturbed by that.
 func (h *hub) serveHealth(w http.ResponseWriter, r *http.Request) {
-	s := look(r.Context(), h.cfg.Hosts())
+	s := look(r.Context(), &h.cfg)
 	var why []string
 	alive, members := 0, 0
 	for _, name := range s.names() {
@@ -35,16 +35,16 @@ func (h *hub) serveHealth(w http.ResponseWriter, r *http.Request) {
 
 // serveReady says whether calls that come here can be answered: every group that is open
 // has a member here that runs, knows of a leader, and applies what is committed; or the one
-// that is asked for. A host whose groups are not open yet is not ready, and neither is a
-// member that has yet to be added.
+// that is asked for. A host whose groups are not open yet is not ready, one that reads its disk
+// (Config.Opening) says that, and neither is a member that has yet to be added.
 func (h *hub) serveReady(w http.ResponseWriter, r *http.Request) {
-	s := look(r.Context(), h.cfg.Hosts())
+	s := look(r.Context(), &h.cfg)
 	names := s.names()
 	if only := r.FormValue("group"); only != "" {
 		names = []string{only}
 	}
-	var why []string
-	if len(names) == 0 {
+	why := s.unready()
+	if len(why) == 0 && len(names) == 0 {
 		why = append(why, "no group is open")
 	}
 	for _, name := range names {

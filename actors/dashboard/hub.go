@@ -24,7 +24,7 @@ type hub struct {
 
 // visitor is a page that is open. What waits for it is one view, the newest.
 type visitor struct {
-	group string
+	group string        // "": none was asked for, and none is open; guarded by the hub
 	news  chan struct{} // has room for one: there is something to send
 
 	mu    sync.Mutex
@@ -91,12 +91,16 @@ func (h *hub) leave(v *visitor) {
 	}
 }
 
-// present returns the visitors, by the group that they look at.
-func (h *hub) present() map[string][]*visitor {
+// present returns the visitors, by the group that they look at. Those who asked for none look
+// at the first, from now on: one that is in trouble.
+func (h *hub) present(rows []groupRow) map[string][]*visitor {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	present := map[string][]*visitor{}
 	for v := range h.visitors {
+		if v.group == "" && len(rows) > 0 {
+			v.group = rows[0].Name
+		}
 		present[v.group] = append(present[v.group], v)
 	}
 	return present
@@ -124,9 +128,9 @@ func (h *hub) run(ctx context.Context) {
 
 // tell looks once, and offers every visitor a view.
 func (h *hub) tell(ctx context.Context, feeds map[string]*feed) {
-	present := h.present()
-	s := look(ctx, h.cfg.Hosts())
+	s := look(ctx, &h.cfg)
 	v := s.overview(&h.cfg)
+	present := h.present(v.Groups)
 	for name, f := range feeds {
 		if present[name] == nil {
 			f.end()
@@ -140,6 +144,7 @@ func (h *hub) tell(ctx context.Context, feeds map[string]*feed) {
 			feeds[name] = f
 		}
 		var lines []eventView
+		v.Opening = s.openings(f.paces)
 		v.Group, lines = f.look(s, name)
 		v.Group.lead(h.cfg.Page)
 		body, err := json.Marshal(v)
@@ -231,9 +236,6 @@ const writeTimeout = 10 * time.Second
 // serveEvents tells a page what it shows, until it is closed.
 func (h *hub) serveEvents(w http.ResponseWriter, r *http.Request) {
 	v := &visitor{group: r.FormValue("group"), news: make(chan struct{}, 1)}
-	if v.group == "" {
-		v.group = h.first()
-	}
 	if !h.enter(v) {
 		w.Header().Set("Retry-After", "10")
 		http.Error(w, "too many pages are open", http.StatusServiceUnavailable)
@@ -266,14 +268,4 @@ func (h *hub) serveEvents(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-}
-
-// first returns the group that is shown to who asks for none: one that is in trouble.
-func (h *hub) first() string {
-	ctx, cancel := context.WithTimeout(context.Background(), sampleTimeout)
-	defer cancel()
-	if rows := look(ctx, h.cfg.Hosts()).overview(&h.cfg).Groups; len(rows) > 0 {
-		return rows[0].Name
-	}
-	return ""
 }

@@ -67,6 +67,20 @@ func TestNobodyIsAskedWhileNobodyLooks(t *testing.T) {
 	})
 }
 
+// Who has failed while it read its disk says no more of it: then its members tell whether it is
+// at it still.
+func TestWhoHasFailedDoesNotReadItsDisk(t *testing.T) {
+	host := &actors.Host{}
+	for state, want := range map[actors.MemberState]int{actors.Recovering: 1, actors.Pausing: 1, actors.Running: 0, actors.Faulted: 0, actors.Stopped: 0} {
+		m := seen{host: host}
+		m.State = state
+		s := &sample{opening: map[raftcore.NodeID]read{host.ID(): {1, 2}, 7: {1, 2}}, groups: map[string][]seen{"group": {m}}}
+		if ids := s.starting(); len(ids) != 1+want || ids[want] != 7 {
+			t.Errorf("%v: those that read are %v", state, ids)
+		}
+	}
+}
+
 func at(ms int) time.Time { return time.UnixMilli(int64(ms)) }
 
 func newEar() *ear { return &ear{journeys: map[earKey]journey{}} }

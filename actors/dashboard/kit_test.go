@@ -186,6 +186,11 @@ type view struct {
 	}
 	More    int
 	Actions []string
+	Opening []struct {
+		Peer       raftcore.NodeID
+		Done, Size int64
+		Rate, Left *float64
+	}
 	Group   *struct {
 		Leader   raftcore.NodeID
 		Term     raftcore.Term

@@ -59,7 +59,7 @@ func (e *exposition) bytes() []byte {
 }
 
 func (h *hub) serveMetrics(w http.ResponseWriter, r *http.Request) {
-	s := look(r.Context(), h.cfg.Hosts())
+	s := look(r.Context(), &h.cfg)
 	e := &exposition{}
 	s.hostMetrics(e)
 	if r.FormValue("groups") != "none" {

@@ -19,9 +19,10 @@ const sampleTimeout = time.Second
 
 // sample is how everything is at a moment.
 type sample struct {
-	at     time.Time
-	hosts  []*actors.Host
-	groups map[string][]seen // by name; the members in the order of the hosts
+	at      time.Time
+	hosts   []*actors.Host
+	opening map[raftcore.NodeID]read
+	groups  map[string][]seen // by name; the members in the order of the hosts
 }
 
 // seen is a member, as it says of itself.
@@ -38,10 +39,12 @@ type seen struct {
 const lookers = 16
 
 // look asks all members how they are.
-func look(ctx context.Context, hosts []*actors.Host) *sample {
+func look(ctx context.Context, cfg *Config) *sample {
 	ctx, cancel := context.WithTimeout(ctx, sampleTimeout)
 	defer cancel()
-	s := &sample{at: time.Now(), hosts: hosts, groups: map[string][]seen{}}
+	opening := cfg.Opening.now() // before the hosts are asked for: who is done meanwhile is not missed
+	hosts := cfg.Hosts()
+	s := &sample{at: time.Now(), hosts: hosts, opening: opening, groups: map[string][]seen{}}
 	var found []seen
 	for _, h := range hosts {
 		for _, g := range h.Groups() {

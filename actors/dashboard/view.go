@@ -15,9 +15,10 @@ type view struct {
 	At      int64      `json:"at"`    // Unix milliseconds
 	Every   float64    `json:"every"` // how often
 	Hosts   []hostView `json:"hosts"`
-	Groups  []groupRow `json:"groups"` // those in trouble first
-	More    int        `json:"more"`   // groups that are not among them
-	Group   *groupView `json:"group"`  // the one that is looked at
+	Opening []workView `json:"opening"` // the hosts that read their disks
+	Groups  []groupRow `json:"groups"`  // those in trouble first
+	More    int        `json:"more"`    // groups that are not among them
+	Group   *groupView `json:"group"`   // the one that is looked at
 	Actions []string   `json:"actions"`
 }
 
@@ -82,12 +83,13 @@ type memberView struct {
 	Behind    uint64          `json:"behind"`    // entries that are committed and not applied
 	Applying  *float64        `json:"applying"`  // entries, a second
 	ApplyLeft *float64        `json:"applyLeft"` // until all is applied
-	Snapshots []snapshotView  `json:"snapshots"`
+	Snapshots []workView      `json:"snapshots"`
 }
 
-type snapshotView struct {
-	Stage string          `json:"stage"`
-	Peer  raftcore.NodeID `json:"peer"`
+// workView is how far long work is.
+type workView struct {
+	Stage string          `json:"stage"` // of a snapshot, or opening
+	Peer  raftcore.NodeID `json:"peer"`  // or the host that opens its store
 	Index raftcore.Index  `json:"index"`
 	Done  int64           `json:"done"`
 	Size  int64           `json:"size"` // 0: not known
@@ -231,7 +233,7 @@ func (s *sample) self(m *seen, all paces) *memberView {
 	}
 	for _, p := range m.Snapshots {
 		rate := all.move(fmt.Sprint("snapshot ", v.ID, p.Stage, p.Peer, p.Index), s.at, float64(p.Done)).perSecond()
-		view := snapshotView{Stage: p.Stage.String(), Peer: p.Peer, Index: p.Index, Done: p.Done, Size: p.Size, Rate: rate}
+		view := workView{Stage: p.Stage.String(), Peer: p.Peer, Index: p.Index, Done: p.Done, Size: p.Size, Rate: rate}
 		if rate != nil && p.Size > 0 {
 			view.Left = left(float64(p.Size-p.Done), *rate)
 		}

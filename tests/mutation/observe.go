@@ -221,7 +221,16 @@ var dashboardMutants = []mutant{
 		{"health.go", "alive > 0 || members == 0", "len(why) == 0"},
 	}},
 	{"O1", "a host without groups is ready", []edit{
-		{"health.go", "if len(names) == 0 {", "if false {"},
+		{"health.go", "if len(why) == 0 && len(names) == 0 {", "if false {"},
+	}},
+	{"O1", "nobody is told that a host reads its disk", []edit{
+		{"health.go", "why := s.unready()", "why := []string(nil)"},
+	}},
+	{"O1", "who has failed to read its disk reads it for ever", []edit{
+		{"opening.go", "m.State != actors.Recovering && m.State != actors.Pausing", "m.State == actors.Running"},
+	}},
+	{"O1", "who came before there was a group sees none", []edit{
+		{"hub.go", `if v.group == "" && len(rows) > 0 {`, "if false {"},
 	}},
 	{"O1", "a silent group seems to have lost its members", []edit{
 		{"trouble.go", "if l.Quiescent || p.CaughtUp", "if p.CaughtUp"},

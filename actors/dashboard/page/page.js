@@ -67,7 +67,10 @@ function view(v) {
   put($("name"), name || "Castaway");
   const title = (g && g.troubles && g.troubles.some(t => t.bad) ? "✕ " : "") + (name || "no group") + " · Castaway";
   if (document.title !== title) document.title = title;
-  verdict(v, g);
+  const opening = v.opening || [];
+  verdict(v, g, opening);
+  show($("opening"), opening.length > 0);
+  work($("opening"), opening);
   pages(g);
   members(g);
   plots(v.at, g);
@@ -91,8 +94,9 @@ function groups(v) {
   put($("more"), v.more ? `and ${number(v.more)} more, without anything worse` : "");
 }
 
-function verdict(v, g) {
+function verdict(v, g, opening) {
   let all = g ? (g.troubles || []).map(t => [t.bad ? "trouble bad" : "trouble warn", t.text]) : [["trouble bad", group ? `no host here has the group “${group}” open` : "no group is open here"]];
+  if (!g && opening.length) all = [["trouble warn", "groups are open when their hosts have read their disks"]];
   if (g && !all.length) {
     let text = g.leader ? `member ${g.leader} leads in term ${number(g.term)}` : "";
     if (g.quiet) text += "; nothing happens, and the group is silent";
@@ -106,8 +110,8 @@ function verdict(v, g) {
     if (box.children[i].className !== cls) box.children[i].className = cls;
     put(box.children[i], text);
   });
-  const bad = g ? (g.troubles || []).filter(t => t.bad).length : 1; // to be read out: no figures that change all the time
-  put($("alarm"), bad ? `${bad} ${bad === 1 ? "trouble" : "troubles"}` : `member ${g.leader} leads, nothing is known to be wrong`);
+  const bad = g ? (g.troubles || []).filter(t => t.bad).length : opening.length ? 0 : 1; // to be read out: no figures that change all the time
+  put($("alarm"), !g && !bad ? "hosts read their disks" : bad ? `${bad} ${bad === 1 ? "trouble" : "troubles"}` : `member ${g.leader} leads, nothing is known to be wrong`);
 }
 
 // pages leads to the members that are elsewhere, to the leader first.
@@ -247,7 +251,7 @@ function work(box, all) {
   all.forEach((s, i) => {
     if (!box.children[i]) box.append(el("label", "", el("span"), el("progress")));
     const [text, bar] = box.children[i].children;
-    const who = {writing: "Writing a snapshot", sending: `Sending a snapshot to ${s.peer}`, receiving: `Receiving a snapshot from ${s.peer}`, restoring: "Restoring a snapshot"}[s.stage] || s.stage;
+    const who = {writing: "Writing a snapshot", sending: `Sending a snapshot to ${s.peer}`, receiving: `Receiving a snapshot from ${s.peer}`, restoring: "Restoring a snapshot", opening: `Host ${s.peer} reads its disk`}[s.stage] || s.stage;
     put(text, `${who}: ${bytes(s.done)}${s.size ? " of " + bytes(s.size) : ""}${s.rate !== null ? `, ${bytes(s.rate)}/s` : ""}${s.left !== null ? `, ${seconds(s.left)} left` : ""}`);
     if (s.size) { bar.max = s.size; bar.value = s.done; } else bar.removeAttribute("value");
   });
