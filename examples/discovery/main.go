@@ -48,6 +48,7 @@ import (
 	"github.com/asynkron/protoactor-go/cluster/clusterproviders/automanaged"
 	"github.com/asynkron/protoactor-go/cluster/clusterproviders/test"
 
+	"github.com/castaway-go/castaway/examples/internal/progress"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
@@ -89,6 +90,9 @@ func main() {
 	}
 }
 
+// screen shows what takes long as bars, and keeps lines apart from them.
+var screen = progress.New(os.Stdout)
+
 // oneHost runs one host, until ctx ends.
 func oneHost(ctx context.Context, id raftcore.NodeID, dir string, founders int, seeds []string) error {
 	if id > raftcore.NodeID(len(seeds)) || founders > len(seeds) {
@@ -107,10 +111,12 @@ func oneHost(ctx context.Context, id raftcore.NodeID, dir string, founders int, 
 	if dir == "" {
 		dir = filepath.Join("castaway-data-discovery", strconv.FormatUint(uint64(id), 10))
 	}
+	go screen.Watch(ctx)
 	m, err := start(id, dir, founders, automanaged.NewWithConfig(500*time.Millisecond, at, seeds...))
 	if err != nil {
 		return err
 	}
+	screen.Add(ctx, m.host)
 	return errors.Join(m.run(ctx), m.stop())
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/asynkron/protoactor-go/cluster"
 
 	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/examples/internal/slowdisk"
 	"github.com/castaway-go/castaway/raftcore"
 	"github.com/castaway-go/castaway/tests/rafttest"
 )
@@ -131,8 +132,12 @@ type process struct {
 
 func startProcess(t *testing.T, id int, dir, seeds string) *process {
 	t.Helper()
-	p := &process{t: t, lines: make(chan string, 1000)}
-	p.cmd = command(t, "-id", fmt.Sprint(id), "-dir", filepath.Join(dir, fmt.Sprint(id)), "-seeds", seeds)
+	return startCommand(t, command(t, "-id", fmt.Sprint(id), "-dir", filepath.Join(dir, fmt.Sprint(id)), "-seeds", seeds))
+}
+
+func startCommand(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd, lines: make(chan string, 1000)}
 	p.cmd.Stderr = &p.stderr
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -243,6 +248,23 @@ func TestProcesses(t *testing.T) {
 		if err := p.end(os.Interrupt); err != nil {
 			t.Errorf("%v; on stderr: %s", err, &p.stderr)
 		}
+	}
+}
+
+// TestWhatTakesLongIsShown: a host whose disk reads slowly says how far it is with its journal.
+func TestWhatTakesLongIsShown(t *testing.T) {
+	args := []string{"-id", "1", "-founders", "1", "-dir", filepath.Join(t.TempDir(), "1"), "-seeds", freeAddresses(t)}
+	p := startCommand(t, command(t, args...))
+	p.until("this is visit 1")
+	_ = p.end(os.Kill)
+	p = startCommand(t, slowdisk.Command(t, args[5], command(t).Path, args...))
+	if shown := p.until("host 1: reading the journal: "); !strings.Contains(shown, " % of 67.1 MB, ") {
+		t.Errorf("it says %q", shown)
+	}
+	p.until("host 1: reading the journal: done, ")
+	p.until("this is visit 2")
+	if err := p.end(os.Interrupt); err != nil {
+		t.Errorf("%v; on stderr: %s", err, &p.stderr)
 	}
 }
 

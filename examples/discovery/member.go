@@ -56,7 +56,7 @@ func start(id raftcore.NodeID, dir string, founders int, provider cluster.Cluste
 	// nobody should be using.
 	m.host, err = actors.Start(newSystem(), actors.HostConfig{
 		ID:        id,
-		Store:     badgerstore.Dir(filepath.Join(dir, "log")),
+		Store:     badgerstore.Options{Dir: filepath.Join(dir, "log"), Opening: screen.Opening(fmt.Sprintf("host %d: reading the journal", id))},
 		Transport: wire,
 		Cluster:   "examples/discovery",
 		Raft:      raftcore.Config{ElectionTimeout: election},
@@ -241,7 +241,7 @@ func (b *background) end() error {
 }
 
 func (m *member) say(format string, args ...any) {
-	fmt.Printf("host %d: %s\n", m.id, fmt.Sprintf(format, args...))
+	screen.Println(fmt.Sprintf("host %d: %s", m.id, fmt.Sprintf(format, args...)))
 }
 
 // replace puts the newest into a channel of one.

@@ -12,8 +12,10 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/castaway-go/castaway/actors"
+	"github.com/castaway-go/castaway/actors/dashboard"
 	"github.com/castaway-go/castaway/raftcore"
 )
 
@@ -22,9 +24,12 @@ import (
 type crew struct {
 	options
 
-	changing sync.Mutex // held by who changes who the members are
+	opening  dashboard.Opening
+	started  atomic.Bool // all that there were are open
+	changing sync.Mutex  // held by who changes who the members are
 	mu       sync.Mutex
-	members  []*member
+	members  []*member // that are open
+	starting []*member // that are not, yet
 }
 
 func (c *crew) everybody() []*member {
@@ -36,12 +41,33 @@ func (c *crew) everybody() []*member {
 func (c *crew) add(members ...*member) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.members = append(slices.Clone(c.members), members...)
+	c.members, c.starting = append(slices.Clone(c.members), members...), nil
 }
 
+// begin has these be seen while they are being opened.
+func (c *crew) begin(members ...*member) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.starting = members
+}
+
+// reading returns what hears how far a member is with its journal.
+func (c *crew) reading(id raftcore.NodeID) func(done, total int64) {
+	bar, page := screen.Opening(fmt.Sprintf("member %d: reading its journal", id)), c.opening.Host(id)
+	return func(done, total int64) {
+		bar(done, total)
+		page(done, total)
+	}
+}
+
+// hosts returns those that have started.
 func (c *crew) hosts() (hosts []*actors.Host) {
-	for _, m := range c.everybody() {
-		hosts = append(hosts, m.host)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range slices.Concat(c.members, c.starting) {
+		if host := m.host.Load(); host != nil {
+			hosts = append(hosts, host)
+		}
 	}
 	return hosts
 }
@@ -154,7 +180,7 @@ func (c *crew) conf(ctx context.Context) (newest actors.Status, err error) {
 // open opens a learner, which the others know from then on.
 func (c *crew) open(ctx context.Context, id raftcore.NodeID) error {
 	cfg := c.everybody()[0].memberConfig
-	cfg.id, cfg.learner, cfg.dir = id, true, filepath.Join(c.dir, fmt.Sprint(id))
+	cfg.id, cfg.opening, cfg.learner, cfg.dir = id, c.reading(id), true, filepath.Join(c.dir, fmt.Sprint(id))
 	var err error
 	if cfg.listen, err = freeAddress(cfg.listen); err != nil {
 		return err
@@ -169,7 +195,9 @@ func (c *crew) open(ctx context.Context, id raftcore.NodeID) error {
 		return err
 	}
 	m := newMember(cfg)
+	c.begin(m)
 	if err := m.open(ctx); err != nil {
+		c.begin()
 		return errors.Join(err, m.close())
 	}
 	c.add(m)
@@ -181,7 +209,7 @@ func (c *crew) open(ctx context.Context, id raftcore.NodeID) error {
 func (c *crew) introduce(ctx context.Context) error {
 	var errs []error
 	for _, m := range c.everybody() {
-		errs = append(errs, m.host.SetPeers(ctx, c.addresses()))
+		errs = append(errs, m.host.Load().SetPeers(ctx, c.addresses()))
 	}
 	return errors.Join(errs...)
 }

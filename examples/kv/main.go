@@ -60,9 +60,13 @@ func run(ctx context.Context, o options) error {
 	defer func() { hide(); <-shown }()
 	go func() {
 		defer close(shown)
-		watchWork(showing, crew.everybody)
+		screen.Watch(showing)
 	}()
-	members, err := openMembers(ctx, configs)
+	if err := page.serve(crew); err != nil {
+		o.discard()
+		return err
+	}
+	members, err := crew.openMembers(ctx, configs)
 	if err != nil {
 		o.discard()
 		if ctx.Err() != nil {
@@ -70,15 +74,11 @@ func run(ctx context.Context, o options) error {
 		}
 		return err
 	}
-	crew.add(members...)
 	if err := crew.openLearners(ctx); err != nil {
 		_ = crew.close()
 		return err
 	}
-	if err := page.serve(crew); err != nil {
-		_ = crew.close()
-		return err
-	}
+	crew.started.Store(true)
 	o.greet(members, page)
 	news := make(chan struct{})
 	go func() {
@@ -97,17 +97,20 @@ func run(ctx context.Context, o options) error {
 }
 
 // openMembers opens all members, or none.
-func openMembers(ctx context.Context, configs []memberConfig) ([]*member, error) {
+func (c *crew) openMembers(ctx context.Context, configs []memberConfig) ([]*member, error) {
 	var members []*member
-	for _, c := range configs {
-		members = append(members, newMember(c)) // whose clients are told why they have to wait
+	for _, cfg := range configs {
+		cfg.opening = c.reading(cfg.id)
+		members = append(members, newMember(cfg)) // whose clients are told why they have to wait
 	}
+	c.begin(members...)
 	for _, m := range members {
 		if err := m.open(ctx); err != nil {
 			_ = closeMembers(members)
 			return nil, err
 		}
 	}
+	c.add(members...)
 	return members, nil
 }
 

@@ -183,7 +183,12 @@ type process struct {
 
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{Cmd: exec.Command(program(t), args...), lines: make(chan string, 1000)}
+	return startCommand(t, exec.Command(program(t), args...))
+}
+
+func startCommand(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{Cmd: cmd, lines: make(chan string, 1000)}
 	out, err := p.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -32,8 +33,9 @@ type memberConfig struct {
 	dir      string
 	timeout  time.Duration
 	election time.Duration
-	snapshot int         // entries between two; 0: the library's default
-	tls      *remote.TLS // nil: none
+	snapshot int                     // entries between two; 0: the library's default
+	opening  func(done, total int64) // hears how far it is with its journal
+	tls      *remote.TLS             // nil: none
 	insecure bool
 	learner  bool // it was not there when the group was founded
 	logger   *slog.Logger
@@ -43,7 +45,7 @@ type memberConfig struct {
 // with its disk and its wire, the one group, and a Redis front end.
 type member struct {
 	memberConfig
-	host   *actors.Host
+	host   atomic.Pointer[actors.Host] // when it has started
 	group  *actors.Group
 	server *server
 	life   context.Context // ends with close
@@ -74,12 +76,11 @@ func (m *member) open(ctx context.Context) error {
 	system := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 		return slog.New(slog.DiscardHandler) // protoactor tells everybody everything
 	}))
-	var err error
-	m.host, err = actors.Start(system, actors.HostConfig{
+	host, err := actors.Start(system, actors.HostConfig{
 		ID: cfg.id,
 		Store: badgerstore.Options{
 			Dir: filepath.Join(cfg.dir, "store"), Repair: true, Logger: cfg.logger,
-			Opening: screen.Opening(fmt.Sprintf("member %d: reading its journal", cfg.id)),
+			Opening: cfg.opening,
 		},
 		Transport: remote.New(remote.Config{
 			Listen: cfg.listen, Advertise: cfg.peers[cfg.id], TLS: cfg.tls, Insecure: cfg.insecure, Logger: cfg.logger,
@@ -92,8 +93,10 @@ func (m *member) open(ctx context.Context) error {
 	if err != nil {
 		return cfg.explain(err)
 	}
+	m.host.Store(host)
+	screen.Add(m.life, host)
 	gauges := m.server.gauges
-	m.group, err = m.host.Open(ctx, actors.GroupConfig{
+	m.group, err = host.Open(ctx, actors.GroupConfig{
 		Name:    groupName,
 		Join:    cfg.learner,
 		Machine: func() actors.StateMachine { return newMachine(gauges) },
@@ -171,10 +174,11 @@ func (m *member) close() error {
 }
 
 func (m *member) stopHost() error {
-	if m.host == nil {
+	host := m.host.Load()
+	if host == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	return m.host.Stop(ctx)
+	return host.Stop(ctx)
 }

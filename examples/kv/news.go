@@ -67,20 +67,6 @@ func say(format string, args ...any) {
 // screen shows what takes long as bars, and keeps lines apart from them.
 var screen = progress.New(os.Stdout)
 
-// watchWork has the screen show what these members have to do, until ctx ends.
-func watchWork(ctx context.Context, members func() []*member) {
-	screen.Watch(ctx, func() (works []progress.Work) {
-		for _, m := range members() {
-			ctx, cancel := context.WithTimeout(ctx, time.Second) // it may be busy with just that
-			if s, err := m.group.Status(ctx); err == nil {
-				works = append(works, progress.Of(s)...)
-			}
-			cancel()
-		}
-		return works
-	})
-}
-
 // announce tells of every change of leader, and of members that fail, until ctx
 // ends.
 func announce(ctx context.Context, members []*member) {

@@ -33,7 +33,7 @@ func (p *pageServer) serve(c *crew) error {
 	if p == nil {
 		return nil
 	}
-	cfg := dashboard.Config{Hosts: c.hosts, Page: c.page, Actions: dashboard.Actions{Transfer: c.transfer, Snapshot: c.snapshot}}
+	cfg := dashboard.Config{Hosts: c.hosts, Opening: &c.opening, Page: c.page, Actions: dashboard.Actions{Transfer: c.transfer, Snapshot: c.snapshot}}
 	if c.id == 0 {
 		cfg.Actions.AddLearner, cfg.Actions.RemoveLearner = c.addLearner, c.removeLearner
 	}
@@ -41,7 +41,7 @@ func (p *pageServer) serve(c *crew) error {
 	if err != nil {
 		return err
 	}
-	p.server.Handler = p.local(handler)
+	p.server.Handler = p.local(c.settled(handler))
 	p.server.ReadHeaderTimeout = 10 * time.Second
 	go func() { _ = p.server.Serve(p.ln) }() // until Close
 	return nil
@@ -61,6 +61,17 @@ func (p *pageServer) local(handler http.Handler) http.Handler {
 		}
 		if host != "localhost" && net.ParseIP(host) == nil {
 			http.Error(w, "ask for it by its address, or as localhost", http.StatusMisdirectedRequest)
+			return
+		}
+		handler.ServeHTTP(w, r)
+	})
+}
+
+// settled refuses to press buttons before there are all members that they are about.
+func (c *crew) settled(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost && !c.started.Load() {
+			http.Error(w, "the members have yet to be opened", http.StatusServiceUnavailable)
 			return
 		}
 		handler.ServeHTTP(w, r)

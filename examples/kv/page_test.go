@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,6 +13,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/castaway-go/castaway/examples/internal/slowdisk"
 )
 
 // page returns where the page is, when the process has said so.
@@ -158,6 +163,92 @@ func TestThePageShowsAndChangesTheMembers(t *testing.T) {
 		}
 	}
 	p.stop(t, os.Interrupt)
+}
+
+// While a member reads its disk, /healthz, /readyz and the page answer, and say how far that is; so
+// does the terminal. Nobody presses a button before there are members.
+func TestAMemberThatReadsItsDiskSaysHowFarItIs(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	var addresses []string
+	for range 2 {
+		address, err := freeAddress("127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addresses = append(addresses, address)
+	}
+	args := []string{"-id", "1", "-peers", "1=" + addresses[0], "-redis", "127.0.0.1:0", "-http", addresses[1], "-election", "100ms", "-dir", dir}
+	p := start(t, args...)
+	url := p.page(t)
+	p.until(t, "leads (term")
+	conn := dial(t, p.redis[0])
+	for i := range 8 {
+		conn.do(t, []byte("SET"), fmt.Append(nil, "key", i), bytes.Repeat([]byte("x"), 1<<20))
+	}
+	press(t, url, "snapshot", 1)
+	conn.do(t, []byte("SET"), []byte("after"), []byte("it")) // when that is saved, it is too that there is a snapshot
+	p.stop(t, os.Interrupt)
+
+	p = startCommand(t, slowdisk.Command(t, dir, program(t), args...))
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		answer, err := http.Get(url + "healthz")
+		if err == nil {
+			if answer.Body.Close(); answer.StatusCode != http.StatusOK {
+				t.Errorf("/healthz: %s", answer.Status)
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err) // it listens first of all
+		}
+	}
+	shownOpening(t, url)
+	if body, code := httpDo(t, httpRequest(t, "GET", url+"readyz", "")); code != http.StatusServiceUnavailable || !strings.Contains(body, "host 1 reads its disk: ") {
+		t.Errorf("/readyz: %d %s", code, body)
+	}
+	if body, code := httpDo(t, httpRequest(t, "POST", url+"actions/snapshot", `{"group": "kv", "member": 1}`)); code != http.StatusServiceUnavailable || !strings.Contains(body, "yet to be opened") {
+		t.Errorf("a button: %d %s", code, body)
+	}
+	p.until(t, " % of 67.1 MB, ")
+	p.until(t, "member 1: reading its journal: done, ")
+	p.until(t, "member 1: restoring snapshot ")
+	p.until(t, ": done")
+	if body, code := httpDo(t, httpRequest(t, "GET", url+"readyz", "")); code != http.StatusOK {
+		t.Errorf("/readyz: %d %s", code, body)
+	}
+	if got := dial(t, p.redis[0]).pipeline(t, "STRLEN key7"); got != ":1048576" {
+		t.Errorf("STRLEN: %s", got)
+	}
+	p.stop(t, os.Interrupt)
+}
+
+// shownOpening reads what the page shows, until a host has read some of its disk.
+func shownOpening(t *testing.T, url string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	answer, err := http.DefaultClient.Do(httpRequest(t, "GET", url+"events", "").WithContext(ctx))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	in := bufio.NewScanner(answer.Body)
+	for in.Scan() {
+		data, is := strings.CutPrefix(in.Text(), `data: {`)
+		if !is {
+			continue
+		}
+		var view struct {
+			Opening []struct{ Peer, Done, Size int64 }
+		}
+		if err := json.Unmarshal([]byte("{"+data), &view); err != nil {
+			t.Fatal(err)
+		}
+		if len(view.Opening) == 1 && view.Opening[0].Peer == 1 && view.Opening[0].Done > 0 && view.Opening[0].Size == 64<<20 {
+			return
+		}
+	}
+	t.Fatalf("the page does not show it: %v", in.Err())
 }
 
 // A web site that has its own name lead here is not let in; and one member of three has

@@ -40,7 +40,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -108,18 +107,7 @@ func say(format string, args ...any) { screen.Println(fmt.Sprintf(format, args..
 // run serves clients until ctx ends.
 func run(ctx context.Context, o settings) (err error) {
 	self := raftcore.NodeID(o.id)
-	var open atomic.Pointer[actors.Group]
-	go screen.Watch(ctx, func() []progress.Work { // from the beginning: there is a journal to read
-		group := open.Load()
-		if group == nil {
-			return nil
-		}
-		s, err := group.Status(ctx)
-		if err != nil {
-			return nil
-		}
-		return progress.Of(s)
-	})
+	go screen.Watch(ctx) // from the beginning: there is a journal to read
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	system := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 		return slog.New(slog.DiscardHandler) // protoactor tells everybody everything
@@ -141,6 +129,7 @@ func run(ctx context.Context, o settings) (err error) {
 		defer cancel()
 		err = errors.Join(err, host.Stop(ctx))
 	}()
+	screen.Add(ctx, host)
 	group, err := host.Open(ctx, actors.GroupConfig{
 		Name:    "ledger",
 		Machine: func() actors.StateMachine { return newLedger(filepath.Join(o.dir, "ledger"), say) },
@@ -151,7 +140,6 @@ func run(ctx context.Context, o settings) (err error) {
 	case err != nil:
 		return err
 	}
-	open.Store(group)
 	listener, err := net.Listen("tcp", o.http)
 	if err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/castaway-go/castaway/examples/internal/slowdisk"
 	"github.com/castaway-go/castaway/persistence/badgerstore"
 )
 
@@ -84,11 +85,23 @@ func newMembers(t *testing.T, args ...string) (members []*member) {
 // start starts it; it serves clients then.
 func (m *member) start() {
 	m.t.Helper()
+	m.launch(exec.Command(program(m.t), m.args...))
+	m.serves()
+}
+
+func program(t *testing.T) string {
+	t.Helper()
 	binary, err := build()
 	if err != nil {
-		m.t.Fatal(err)
+		t.Fatal(err)
 	}
-	m.cmd, m.stderr = exec.Command(binary, m.args...), &bytes.Buffer{}
+	return binary
+}
+
+// launch starts it with a command.
+func (m *member) launch(cmd *exec.Cmd) {
+	m.t.Helper()
+	m.cmd, m.stderr = cmd, &bytes.Buffer{}
 	m.cmd.Stderr = m.stderr
 	out, err := m.cmd.StdoutPipe()
 	if err != nil {
@@ -105,6 +118,11 @@ func (m *member) start() {
 			lines <- in.Text()
 		}
 	}()
+}
+
+// serves waits until it serves clients.
+func (m *member) serves() {
+	m.t.Helper()
 	line := m.until("serves http://")
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -285,6 +303,28 @@ func TestS1_AMemberThatWasAwayIsSentTheState(t *testing.T) {
 	away.until("goes on from there")
 	if got := ask(t, []*member{away}, "GET", "/accounts/account-9999", ""); got != "2" {
 		t.Errorf("when it is started again it has %s", got)
+	}
+}
+
+// TestWhatTakesLongIsShown: a member of which the disk reads slowly says how far it is with its
+// journal.
+func TestWhatTakesLongIsShown(t *testing.T) {
+	members := newMembers(t)
+	for _, m := range members {
+		m.start()
+	}
+	ask(t, members, "POST", "/postings", "alice 100")
+	m := members[0]
+	ask(t, []*member{m}, "GET", "/accounts/alice", "") // so it has it
+	m.kill()
+	m.launch(slowdisk.Command(t, m.dir, program(t), m.args...))
+	if line := m.until("reading the journal: "); !strings.Contains(line, " % of 67.1 MB, ") {
+		t.Errorf("it says %q", line)
+	}
+	m.until("reading the journal: done, ")
+	m.serves()
+	if got := ask(t, []*member{m}, "GET", "/accounts/alice", ""); got != "100" {
+		t.Errorf("it has %s", got)
 	}
 }
 

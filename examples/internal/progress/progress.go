@@ -56,6 +56,7 @@ type Show struct {
 
 	mu      sync.Mutex
 	opening map[string]Work
+	hosts   []watched
 	begun   map[string]*begun
 	drawn   bool // the line under the cursor is a bar
 }
@@ -105,22 +106,54 @@ func (s *Show) Opening(name string) func(done, total int64) {
 		s.opening[name] = Work{Name: name, Done: done, Total: total}
 		if done >= total {
 			delete(s.opening, name)
+			s.over(name) // before whoever waited for it says what comes of it
 		}
 	}
 }
 
-// Watch updates it, until ctx ends, with what now returns, and what is opening.
-func (s *Show) Watch(ctx context.Context, now func() []Work) {
+// Add has it show what the members of a host have to do, until ctx ends.
+func (s *Show) Add(ctx context.Context, host *actors.Host) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hosts = append(s.hosts, watched{ctx, host})
+}
+
+// watched is a host that is shown until ctx ends.
+type watched struct {
+	ctx  context.Context
+	host *actors.Host
+}
+
+// Watch updates it, until ctx ends, with what is opening, and what the hosts have to do.
+func (s *Show) Watch(ctx context.Context) {
 	tick := time.NewTicker(patience / 2)
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		select {
 		case <-tick.C:
-			s.Update(now()...)
+			s.Update(s.look(ctx)...)
 		case <-ctx.Done():
 			s.Update()
 		}
 	}
+}
+
+// look asks the members of the hosts that are there still.
+func (s *Show) look(ctx context.Context) (works []Work) {
+	s.mu.Lock()
+	s.hosts = slices.DeleteFunc(s.hosts, func(w watched) bool { return w.ctx.Err() != nil })
+	hosts := slices.Clone(s.hosts)
+	s.mu.Unlock()
+	for _, w := range hosts {
+		for _, g := range w.host.Groups() {
+			ctx, cancel := context.WithTimeout(ctx, time.Second) // it may be busy with just that
+			if status, err := g.Status(ctx); err == nil {
+				works = append(works, Of(status)...)
+			}
+			cancel()
+		}
+	}
+	return works
 }
 
 // Update shows how the works stand that there are now. What is not among them any more is
@@ -156,20 +189,25 @@ func (s *Show) Update(works ...Work) {
 		}
 		b.told = true
 	}
-	for name, b := range s.begun {
-		if names[name] {
-			continue
-		}
-		delete(s.begun, name)
-		if b.told {
-			s.wipe()
-			fmt.Fprintf(s.w, "%s: done, %s in %.1f s\n", name, b.last.Unit.format(float64(max(b.last.Done, b.last.Total)-b.from)), now.Sub(b.at).Seconds())
+	for name := range s.begun {
+		if !names[name] {
+			s.over(name)
 		}
 	}
 	s.wipe()
 	if bar != "" {
 		fmt.Fprint(s.w, "\x1b[?7l", bar, "\x1b[?7h") // cut off at the edge, so that one line can be wiped
 		s.drawn = true
+	}
+}
+
+// over says that a work is done, if it was shown.
+func (s *Show) over(name string) {
+	b := s.begun[name]
+	delete(s.begun, name)
+	if b != nil && b.told {
+		s.wipe()
+		fmt.Fprintf(s.w, "%s: done, %s in %.1f s\n", name, b.last.Unit.format(float64(max(b.last.Done, b.last.Total)-b.from)), s.now().Sub(b.at).Seconds())
 	}
 }
 

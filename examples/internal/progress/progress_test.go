@@ -58,6 +58,33 @@ func TestAFileIsTwoLines(t *testing.T) {
 	}
 }
 
+func TestThatAStoreIsOpenIsSaidAtOnce(t *testing.T) {
+	var out strings.Builder
+	c := &clock{time.Unix(1, 0)}
+	s := newShow(&out, false, c.now)
+	for _, name := range []string{"reading", "reading again"} {
+		opening := s.Opening(name)
+		opening(0, 4000)
+		s.Update()
+		opening(2000, 4000)
+		c.at = c.at.Add(time.Second)
+		s.Update()
+		opening(4000, 4000)
+		s.Println("open")
+		s.Update()
+	}
+	quick := s.Opening("quick")
+	quick(0, 4000)
+	s.Update()
+	quick(4000, 4000)
+	s.Update()
+	want := "reading: ████████░░░░░░░░  50 % of 4 KB, 2 KB/s, 1 s left\nreading: done, 4 KB in 1.0 s\nopen\n"
+	want += strings.ReplaceAll(want, "reading", "reading again")
+	if out.String() != want {
+		t.Errorf("it shows\n%s want\n%s", out.String(), want)
+	}
+}
+
 func TestWhatTakesLongIsReadFromAStatus(t *testing.T) {
 	s := actors.Status{
 		Snapshots: []actors.SnapshotProgress{
