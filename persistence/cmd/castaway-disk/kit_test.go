@@ -267,18 +267,23 @@ var (
 	numbers  = regexp.MustCompile(`(offset )?\d+ (KiB|bytes?|B)|offset \d+`)
 )
 
+// masked returns a text without what is drawn at random: a checksum in a table of Badger
+// takes a byte more or less, so places in it differ, too.
+func masked(text string) string {
+	text = drawn.ReplaceAllString(text, "0123456789abcdef")
+	text = chains.ReplaceAllString(text, "after 01234567")
+	return inTables.ReplaceAllStringFunc(text, func(line string) string {
+		return numbers.ReplaceAllStringFunc(line, func(n string) string { return regexp.MustCompile(`\d+`).ReplaceAllString(n, "N") })
+	})
+}
+
 // golden compares a text with what was written once, but for what is drawn at
-// random: a checksum in a table of Badger takes a byte more or less, so places in
-// it differ, too.
+// random.
 func golden(t *testing.T, name, dir, text string) {
 	t.Helper()
 	text = strings.ReplaceAll(text, dir, "DIR")
 	text = strings.ReplaceAll(text, filepath.Dir(dir), "ABOVE")
-	text = drawn.ReplaceAllString(text, "0123456789abcdef")
-	text = chains.ReplaceAllString(text, "after 01234567")
-	text = inTables.ReplaceAllStringFunc(text, func(line string) string {
-		return numbers.ReplaceAllStringFunc(line, func(n string) string { return regexp.MustCompile(`\d+`).ReplaceAllString(n, "N") })
-	})
+	text = masked(text)
 	file := filepath.Join("testdata", name+".txt")
 	if *update {
 		if err := errors.Join(os.MkdirAll("testdata", 0o755), os.WriteFile(file, []byte(text), 0o644)); err != nil {

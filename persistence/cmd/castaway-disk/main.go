@@ -7,6 +7,49 @@
 //	go run ./persistence/cmd/castaway-disk replay FILE      how a node broke an invariant
 //	go run ./persistence/cmd/castaway-disk -h               everything else
 //
+// This is a member that was stopped, of a group of three:
+//
+//	$ castaway-disk groups data
+//	store 7d3f0a92c41be658 in data
+//
+//	#  group  term  vote   log     snapshot  member  incarnation
+//	1  "kv"   2     for 1  1 to 5  none      joined  c20e94b67f1538ad
+//
+//	$ castaway-disk show data kv
+//	store 7d3f0a92c41be658 in data
+//
+//	group "kv", number 1
+//	  incarnation     c20e94b67f1538ad
+//	  hard state      term 2, vote for 1, cluster 51ab7e03d9c6248f, joined
+//	  snapshot        none
+//	  base            none
+//	  log             entries 1 to 5
+//	  terms           1: entry 1
+//	                  2: entries 2 to 5
+//	  configurations  voters 1 2 3, since entry 1
+//	  in Badger       nothing: no segment of the journal has been handed over since the group is there
+//	  in the journal  segment 1: entries 1 to 5, in 2 records
+//
+//	$ castaway-disk verify data
+//	store 7d3f0a92c41be658 in data
+//
+//	journal
+//	  good  0000000001.segment  64 MiB  batches 1 to 3, 3 records
+//	  good  watermark                   batch 3 was durable
+//
+//	Badger
+//	  good  000001.sst   217 B  table, level 0, 2 records
+//	  good  000001.vlog  20 B   nothing of ours is in it
+//	  good  DISCARD      1 MiB  nothing of ours is in it
+//	  good  KEYREGISTRY  28 B   nothing of ours is in it
+//	  good  MANIFEST     28 B   list of tables
+//	  1 transaction, and the journal vouches for 0; 0 groups, 0 chunks, 0 pieces
+//
+//	groups
+//	  good  "kv"  entries 1 to 5
+//
+//	Everything is whole.
+//
 // It changes nothing, except for import with -write and lineage with
 // -accept-data-loss. But for these two it keeps no lock either, so that no member is
 // kept from starting; instead it looks at the end whether somebody has opened the
