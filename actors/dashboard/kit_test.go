@@ -191,7 +191,7 @@ type view struct {
 		Done, Size int64
 		Rate, Left *float64
 	}
-	Group   *struct {
+	Group *struct {
 		Leader   raftcore.NodeID
 		Term     raftcore.Term
 		Rate     *float64
