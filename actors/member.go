@@ -261,6 +261,7 @@ func (m *member) spawn(ctx actor.Context, o *groupOpened, core *raftcore.Node) (
 		return &node{
 			group: m.group, host: m.host, box: box, log: o.order.log, machine: machines, snapshotter: snapshots, courier: couriers,
 			stored: o.opened.Group, core: core, recorder: m.recorder, calls: calls{limit: m.host.cfg.MaxPending}, pilot: pilots,
+			named: o.opened.Recovered.Snapshot.Last.Index,
 		}
 	})
 	m.children = []ref{machines, effectors, snapshots, couriers}

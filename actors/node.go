@@ -19,7 +19,7 @@ import (
 //	host, peers → node     *raftcore.Message, raftcore.Unreachable, removedThere, peersChanged
 //	log         → node     raftcore.Saved, raftcore.Loaded, loadDamaged
 //	machine     → node     raftcore.Applied
-//	snapshotter → node     raftcore.SnapshotTaken
+//	snapshotter → node     raftcore.SnapshotTaken, tookSnapshot
 //	courier     → node     raftcore.SnapshotSent; *raftcore.Message, with a snapshot; wholeWanted
 //	clock       → node     woken
 //	liveness    → node     raftcore.Unreachable, tellSleep
@@ -57,6 +57,7 @@ type node struct {
 	asleep     bool              // it is silent, and the liveness knows
 	yielded    bool              // it has led with a machine that is quarantined, and wanted another to
 	naming     []namingSave      // Saves that name a snapshot, and are not durable yet
+	promised   []tookSnapshot    // somebody waits until such a Save is
 	named      raftcore.Index    // the snapshot of the last of them that is
 	handed     []*work           // with calls in it, and not done when last looked at
 	step       bool              // of the group's autopilot: one is under way
@@ -113,6 +114,10 @@ func (n *node) Receive(ctx actor.Context) {
 		n.calls.abandon()
 		n.reads.abandon()
 		n.abandonProposals()
+		for _, s := range n.promised {
+			s.orphaned()
+		}
+		n.promised = nil
 		n.box.abandonBatch()
 		if n.group.ending() {
 			n.group.abandon()
@@ -165,6 +170,10 @@ func (n *node) receive(message any) {
 		n.core.Step(m)
 	case raftcore.SnapshotTaken:
 		n.core.Step(m)
+	case tookSnapshot:
+		n.core.Step(m.taken)
+		n.promised = append(n.promised, m)
+		n.keepPromises()
 	case raftcore.SnapshotSent:
 		n.core.Step(m)
 	case wholeWanted:
@@ -374,7 +383,18 @@ func (n *node) saved(s raftcore.Saved) {
 	if last.Index != 0 {
 		n.snapshotter.tell(keepOrder{last})
 		n.named = last.Index
+		n.keepPromises()
 	}
+}
+
+// keepPromises tells who waits for a snapshot from which the member would start by now.
+func (n *node) keepPromises() {
+	n.promised = slices.DeleteFunc(n.promised, func(s tookSnapshot) bool {
+		if s.taken.Index <= n.named {
+			s.told.end(nil)
+		}
+		return s.taken.Index <= n.named
+	})
 }
 
 // send hands the peers their messages.

@@ -19,7 +19,7 @@ import (
 //
 //	machine     → snapshotter  takeOrder
 //	node        → snapshotter  keepOrder
-//	snapshotter → node         raftcore.SnapshotTaken
+//	snapshotter → node         raftcore.SnapshotTaken, tookSnapshot
 type snapshotter struct {
 	group *Group
 	host  *Host
@@ -78,11 +78,15 @@ func (s *snapshotter) take(o *takeOrder) {
 
 // done tells who waits for the snapshot.
 func (o *takeOrder) done(err error) {
-	o.told.end(err)
-	if err == nil {
-		o.from.tell(raftcore.SnapshotTaken{Index: o.meta.Last.Index, Time: o.meta.Time})
-	} else {
+	taken := raftcore.SnapshotTaken{Index: o.meta.Last.Index, Time: o.meta.Time}
+	switch {
+	case err != nil:
+		o.told.end(err)
 		o.from.tell(raftcore.SnapshotTaken{})
+	case o.told == nil:
+		o.from.tell(taken)
+	default:
+		o.from.tell(tookSnapshot{taken, o.told})
 	}
 	if courier := o.group.courier.Load(); courier != nil && o.group.wholes.Load() {
 		courier.tell(wholeTaken{})
@@ -422,9 +426,9 @@ func (f *files) close() error {
 }
 
 // TakeSnapshot has this host's member take a snapshot of all that it has applied, and returns
-// when that is durable. By it the log is cut, as by those that are taken when it is time
-// (HostConfig.Raft.SnapshotEntries): soon afterwards, and but for Raft.KeepEntries. If nothing was
-// applied since the last one, nothing is done. The other members take their own.
+// when that is durable, and the member would start from it. By it the log is cut, as by those
+// that are taken when it is time (HostConfig.Raft.SnapshotEntries), but for Raft.KeepEntries. If
+// nothing was applied since the last one, nothing is done. The other members take their own.
 //
 // It fails with ErrRejected if the member cannot take one now: it has just started, its
 // machine or its disk fails, it stops, or the Store has no place for snapshots. When ctx ends
@@ -452,6 +456,15 @@ func (g *Group) TakeSnapshot(ctx context.Context) error {
 		return fmt.Errorf("taking a snapshot: %w", ctx.Err())
 	}
 }
+
+// tookSnapshot is a snapshot that somebody waits for: he is told when it is durable, too,
+// that the member starts from it.
+type tookSnapshot struct {
+	taken raftcore.SnapshotTaken
+	told  waiting
+}
+
+func (s tookSnapshot) orphaned() { s.told.end(errGone) }
 
 // snapshotOrder has a snapshot taken that the core has not asked for.
 type snapshotOrder struct{ told waiting }

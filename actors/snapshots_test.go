@@ -225,6 +225,48 @@ func TestASnapshotIsTakenOnDemand(t *testing.T) {
 	})
 }
 
+// Who is told that a snapshot was taken can rely on it: the member starts from it, whatever
+// happens next.
+func TestWhoHasASnapshotTakenIsToldWhenTheMemberStartsFromIt(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		w.compacting(1000)
+		h := w.hosts[0]
+		h.stop()
+		var stalled atomic.Pointer[chan struct{}]
+		h.disk = snapshots.Beside(stallingOpener{persistence.Memory(), &stalled}, t.TempDir(), snapshots.Options{})
+		h.start()
+		for range 3 {
+			h.propose("a")
+			gate := make(chan struct{})
+			stalled.Store(&gate)
+			done := make(chan error, 2)
+			for range 2 { // the second one has nothing to take
+				go func() { done <- h.group.TakeSnapshot(w.ctx) }()
+				time.Sleep(time.Second) // fake: it is written
+			}
+			if len(done) > 0 {
+				t.Error("its log does not begin there, and yet it is said to be taken")
+			}
+			stalled.Store(nil)
+			close(gate)
+			for range 2 {
+				if err := <-done; err != nil {
+					t.Fatal(err)
+				}
+			}
+			last := h.status().Last
+			h.stop()
+			h.start()
+			if first := h.status().First; first <= last {
+				t.Errorf("the log begins at %d, and the snapshot was of %d", first, last)
+			}
+			if err := h.group.TakeSnapshot(w.ctx); err != nil { // of the same again, and of what opens the term
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
 // A snapshot that is damaged, or gone, is noticed before anything of it is restored:
 // the member does not run, and says why.
 func TestD15_ADamagedSnapshotIsNotRestored(t *testing.T) {

@@ -156,6 +156,15 @@ var telemetryMutants = []mutant{
 
 // progressMutants are those of what a status says of snapshots, and a host of its groups.
 var progressMutants = []mutant{
+	{"S1", "who has a snapshot taken is told before the member starts from it", []edit{
+		{"snapshots.go", "case o.told == nil:\n\t\to.from.tell(taken)", "case true:\n\t\to.told.end(nil)\n\t\to.from.tell(taken)"},
+	}},
+	{"S1", "who has a snapshot taken that was taken before waits for ever", []edit{
+		{"member.go", "named: o.opened.Recovered.Snapshot.Last.Index,", ""},
+	}},
+	{"S1", "who has a snapshot taken is not told when the member starts from it", []edit{
+		{"node.go", "n.named = last.Index\n\t\tn.keepPromises()", "n.named = last.Index"},
+	}},
 	{"O1", "nobody sees how much of a snapshot is sent", []edit{
 		{"courier.go", "\td.moving.done.Store(d.taken)\n", ""},
 	}},
